@@ -1,0 +1,1 @@
+"""Grids of sequence models on tasks that probe memory and state."""

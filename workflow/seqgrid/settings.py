@@ -1,0 +1,41 @@
+"""Base classes of what a model or a task lets a study set.
+
+A model or task file declares one class named `Settings`. It is read without running the rest of
+the file (see `registry.settings`), so that a study is validated without importing torch: it may
+use only what this module, `math`, `typing` and `pydantic` give.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """A frozen record: unknown keys and wrong types are errors, nothing is coerced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+class ModelSettings(Strict):
+    """The backbone every mixer sits in: embedding, then per layer norm, mixer, norm, MLP; head."""
+
+    d_model: int = Field(64, ge=1, description="width of the residual stream, channels")
+    num_layers: int = Field(2, ge=1, description="layers of mixer and MLP")
+    mlp_ratio: float = Field(2.0, ge=0, description="hidden width of the MLP over d_model; 0: none")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on embedding, mixer and MLP")
+    initializer_std: float = Field(0.02, gt=0, description="std of embeddings and linear weights")
+    pool: Literal["last", "mean"] = Field(
+        "last", description="what a pooled target reads: the last position, or the mean of all"
+    )
+
+    def unable(self, seqlen: int) -> str | None:
+        """Why a model with these settings cannot read `seqlen` tokens; None where it can."""
+        return None
+
+
+class TaskSettings(Strict):
+    """What defines a task besides its sequence length."""
+
+    def impossible(self, seqlen: int) -> str | None:
+        """Why the task does not exist at `seqlen` tokens; None where it does."""
+        return None

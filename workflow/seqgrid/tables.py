@@ -1,0 +1,189 @@
+"""The Parquet tables: every column with its type and meaning, and the only way to write them.
+
+A column whose name ends in `_seconds`, `_bytes`, `_tokens` or `_steps` is in that unit. The schema's
+version is in the file's metadata under `seqgrid.schema_version`, a column's meaning in the field's
+metadata under `description`.
+"""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA_VERSION = "1"
+
+TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+
+Column = tuple[str, pa.DataType, str]
+
+# Who a row is about; repeated in every study table so that each can be read alone.
+_CELL: list[Column] = [
+    ("model", TEXT, "label of the model in the study"),
+    ("task", TEXT, "label of the task in the study"),
+    ("seqlen_tokens", INT, "training sequence length"),
+    ("variant", TEXT, "swept settings of this cell, as key=value; empty where nothing is swept"),
+    ("seed", INT, "seed of the cell; data, initialisation and order seeds derive from it"),
+    ("fingerprint", TEXT, "hash of the settings that differ from the defaults"),
+    ("path", TEXT, "folder of the cell, relative to the results folder"),
+]
+
+_PROVENANCE: list[Column] = [
+    ("source_digest", TEXT, "digest of the sources the training came from"),
+    ("git_commit", TEXT, "commit of the checkout; null outside git"),
+    ("git_dirty", BOOL, "whether tracked files differed from the commit"),
+    ("versions", TEXT, "package versions, a JSON object"),
+    ("host", TEXT, "host name"),
+    ("device", TEXT, "device name"),
+    ("dtype", TEXT, "dtype of the weights"),
+    ("backend", TEXT, "implementation of each operator, a JSON object"),
+    ("threads", INT, "threads of the worker"),
+    ("job_id", TEXT, "scheduler's job id; null for a local run"),
+]
+
+_COST: list[Column] = [
+    ("training_seconds", FLOAT, "time in training steps"),
+    ("validation_seconds", FLOAT, "time in validation"),
+    ("checkpoint_seconds", FLOAT, "time saving checkpoints"),
+    ("peak_memory_bytes", INT, "peak resident memory, or peak device memory on CUDA"),
+]
+
+HISTORY_FILE: list[Column] = [
+    ("step_steps", INT, "optimiser steps done"),
+    ("seen_tokens", INT, "tokens seen"),
+    ("train_loss", FLOAT, "mean training loss since the row before, nats or squared error"),
+    ("learning_rate", FLOAT, "learning rate of the last step"),
+    ("gradient_norm", FLOAT, "gradient norm of the last step, before clipping"),
+    ("validation_loss", FLOAT, "loss on the validation split"),
+    ("metric", TEXT, "name of the task's metric"),
+    ("validation_metric", FLOAT, "metric on the validation split"),
+    ("validation_standard_error", FLOAT, "its standard error over validation examples"),
+    ("training_seconds", FLOAT, "time in training steps so far, over all parts"),
+]
+
+EVALUATION_FILE: list[Column] = [
+    ("weights", TEXT, "'best' on validation, or 'last'"),
+    ("step_steps", INT, "optimiser steps these weights have"),
+    ("evaluated_seqlen_tokens", INT, "sequence length of the test examples"),
+    ("example", INT, "index of the test example"),
+    ("scored", INT, "scored outputs of the example: positions, or values of a pooled target"),
+    ("correct", INT, "scored positions predicted exactly; null for regression"),
+    ("loss_sum", FLOAT, "summed loss over scored outputs: nats, or squared error"),
+    ("target_sum", FLOAT, "sum of the targets; null for classification"),
+    ("target_square_sum", FLOAT, "sum of the squared targets; null for classification"),
+]
+
+TABLES: dict[str, list[Column]] = {
+    "cells": [
+        *_CELL,
+        ("outcome", TEXT, "how the cell stands: an outcome's name, 'missing' or 'corrupt'"),
+        ("reason", TEXT, "why, in words"),
+        ("error", TEXT, "traceback of a failure"),
+        ("complete", BOOL, "training went to its end: outcome finished"),
+        ("evaluated", BOOL, "test results exist"),
+        ("reused", BOOL, "another study trained this cell"),
+        ("stale", BOOL, "the sources of the training have changed since"),
+        ("evaluation_stale", BOOL, "the sources of the evaluation have changed since"),
+        ("mixed_sources", BOOL, "its parts were trained by different sources"),
+        ("model_file", TEXT, "name of the model in the registry"),
+        ("task_file", TEXT, "name of the task in the registry"),
+        ("settings", TEXT, "resolved settings, a JSON object"),
+        ("parts", INT, "parts of the training so far"),
+        ("step_steps", INT, "optimiser steps done"),
+        ("budget_steps", INT, "optimiser steps asked for"),
+        ("seen_tokens", INT, "tokens seen"),
+        ("solved_step_steps", INT, "first validation at which the task counted as solved"),
+        ("solved_seconds", FLOAT, "training time up to then"),
+        ("best_step_steps", INT, "step of the best validation"),
+        ("best_validation_metric", FLOAT, "metric at the best validation"),
+        ("last_validation_metric", FLOAT, "metric at the last validation"),
+        ("parameters", INT, "trainable parameters"),
+        ("state_bytes", INT, "recurrent state or cache of one sequence at the training length"),
+        *_COST,
+        ("evaluation_seconds", FLOAT, "time of the evaluate job"),
+        ("started_at", TIME, "start of the first part"),
+        ("ended_at", TIME, "end of the last part"),
+        *_PROVENANCE,
+    ],
+    "parts": [
+        *_CELL,
+        ("run", TEXT, "'' for the first training of the cell, 'again1' ... for later ones"),
+        ("part", INT, "number of the part"),
+        ("outcome", TEXT, "how the part ended"),
+        ("reason", TEXT, "why, in words"),
+        ("error", TEXT, "traceback of a failure"),
+        ("first_step_steps", INT, "optimiser steps done when the part began"),
+        ("last_step_steps", INT, "optimiser steps done when it ended"),
+        ("attempts", INT, "processes that worked on the part"),
+        ("silent_deaths", INT, "of them, those that died without a word"),
+        *_COST,
+        ("started_at", TIME, "start of the part"),
+        ("ended_at", TIME, "end of the part"),
+        *_PROVENANCE,
+    ],
+    "history": [*_CELL, ("part", INT, "number of the part"), *HISTORY_FILE],
+    "evaluations": [
+        *_CELL,
+        ("outcome", TEXT, "outcome of the cell; a row counts as final only where 'finished'"),
+        ("weights", TEXT, "'best' on validation, or 'last'"),
+        ("step_steps", INT, "optimiser steps these weights have"),
+        ("evaluated_seqlen_tokens", INT, "sequence length of the test examples"),
+        ("metric", TEXT, "name of the metric"),
+        ("primary", BOOL, "the metric the task is judged by"),
+        ("value", FLOAT, "the metric on the test split"),
+        ("low", FLOAT, "lower end of its 95 % interval over test examples"),
+        ("high", FLOAT, "upper end"),
+        ("interval", TEXT, "method of the interval"),
+        ("examples", INT, "test examples"),
+        ("scored", INT, "scored outputs"),
+        ("correct", INT, "scored outputs predicted exactly; null for regression"),
+    ],
+    "levels": [
+        ("task", TEXT, "label of the task in the study"),
+        ("evaluated_seqlen_tokens", INT, "sequence length the level holds at"),
+        ("metric", TEXT, "name of the metric"),
+        ("better", TEXT, "'higher' or 'lower'"),
+        ("level", TEXT, "name of the level"),
+        ("kind", TEXT, "'chance', 'shortcut', 'ceiling' or 'solved'"),
+        ("value", FLOAT, "the level, in the unit of the metric"),
+        ("derivation", TEXT, "where the value comes from"),
+    ],
+    "history_file": HISTORY_FILE,
+    "evaluation_file": EVALUATION_FILE,
+}
+
+
+def schema(table: str, metadata: dict[str, str] | None = None) -> pa.Schema:
+    """The Arrow schema of a table, with descriptions and the schema's version in its metadata."""
+    fields = [pa.field(n, t, metadata={"description": d}) for n, t, d in TABLES[table]]
+    return pa.schema(
+        fields,
+        metadata={"seqgrid.table": table, "seqgrid.schema_version": SCHEMA_VERSION}
+        | (metadata or {}),
+    )
+
+
+def from_rows(table: str, rows: list[dict], metadata: dict[str, str] | None = None) -> pa.Table:
+    """Rows as an Arrow table; a key that is no column is an error, a missing one is null.
+
+    Raises:
+        KeyError: a row has a key that the table has no column for.
+    """
+    target = schema(table, metadata)
+    names = set(target.names)
+    for row in rows:
+        if unknown := row.keys() - names:
+            raise KeyError(f"table {table} has no column {sorted(unknown)}")
+    return pa.Table.from_pylist(rows, schema=target)
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a table whole or not at all: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as sink:
+        pq.write_table(table, sink)
+        sink.flush()
+        os.fsync(sink.fileno())
+    temporary.replace(path)
