@@ -5,6 +5,7 @@ version is in the file's metadata under `seqgrid.schema_version`, a column's mea
 metadata under `description`.
 """
 
+import io
 import os
 from pathlib import Path
 
@@ -29,6 +30,16 @@ _CELL: list[Column] = [
     ("path", TEXT, "folder of the cell, relative to the results folder"),
 ]
 
+# Whom a summary or a verdict is about: the seeds of one setting.
+_GROUP: list[Column] = [
+    ("model", TEXT, "label of the model in the study"),
+    ("task", TEXT, "label of the task in the study"),
+    ("variant", TEXT, "swept settings, as key=value; empty where nothing is swept"),
+    ("selected", BOOL, "the variant with the best validation of its model, task and length"),
+    ("seqlen_tokens", INT, "training sequence length"),
+    ("evaluated_seqlen_tokens", INT, "sequence length of the test examples"),
+]
+
 _PROVENANCE: list[Column] = [
     ("source_digest", TEXT, "digest of the sources the training came from"),
     ("git_commit", TEXT, "commit of the checkout; null outside git"),
@@ -50,6 +61,7 @@ _COST: list[Column] = [
 ]
 
 HISTORY_FILE: list[Column] = [
+    ("part", INT, "part of the training that made the row"),
     ("step_steps", INT, "optimiser steps done"),
     ("seen_tokens", INT, "tokens seen"),
     ("train_loss", FLOAT, "mean training loss since the row before, nats or squared error"),
@@ -122,7 +134,7 @@ TABLES: dict[str, list[Column]] = {
         ("ended_at", TIME, "end of the part"),
         *_PROVENANCE,
     ],
-    "history": [*_CELL, ("part", INT, "number of the part"), *HISTORY_FILE],
+    "history": [*_CELL, *HISTORY_FILE],
     "evaluations": [
         *_CELL,
         ("outcome", TEXT, "outcome of the cell; a row counts as final only where 'finished'"),
@@ -148,6 +160,51 @@ TABLES: dict[str, list[Column]] = {
         ("kind", TEXT, "'chance', 'shortcut', 'ceiling' or 'solved'"),
         ("value", FLOAT, "the level, in the unit of the metric"),
         ("derivation", TEXT, "where the value comes from"),
+    ],
+    "summary": [
+        *_GROUP,
+        ("weights", TEXT, "'best' on validation, or 'last'"),
+        ("metric", TEXT, "name of the metric"),
+        ("primary", BOOL, "the metric the task is judged by"),
+        ("better", TEXT, "'higher' or 'lower'"),
+        ("selection_metric", FLOAT, "median over seeds of the best validation metric"),
+        ("asked", INT, "cells the study asks for"),
+        ("skipped", INT, "of them, those that cannot exist"),
+        ("finished", INT, "of them, those whose training went to its end"),
+        ("evaluated", INT, "of them, those with test results, final or not"),
+        ("final", INT, "finished cells with a value; only these enter the statistics"),
+        ("median", FLOAT, "median of the final values; a NaN is worse than every number"),
+        ("low", FLOAT, "lower end of the interval of the median over seeds"),
+        ("high", FLOAT, "upper end"),
+        ("interval", TEXT, "method of the interval"),
+        ("coverage", FLOAT, "chance that such an interval holds the median over all seeds"),
+        ("minimum", FLOAT, "smallest final value"),
+        ("maximum", FLOAT, "largest final value"),
+        ("seeds", pa.list_(INT), "seeds of the cells asked for"),
+        ("values", pa.list_(FLOAT), "value of each seed, final or not; null where there is none"),
+        ("finals", pa.list_(BOOL), "whether each value is final"),
+        ("stales", pa.list_(BOOL), "whether the sources behind each value have changed"),
+        ("outcomes", pa.list_(TEXT), "outcome of each seed's cell"),
+        ("successes", INT, "final values at or beyond the solved level; null without one"),
+        ("unknown", INT, "cells that may or may not succeed: not final, skipped or diverged"),
+        ("success_low", FLOAT, "Wilson 95 %: unknown cells taken as failures"),
+        ("success_high", FLOAT, "Wilson 95 %: unknown cells taken as successes"),
+        ("solved_step_steps", FLOAT, "median first validation at the solved level, of successes"),
+        ("chance", FLOAT, "chance level"),
+        ("shortcut", TEXT, "name of the best shortcut"),
+        ("shortcut_value", FLOAT, "its level"),
+        ("ceiling", FLOAT, "best score there can be"),
+        ("solved", FLOAT, "level from which the task counts as solved"),
+    ],
+    "verdicts": [
+        *_GROUP,
+        ("seed", INT, "seed of the cell the statement is about; null for all seeds"),
+        ("scope", TEXT, "'level', 'group' or 'cell': what the rule looked at"),
+        ("verdict", TEXT, "name of the rule that applied"),
+        ("label", TEXT, "the verdict as it stands in a table"),
+        ("statement", TEXT, "what it says, in words"),
+        ("rule", TEXT, "the rule, with its threshold"),
+        ("evidence", TEXT, "the numbers it rests on, a JSON object"),
     ],
     "history_file": HISTORY_FILE,
     "evaluation_file": EVALUATION_FILE,
@@ -187,3 +244,10 @@ def write(table: pa.Table, path: Path) -> None:
         sink.flush()
         os.fsync(sink.fileno())
     temporary.replace(path)
+
+
+def history_bytes(rows: list[dict]) -> bytes:
+    """The content of a part's history.parquet."""
+    sink = io.BytesIO()
+    pq.write_table(from_rows("history_file", rows), sink)
+    return sink.getvalue()

@@ -1,1 +1,1 @@
-"""One file a model: `models/gru.py` is the model `gru`. Files with a leading underscore are shared."""
+"""One file a model: `models/gru.py` is `gru`. Files with a leading underscore are shared."""

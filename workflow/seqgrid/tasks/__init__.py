@@ -1,1 +1,1 @@
-"""One file a task: `tasks/mqar.py` is the task `mqar`. Files with a leading underscore are shared."""
+"""One file a task: `tasks/mqar.py` is `mqar`. Files with a leading underscore are shared."""

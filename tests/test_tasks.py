@@ -1,0 +1,269 @@
+"""What every task file must keep to. A new file in tasks/ is tested without being named here."""
+
+import importlib
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import seqgrid.tasks
+from seqgrid.data import IGNORE
+from seqgrid.metrics import BETTER, LOSS_METRIC, gather, loss_of, score, summarise
+from seqgrid.settings import TaskSettings
+from seqgrid.tasks._base import Task
+
+NAMES = sorted(
+    path.stem
+    for path in Path(seqgrid.tasks.__file__).parent.glob("*.py")
+    if not path.stem.startswith("_")
+)
+LENGTHS = (2, 3, 16, 33, 64)
+EXAMPLES = 2000
+
+# settings worth testing beside the defaults
+VARIANTS = {
+    "adding_problem": [{"markers": "halves"}, {"markers": "extremes"}],
+    "selective_copy": [{"num_markers": 1}, {"num_markers": 2}],
+    "mqar": [
+        {"num_pairs": 1, "vocab_size": 4},
+        {"num_pairs": 2, "vocab_size": 12, "power_a": 1.0},
+        {"num_pairs": 3, "vocab_size": 33, "random_non_queries": True},
+    ],
+}
+
+
+def parts_of(name: str) -> tuple[type[TaskSettings], type[Task]]:
+    module = importlib.import_module(f"seqgrid.tasks.{name}")
+    own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
+    [task] = [v for v in own if isinstance(v, type) and issubclass(v, Task)]
+    return module.Settings, task
+
+
+def build(name: str, seqlen: int, **settings) -> Task:
+    settings_class, task_class = parts_of(name)
+    return task_class(settings_class(**settings), seqlen)
+
+
+def cases(lengths=LENGTHS) -> list:
+    found = []
+    for name in NAMES:
+        for changed in [{}, *VARIANTS.get(name, [])]:
+            for seqlen in lengths:
+                if not parts_of(name)[0](**changed).impossible(seqlen):
+                    words = "-".join(
+                        [name, f"L{seqlen}", *(f"{k}={v}" for k, v in changed.items())]
+                    )
+                    found.append(pytest.param(name, seqlen, changed, id=words))
+    return found
+
+
+@pytest.fixture
+def task(name, seqlen, changed) -> Task:
+    return build(name, seqlen, **changed)
+
+
+every_case = pytest.mark.parametrize(("name", "seqlen", "changed"), cases())
+some_case = pytest.mark.parametrize(("name", "seqlen", "changed"), cases(lengths=(33,)))
+
+
+def examples(task: Task, n: int = 64, split: str = "test", seed: int = 1):
+    return task.batch(seed, split, torch.arange(n))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_length_is_refused_in_words(name):
+    settings_class, task_class = parts_of(name)
+    settings = settings_class()
+    assert any(settings.impossible(seqlen) is None for seqlen in LENGTHS)
+    for seqlen in range(1, 40):
+        if reason := settings.impossible(seqlen):
+            assert "; use " in reason
+            with pytest.raises(ValueError, match=r"no \w+ at \d+ tokens: "):
+                task_class(settings, seqlen)
+
+
+@every_case
+def test_a_batch_has_the_shape_the_task_states(task):
+    batch, shape = examples(task), task.shape
+    assert shape.seqlen == task.seqlen
+    assert (shape.vocab_size is None) != (shape.num_channels is None)
+    if shape.vocab_size is None:
+        assert batch.inputs.dtype == torch.float32
+        assert batch.inputs.shape == (64, task.seqlen, shape.num_channels)
+        assert batch.inputs.isfinite().all()
+    else:
+        assert batch.inputs.dtype == torch.int64
+        assert batch.inputs.shape == (64, task.seqlen)
+        assert batch.inputs.min() >= 0
+        assert batch.inputs.max() < shape.vocab_size
+    if shape.pooled:
+        assert batch.targets.dtype == torch.float32
+        assert batch.targets.shape == (64, shape.num_outputs)
+    else:
+        assert batch.targets.dtype == torch.int64
+        assert batch.targets.shape == (64, task.seqlen)
+        scored = batch.targets[batch.targets != IGNORE]
+        assert len(scored) > 0
+        assert scored.min() >= 0
+        assert scored.max() < shape.num_outputs
+
+
+@every_case
+def test_an_example_is_a_function_of_seed_split_and_index(task):
+    block = examples(task)
+    again = build_again(task).batch(1, "test", torch.tensor([40, 7]))
+    assert torch.equal(block.inputs[[40, 7]], again.inputs)
+    assert torch.equal(block.targets[[40, 7]], again.targets)
+    other = examples(task, seed=2)
+    assert not torch.equal(block.inputs, other.inputs)
+
+
+def build_again(task: Task) -> Task:
+    return type(task)(task.settings, task.seqlen)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_splits_share_no_example(name):
+    task = build(name, 64)
+    splits = ("train", "validation", "test")
+    seen = {
+        row.numpy().tobytes() for split in splits for row in examples(task, EXAMPLES, split).inputs
+    }
+    assert len(seen) == 3 * EXAMPLES
+
+
+def summaries(task: Task, solver, n: int = EXAMPLES):
+    """What a solver scores, through the code that models are scored by."""
+    batch = examples(task, n)
+    steps = [batch.rows(start, start + 250) for start in range(0, n, 250)]
+    columns = gather([score(solver(step), step, task.loss) for step in steps])
+    return summarise(columns, task.loss)
+
+
+@every_case
+def test_levels_are_what_their_solvers_score(task):
+    """Oracle, constant and every shortcut, within the sampling error of the examples."""
+    solvers = {"ceiling": task.oracle, "chance": task.constant, **task.shortcuts()}
+    levels = [level for level in task.levels() if level.kind != "solved"]
+    assert {level.name for level in levels} == solvers.keys()
+    for name, solver in solvers.items():
+        found = summaries(task, solver)
+        for level in levels:
+            if level.name == name:
+                summary = found[level.metric]
+                # R2 of a constant is off by the square of its error in the mean, which is no
+                # part of a standard error: 10 / n
+                margin = 4 * summary.standard_error + 10 / EXAMPLES
+                assert summary.value == pytest.approx(level.value, abs=margin), level
+                assert summary.low <= summary.value <= summary.high
+
+
+@every_case
+def test_levels_are_complete_and_in_order(task):
+    levels = task.levels()
+    assert len({(level.metric, level.name) for level in levels}) == len(levels)
+    assert task.metric in BETTER
+    assert BETTER[task.metric] == task.better
+    assert all(level.metric in BETTER and level.derivation for level in levels)
+    primary = [level for level in levels if level.metric == task.metric]
+    [chance] = [level.value for level in primary if level.kind == "chance"]
+    [ceiling] = [level.value for level in primary if level.kind == "ceiling"]
+    [solved] = [level.value for level in primary if level.kind == "solved"]
+    assert better(task, solved, chance)
+    assert better(task, ceiling, solved)
+    for level in primary:
+        if level.kind == "shortcut":
+            assert level.value == ceiling or better(task, ceiling, level.value)
+
+
+def better(task: Task, one: float, other: float) -> bool:
+    return one > other if task.better == "higher" else one < other
+
+
+@some_case
+def test_solvers_answer_in_a_models_shape_from_the_inputs_alone(task):
+    batch = examples(task)
+    shape = task.shape
+    expected = (64, shape.num_outputs) if shape.pooled else (64, task.seqlen, shape.num_outputs)
+    blank = type(batch)(batch.inputs, torch.zeros_like(batch.targets))
+    for solver in (task.oracle, task.constant, *task.shortcuts().values()):
+        outputs = solver(batch)
+        assert outputs.shape == expected
+        assert outputs.dtype == torch.float32
+        assert torch.equal(outputs, solver(blank))
+    constant = task.constant(batch)
+    assert torch.equal(constant, constant[:1].expand_as(constant))
+    assert loss_of(task.oracle(batch), batch, task.loss) < loss_of(constant, batch, task.loss)
+    assert LOSS_METRIC[task.loss] in summaries(task, task.oracle, n=250)
+
+
+def level(task: Task, metric: str, name: str) -> float:
+    [value] = [x.value for x in task.levels() if (x.metric, x.name) == (metric, name)]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("seqlen", "padded", "chunks", "both_ways"),
+    [
+        (100, 0.161, 0.396, 0.495),
+        (200, 0.160, 0.604, 0.733),
+        (500, 0.160, 0.810, 0.894),
+        (1000, 0.133, 0.898, 0.936),
+    ],
+)
+def test_selective_copy_has_the_known_ceilings_of_chunked_models(seqlen, padded, chunks, both_ways):
+    task = build("selective_copy", seqlen)
+    assert level(task, "r2", "bag") == pytest.approx(0.125)
+    assert level(task, "mse", "bag") == pytest.approx(0.0729, abs=5e-5)
+    assert level(task, "r2", "bag_and_padded_chunk") == pytest.approx(padded, abs=5e-4)
+    assert level(task, "r2", "chunks") == pytest.approx(chunks, abs=5e-4)
+    assert level(task, "r2", "chunks_both_ways") == pytest.approx(both_ways, abs=5e-4)
+
+
+def test_selective_copy_lists_a_partition_once():
+    assert list(build("selective_copy", 32).shortcuts()) == ["bag"]
+    assert list(build("selective_copy", 64).shortcuts()) == ["bag", "chunks"]
+
+
+def test_adding_markers_stand_where_the_setting_says():
+    def marked(**settings):
+        batch = examples(build("adding_problem", 40, **settings), 500)
+        positions = batch.inputs[..., 1].nonzero()[:, 1].view(500, 2)
+        return positions[:, 0], positions[:, 1]
+
+    first, last = marked(markers="halves")
+    assert (first.min(), first.max(), last.min(), last.max()) == (0, 19, 20, 39)
+    first, last = marked(markers="extremes")
+    assert (first.min(), first.max(), last.min(), last.max()) == (0, 3, 36, 39)
+    first, last = marked()
+    assert (first < last).all()
+    assert first.max() > 30
+    assert last.min() < 10
+
+
+def test_mqar_asks_for_every_key_once_and_answers_there():
+    task = build("mqar", 64, vocab_size=40, num_pairs=5)
+    batch = examples(task, 200)
+    for inputs, targets in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
+        pairs = dict(zip(inputs[0:10:2], inputs[1:10:2], strict=True))
+        assert all(1 <= key < 20 for key in pairs)
+        assert all(20 <= value < 40 for value in pairs.values())
+        assert len(pairs) == len(set(pairs.values())) == 5
+        asked = {i: key for i, key in enumerate(inputs) if i >= 10 and key != 0}
+        assert sorted(asked.values()) == sorted(pairs)
+        assert {i: v for i, v in enumerate(targets) if v != IGNORE} == {
+            i: pairs[key] for i, key in asked.items()
+        }
+        assert all(i % 2 == 0 for i in asked)
+
+
+def test_mqar_gaps_follow_the_power_law():
+    task = build("mqar", 64, num_pairs=1, power_a=0.01)
+    batch = examples(task, 20000)
+    gaps = ((batch.targets != IGNORE).int().argmax(1) - 2) // 2
+    weights = [(gap + 1) ** -0.99 for gap in range(31)]
+    for gap in (0, 1, 5, 30):
+        share = weights[gap] / sum(weights)
+        error = math.sqrt(share * (1 - share) / 20000)
+        assert (gaps == gap).double().mean().item() == pytest.approx(share, abs=4 * error)

@@ -1,0 +1,41 @@
+# What there is to do. Only the driver plans; a job's own process is told its target by name, so
+# nothing below may depend on what lies on disk by then.
+import gc
+import sys
+
+from seqgrid import driver
+from snakemake.settings.enums import Quietness
+
+PYTHON = sys.executable
+STUDY = str(config["study"])
+FOLDER = f"results/studies/{STUDY}"
+TARGETS, COLLECTED, PREPARE = [], [], lambda restarts: None
+
+if workflow.is_main_process:
+    plan = driver.start(config)
+    TARGETS, COLLECTED, PREPARE = plan.targets, plan.collected, plan.prepare
+    # A fifth of the time on a large grid went into looking for garbage that is not there.
+    gc.disable()
+
+
+def targets(wildcards):
+    """What is missing. Evaluated when Snakemake knows whether this is a dry run."""
+    if workflow.dryrun and not workflow.output_settings.printshellcmds:
+        # Counts instead of a page for every job (`-n -p` prints those), in half the time. The
+        # logger keeps the set it was given, so that the counts themselves are still printed.
+        workflow.output_settings.quiet = {Quietness.RULES, Quietness.PROGRESS}
+    return TARGETS
+
+
+def silently(wildcards):
+    """No input, and nothing on the console but what the job itself prints."""
+    workflow.output_settings.quiet.add(Quietness.ALL)
+    return []
+
+
+wildcard_constraints:
+    cell=r"[^/]+/[^/]+/L\d+/seed\d+-[0-9a-f]+(/again\d+)?",
+    part=r"[2-9]|[1-9]\d+",
+    any_part=r"[1-9]\d*",
+    evaluation=r"L\d+(\+\d+)*-n\d+(-again\d+)?",
+    generation=r"\d+",

@@ -1,0 +1,149 @@
+"""A cell: one fully resolved training run. Frozen, validated, knows nothing of any study."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from seqgrid import registry
+from seqgrid.seeds import derive
+from seqgrid.settings import Strict
+
+
+class Training(Strict):
+    """How the weights are found. Every key counts towards the cell's identity."""
+
+    steps: int = Field(1000, ge=1, description="optimiser steps")
+    batch_size: int = Field(64, ge=1, description="examples a step")
+    examples: int | None = Field(
+        None, ge=1, description="size of a fixed training set; null: every example is new"
+    )
+    seconds: float | None = Field(
+        None, gt=0, description="training seconds over all parts after which the cell is finished"
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="learning rate after the warm-up; the last two end at 0"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="decay of matrices; vectors have none")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first-moment decay")
+    beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second-moment decay")
+    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: none")
+    data_seed: int | None = Field(None, ge=0, description="seed of the examples; null: the cell's")
+    init_seed: int | None = Field(None, ge=0, description="seed of the weights; null: the cell's")
+    order_seed: int | None = Field(
+        None,
+        ge=0,
+        description="seed of the order of a fixed training set and of dropout; null: the cell's",
+    )
+
+
+class Validation(Strict):
+    """When and on what the training looks at itself."""
+
+    every_steps: int = Field(100, ge=1, description="steps between validations")
+    examples: int = Field(500, ge=2, description="validation examples")
+
+
+class Stopping(Strict):
+    """When training ends before its budget."""
+
+    solved_validations: int | None = Field(
+        2, ge=1, description="stop after so many solved validations in a row; null: never"
+    )
+    plateau_validations: int | None = Field(
+        None, ge=1, description="stop after so many validations without a new best; null: never"
+    )
+    plateau_at_chance: bool = Field(
+        False, description="whether a plateau counts while the metric is still at chance"
+    )
+
+
+class Cell(Strict):
+    """One training run."""
+
+    model: str
+    model_settings: dict[str, Any] = Field(default_factory=dict)
+    task: str
+    task_settings: dict[str, Any] = Field(default_factory=dict)
+    seqlen: int = Field(ge=1, description="training sequence length, tokens")
+    seed: int = Field(ge=0)
+    training: Training = Training()
+    validation: Validation = Validation()
+    stopping: Stopping = Stopping()
+
+    @property
+    def fingerprint(self) -> str:
+        """10 hex digits over the settings that differ from the defaults.
+
+        Model, task, length and seed stand in the path beside it and are left out.
+        """
+        return _fingerprint(
+            self.model,
+            json.dumps(self.model_settings, sort_keys=True),
+            self.task,
+            json.dumps(self.task_settings, sort_keys=True),
+            self.training,
+            self.validation,
+            self.stopping,
+        )
+
+    @property
+    def path(self) -> str:
+        """Folder of the cell below results/cells."""
+        return f"{self.model}/{self.task}/L{self.seqlen}/seed{self.seed}-{self.fingerprint}"
+
+    def seed_of(self, use: Literal["data", "init", "order"]) -> int:
+        """The seed of one use of randomness: unrelated to those of other uses and cells."""
+        chosen = getattr(self.training, f"{use}_seed")
+        return derive(self.seed if chosen is None else chosen, use)
+
+    def unable(self) -> str | None:
+        """Why the model cannot do the task at this length; None where it can."""
+        chosen = registry.settings("model", self.model)(**self.model_settings)
+        return chosen.unable(self.seqlen)
+
+    def write(self, folder: Path) -> None:
+        """Write `cell.json` into the folder, unless it is there."""
+        target = folder / "cell.json"
+        if not target.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = folder / ".cell.json"
+            temporary.write_text(self.model_dump_json(indent=1) + "\n")
+            temporary.replace(target)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Cell":
+        """The cell of a folder.
+
+        Raises:
+            OSError: there is no cell.json. ValueError: it is not a cell.
+        """
+        return cls.model_validate_json((folder / "cell.json").read_text())
+
+
+@cache
+def _fingerprint(
+    model: str,
+    model_settings: str,
+    task: str,
+    task_settings: str,
+    training: Training,
+    validation: Validation,
+    stopping: Stopping,
+) -> str:
+    chosen = {
+        "model_settings": registry.settings("model", model)(**json.loads(model_settings)),
+        "task_settings": registry.settings("task", task)(**json.loads(task_settings)),
+        "training": training,
+        "validation": validation,
+        "stopping": stopping,
+    }
+    differing = {name: value.model_dump(exclude_defaults=True) for name, value in chosen.items()}
+    # Empty groups go, so that a new group of settings leaves old fingerprints as they are.
+    text = json.dumps({name: value for name, value in differing.items() if value}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -1,0 +1,48 @@
+"""Whether a study's tables and report show what is on disk; no torch, no pandas.
+
+Each collection is numbered and stamped with a digest of what it saw. When the study and its
+cells still give that digest, there is nothing to collect.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from seqgrid.plan import Standing
+from seqgrid.study import Study
+
+
+def digest(study: Study, standings: list[Standing]) -> str:
+    """Digest of everything the tables of a study are made from."""
+    seen = hashlib.sha256(study.model_dump_json().encode())
+    for s in standings:
+        last = s.last
+        found = s.evaluation
+        line = [
+            s.row.model, s.row.task, s.row.variant, s.row.cell.path, s.reported_run, s.state,
+            s.reason, s.stale, last.part if last else 0, last.ended_at if last else "",
+            (found.name, found.valid, found.stale, found.error) if found else None,
+        ]  # fmt: skip
+        seen.update(json.dumps(line).encode())
+    return seen.hexdigest()
+
+
+def stamps(results: Path, name: str) -> Path:
+    """Folder of a study's stamps."""
+    return results / "studies" / name / ".made"
+
+
+def generation(results: Path, name: str, study: Study, standings: list[Standing]) -> int:
+    """Number of the collection that a run should end with: the last one, or the next."""
+    folder = stamps(results, name)
+    last = max((int(p.stem) for p in folder.glob("*.collected") if p.stem.isdigit()), default=0)
+    if last == 0 or any(s.target for s in standings):
+        return last + 1
+    try:
+        made = (folder / f"{last}.collected").read_text().strip()
+    except OSError:
+        return last + 1
+    tables = results / "studies" / name / "cells.parquet"
+    report = results / "studies" / name / "report.md"
+    current = made == digest(study, standings) and tables.exists() and report.exists()
+    return last if current else last + 1

@@ -1,0 +1,122 @@
+"""The rules about how the cells of a group ended: what there is to judge, and what there is not."""
+
+from seqgrid.groups import SKIPPED, Finding, Group, counted, reasons, rule
+
+ENOUGH_SEEDS = 3  # with two seeds the whole range holds the median only half of the time
+BROKEN = ("failed", "out_of_memory", "killed", "corrupt")
+
+
+@rule(
+    "DIVERGED",
+    "group",
+    "Training of at least one seed ended with the outcome diverged; such a seed counts as not "
+    "having solved the task.",
+)
+def diverged(group: Group) -> Finding | None:
+    """Seeds whose training diverged."""
+    cells = [c for c in group.cells if c.outcome == "diverged"]
+    if not cells:
+        return None
+    return (
+        f"DIVERGED {len(cells)}/{len(group.cells)}",
+        reasons(cells),
+        {"seeds": [c.seed for c in cells]},
+    )
+
+
+@rule(
+    "FAILED",
+    "group",
+    "At least one cell ended as failed, out_of_memory, killed or corrupt; it says nothing about "
+    "what the model can learn.",
+)
+def failed(group: Group) -> Finding | None:
+    """Seeds that broke."""
+    cells = [c for c in group.cells if c.outcome in BROKEN]
+    if not cells:
+        return None
+    return (
+        f"FAILED {len(cells)}/{len(group.cells)}",
+        reasons(cells),
+        {"seeds": [c.seed for c in cells]},
+    )
+
+
+@rule(
+    "SKIPPED",
+    "group",
+    "The model or the task said beforehand that the cell cannot exist, and why.",
+)
+def skipped(group: Group) -> Finding | None:
+    """Seeds that were never going to run."""
+    cells = [c for c in group.cells if c.outcome == SKIPPED]
+    if not cells:
+        return None
+    return "SKIPPED", reasons(cells), {"seeds": [c.seed for c in cells]}
+
+
+@rule(
+    "PARTIAL",
+    "group",
+    "At least one cell that can exist has not finished or is not evaluated; its values carry a "
+    "dagger and enter no median, interval, success or verdict.",
+)
+def partial(group: Group) -> Finding | None:
+    """Not all cells have a final value."""
+    words = [
+        "finished, not evaluated" if c.outcome == "finished" else c.outcome
+        for c in group.asked
+        if not (c.outcome == "finished" and c.evaluated)
+    ]
+    if not words:
+        return None
+    k, n = len(group.asked) - len(words), len(group.asked)
+    return (
+        f"PARTIAL {k}/{n}",
+        f"{k} of {n} cells have finished and are evaluated; the others: {counted(words)}",
+        {"final": k, "asked": n, "others": words},
+    )
+
+
+@rule(
+    "TOO FEW SEEDS",
+    "group",
+    f"Fewer than {ENOUGH_SEEDS} seeds have a final value: nothing general can be said.",
+)
+def too_few_seeds(group: Group) -> Finding | None:
+    """Too few final values for any general statement."""
+    n = len(group.final)
+    if not group.asked or n >= ENOUGH_SEEDS:
+        return None
+    return f"TOO FEW SEEDS ({n})", f"{n} final values, {ENOUGH_SEEDS} needed", {"final": n}
+
+
+@rule(
+    "SINGLE LR",
+    "group",
+    "The study sweeps no learning rate, so a failure may be one of the learning rate and not of "
+    "the model.",
+)
+def single_learning_rate(group: Group) -> Finding | None:
+    """Only one learning rate was tried."""
+    if not group.asked or {"learning_rate", "lr"} & {k.split(".")[-1] for k in group.swept}:
+        return None
+    return "SINGLE LR", "one learning rate was tried", {"swept": list(group.swept)}
+
+
+@rule(
+    "STALE",
+    "group",
+    "The sources that trained or evaluated at least one cell have changed since, or its parts were "
+    "trained by different sources; its values carry a double dagger.",
+)
+def stale(group: Group) -> Finding | None:
+    """Results of sources that have changed."""
+    cells = [c for c in group.cells if c.stale]
+    if not cells:
+        return None
+    return (
+        f"STALE {len(cells)}/{len(group.cells)}",
+        f"sources differ for seed {', '.join(str(c.seed) for c in cells)}",
+        {"seeds": [c.seed for c in cells]},
+    )

@@ -1,0 +1,60 @@
+"""What the Snakefile asks of the library, once, when a run starts."""
+
+import os
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqgrid import collection, plan, study
+from seqgrid.job import say
+from seqgrid.study_file import StudyError, unknown
+
+RESULTS = Path("results")
+CONFIG_KEYS = ["study", "rerun", "cell"]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Targets of a run, and what to do before its first job."""
+
+    targets: list[str]
+    collected: list[str]  # what the tables wait for
+    prepare: Callable[[int], None]
+
+
+def start(config: Mapping[str, Any]) -> Driver:
+    """Plan a run; on a mistake of the user's, one line a problem and the end of the process."""
+    try:
+        return _start(config)
+    except (StudyError, plan.WrongRequest) as error:
+        say(str(error))
+        sys.exit(1)
+
+
+def _start(config: Mapping[str, Any]) -> Driver:
+    for key in config:
+        if key not in CONFIG_KEYS:
+            raise plan.WrongRequest(f"--config {key}: {unknown(key, CONFIG_KEYS, 'a setting')}")
+    name = str(config["study"])
+    loaded, rows = study.load(name)
+    rerun = plan.parse_rerun(str(config.get("rerun", "")))
+    everything = plan.plan(rows, RESULTS, rerun)
+    chosen = plan.select(everything, str(config["cell"])) if config.get("cell") else everything
+    missing = [f"{RESULTS}/cells/{s.target}" for s in chosen if s.target]
+    if config.get("cell"):
+        # With nothing to make, a file that is there: Snakemake then says "Nothing to be done".
+        targets = missing or [f"{RESULTS}/cells/{s.row.cell.path}/cell.json" for s in chosen]
+    else:
+        generation = collection.generation(RESULTS, name, loaded, everything)
+        targets = [f"{RESULTS}/studies/{name}/.made/{generation}.reported"]
+
+    def prepare(restarts: int) -> None:
+        # A trainer that is cut saves and asks to be restarted, as long as this run will do it.
+        os.environ["SEQGRID_RETRIES"] = str(restarts)
+        os.environ["SEQGRID_INVOCATION"] = uuid.uuid4().hex[:12]
+        plan.prepare(chosen, name, loaded, RESULTS)
+
+    return Driver(targets=targets, collected=missing, prepare=prepare)

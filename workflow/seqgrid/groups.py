@@ -1,0 +1,234 @@
+"""What the verdict rules look at: groups of cells with their levels; and what a rule is.
+
+A `Group` is the cells of one model, task, variant and training length, with their test values at
+one evaluated length. Only final values (the cell finished) can make a statement about quality;
+cells cut short enter counts and nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf, isnan, nan
+
+from seqgrid import stats
+
+LEVEL_SHARE = 0.02  # levels are often estimates themselves; a smaller distance means nothing
+UNLEARNABLE_SHARE = 0.02  # of the ceiling: closer to chance than two levels can be told apart
+
+SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A statement, the rule that made it and the numbers it rests on.
+
+    label: what stands in a table, e.g. `SOLVED 2/3`.
+    """
+
+    name: str
+    statement: str
+    rule: str
+    evidence: dict
+    label: str
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What a metric's values mean for one task at one evaluated length."""
+
+    better: str = "higher"
+    chance: float | None = None
+    shortcuts: tuple[tuple[str, float], ...] = ()
+    ceiling: float | None = None
+    solved: float | None = None
+
+    def goodness(self, value: float | None) -> float:
+        """The value turned so that more is better; a NaN is worse than every number."""
+        if value is None or isnan(value):
+            return -inf
+        return value if self.better == "higher" else -value
+
+    @property
+    def span(self) -> float:
+        """Distance from chance to ceiling; 0 where either is unknown."""
+        if self.chance is None or self.ceiling is None:
+            return 0.0
+        return abs(self.ceiling - self.chance)
+
+    @property
+    def unlearnable(self) -> bool:
+        """Whether even a perfect model scores chance."""
+        if self.chance is None or self.ceiling is None:
+            return False
+        return self.span <= UNLEARNABLE_SHARE * max(abs(self.ceiling), abs(self.chance))
+
+    @property
+    def passable(self) -> list[tuple[str, float]]:
+        """Levels that a value can lie above, worst first."""
+        named = [] if self.chance is None else [("chance", self.chance)]
+        return sorted([*named, *self.shortcuts], key=lambda pair: self.goodness(pair[1]))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the rules need of one cell; value, low and high are at the group's evaluated length.
+
+    low, high: 95 % interval of the value over test examples; None where there is none.
+    history: (steps, validation metric, its standard error or NaN), by steps.
+    """
+
+    seed: int
+    outcome: str
+    reason: str = ""
+    evaluated: bool = False
+    stale: bool = False
+    step: int | None = None
+    budget: int | None = None
+    solved_step: int | None = None
+    best_validation: float | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    history: tuple[tuple[int, float, float], ...] = ()
+
+    @property
+    def final(self) -> bool:
+        """Whether the value may enter a statistic: training went to its end."""
+        return self.outcome == "finished" and self.value is not None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one model, task, variant and training length, at one evaluated length."""
+
+    model: str
+    task: str
+    variant: str
+    seqlen: int
+    evaluated_seqlen: int
+    metric: str
+    levels: Levels
+    cells: tuple[Cell, ...]
+    swept: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def final(self) -> tuple[Cell, ...]:
+        """The cells whose value is final."""
+        return tuple(c for c in self.cells if c.final)
+
+    @cached_property
+    def asked(self) -> tuple[Cell, ...]:
+        """The cells that can exist: all but the skipped ones."""
+        return tuple(c for c in self.cells if c.outcome != SKIPPED)
+
+    @cached_property
+    def solved(self) -> tuple[Cell, ...]:
+        """Final cells whose test value is at or beyond the solved level."""
+        if self.levels.solved is None or self.levels.unlearnable:
+            return ()
+        bar = self.levels.goodness(self.levels.solved)
+        return tuple(c for c in self.final if self.levels.goodness(c.value) >= bar)
+
+    @property
+    def solved_steps(self) -> list[int]:
+        """First validation at the solved level, of the seeds that solved the task.
+
+        Empty away from the training length, where no validation takes place.
+        """
+        if self.evaluated_seqlen != self.seqlen:
+            return []
+        return [c.solved_step for c in self.solved if c.solved_step is not None]
+
+    @property
+    def not_numbers(self) -> tuple[Cell, ...]:
+        """Final cells whose value is NaN."""
+        return tuple(c for c in self.final if isnan(c.value))
+
+    @cached_property
+    def undecided(self) -> tuple[Cell, ...]:
+        """Cells that may or may not solve the task: cut short, broken, missing, not evaluated."""
+        return tuple(c for c in self.asked if not c.final and c.outcome != "diverged")
+
+    @cached_property
+    def bands(self) -> list[tuple[float, float]]:
+        """Interval of each final cell as (worse, better) goodness, jointly 95 %."""
+        bands = []
+        for cell in self.final:
+            goodness = self.levels.goodness(cell.value)
+            known = None not in (cell.low, cell.high) and not isnan(cell.low + cell.high)
+            if goodness == -inf or not known:
+                bands.append((goodness, goodness))
+                continue
+            ends = stats.widened(cell.value, cell.low, cell.high, len(self.final))
+            bands.append(tuple(sorted(self.levels.goodness(e) for e in ends)))
+        return bands
+
+    def beyond(self, level: float) -> bool:
+        """Whether every final cell's interval lies on the better side of the level."""
+        return bool(self.bands) and all(w > self.levels.goodness(level) for w, _ in self.bands)
+
+    def at(self, level: float) -> bool:
+        """Whether every final cell's interval holds the level, within LEVEL_SHARE of the span."""
+        slack = LEVEL_SHARE * self.levels.span
+        goodness = self.levels.goodness(level)
+        return bool(self.bands) and all(w - slack <= goodness <= b + slack for w, b in self.bands)
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether chance is excluded for every final cell; true where chance is unknown."""
+        return self.levels.chance is None or self.beyond(self.levels.chance)
+
+
+Finding = tuple[str, str, dict]  # label, statement, evidence
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A named rule: call it with what its scope says; it returns a Verdict or None.
+
+    scope: 'level' (a Group, at each evaluated length), 'group' (a Group, once) or 'cell' (a Cell
+    and its Levels).
+    sentence: the rule in words, with its threshold; it stands in the report.
+    """
+
+    name: str
+    scope: str
+    sentence: str
+    find: Callable[..., Finding | None]
+
+    def __call__(self, *asked: object) -> Verdict | None:
+        """The verdict, or None where the rule does not apply."""
+        found = self.find(*asked)
+        return found and Verdict(self.name, found[1], self.sentence, found[2], found[0])
+
+
+def rule(name: str, scope: str, sentence: str) -> Callable[[Callable], Rule]:
+    """Make a function that returns a Finding or None a Rule."""
+    return lambda find: Rule(name, scope, sentence, find)
+
+
+def counted(words: list[str]) -> str:
+    """`timed_out 2, missing 1`: what occurs how often, most frequent first."""
+    return ", ".join(f"{word} {n}" for word, n in Counter(words).most_common())
+
+
+def reasons(cells: list[Cell]) -> str:
+    """Why the cells ended as they did: seeds by outcome and the reason's first line."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        why = (cell.reason or "no reason recorded").strip().split("\n")[0]
+        by_reason.setdefault((cell.outcome, why), []).append(str(cell.seed))
+    return "; ".join(
+        f"{outcome} (seed {', '.join(seeds)}): {why}" for (outcome, why), seeds in by_reason.items()
+    )
+
+
+def values_of(cells: tuple[Cell, ...]) -> dict:
+    """The values a statement rests on, by seed."""
+    return {str(c.seed): nan if c.value is None else c.value for c in cells}
+
+
+def short(value: float) -> str:
+    """A number in a statement."""
+    return f"{value:.4g}"

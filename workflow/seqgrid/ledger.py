@@ -1,0 +1,188 @@
+"""What a study has, what it cost and what its models do not share: sums over the table `cells`.
+
+Costs are in seconds and bytes. Cells that another study trained count in full and are named.
+"""
+
+import json
+from collections import defaultdict
+
+from seqgrid import stats
+
+COSTS = ("training_seconds", "validation_seconds", "checkpoint_seconds", "evaluation_seconds")
+
+# What a comparison of models takes as equal; in words, the column, or None for a computed one.
+SHARED = {
+    "parameters": "parameters",
+    "state at the training length": "state_bytes",
+    "dtype": "dtype",
+    "steps asked for": "budget_steps",
+    "steps done": "step_steps",
+    "tokens seen": "seen_tokens",
+    "learning rates and other variants": "variant",
+    "backend": "backend",
+    "device": "device",
+    "threads": "threads",
+}
+
+
+def standing(cell: dict) -> str:
+    """How a cell stands: its outcome, or that it finished and waits for its evaluation."""
+    outcome = cell["outcome"] or "missing"
+    return "finished, not evaluated" if outcome == "finished" and not cell["evaluated"] else outcome
+
+
+def coverage(cells: list[dict]) -> dict:
+    """Counts of the whole grid: cells, done, skipped, stale, and each way of not being done."""
+    found: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        found[standing(cell)] += 1
+    done, skipped = found.pop("finished", 0), found.pop("skipped", 0)
+    return {
+        "cells": len(cells),
+        "done": done,
+        "skipped": skipped,
+        "possible": len(cells) - skipped,
+        "open": dict(sorted(found.items(), key=lambda pair: -pair[1])),
+        "stale": sum(bool(c["stale"]) for c in cells),
+        "evaluation_stale": sum(bool(c["evaluation_stale"]) for c in cells),
+        "mixed": sum(bool(c["mixed_sources"]) for c in cells),
+        "reused": sum(bool(c["reused"]) for c in cells),
+    }
+
+
+def matrix(cells: list[dict]) -> dict[tuple[str, str, int], str]:
+    """`k/n` finished and evaluated of the cells that can exist, by model, task and length."""
+    places: dict[tuple[str, str, int], list[str]] = defaultdict(list)
+    for cell in cells:
+        places[_place(cell)].append(standing(cell))
+    found = {}
+    for place, states in places.items():
+        possible = [s for s in states if s != "skipped"]
+        found[place] = f"{possible.count('finished')}/{len(possible)}" if possible else "skipped"
+    return found
+
+
+def reasons(cells: list[dict]) -> list[dict]:
+    """Why cells are not done, the most frequent reason first: outcome, reason, error, cells."""
+    found: dict[tuple[str, str], list[dict]] = defaultdict(list)
+    for cell in cells:
+        if standing(cell) != "finished":
+            found[standing(cell), (cell["reason"] or "").strip()].append(cell)
+    ordered = sorted(found.items(), key=lambda pair: -len(pair[1]))
+    return [
+        {
+            "outcome": outcome,
+            "reason": reason,
+            "error": next((c["error"] for c in here if c["error"]), ""),
+            "cells": here,
+        }
+        for (outcome, reason), here in ordered
+    ]
+
+
+def costs(cells: list[dict]) -> list[dict]:
+    """Cost by model, and under the model None of all: sums, and the largest peak memory."""
+    by_model: dict[str | None, list[dict]] = defaultdict(list)
+    for cell in cells:
+        by_model[cell["model"]].append(cell)
+    rows = []
+    for model, here in [*by_model.items(), (None, cells)]:
+        sums = {name: _sum(here, name) for name in COSTS}
+        rows.append(
+            {
+                "model": model,
+                "cells": len(here),
+                **sums,
+                "seconds": sum(sums.values()),
+                "unfinished_seconds": _all(c for c in here if standing(c) != "finished"),
+                "reused_seconds": _all(c for c in here if c["reused"]),
+                "peak_memory_bytes": max((c["peak_memory_bytes"] or 0 for c in here), default=0),
+            }
+        )
+    return rows
+
+
+def superseded_seconds(parts: list[dict]) -> float:
+    """Time in runs of a cell that a later run has replaced."""
+    runs: dict[tuple, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for part in parts:
+        cell = (*_place(part), part["variant"], part["seed"])
+        runs[cell][part["run"] or ""] += sum(part[name] or 0.0 for name in COSTS[:3])
+    # '' < 'again1' < 'again10': the number decides, not the alphabet.
+    latest = {cell: max(found, key=_run_number) for cell, found in runs.items()}
+    return sum(t for cell, found in runs.items() for r, t in found.items() if r != latest[cell])
+
+
+def step_seconds(cells: list[dict]) -> dict[tuple[str, str, int], float]:
+    """Median over cells of training time per step, by model, task and length."""
+    places: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for cell in cells:
+        if cell["training_seconds"] and cell["step_steps"]:
+            places[_place(cell)].append(cell["training_seconds"] / cell["step_steps"])
+    return {place: stats.median(times, "lower") for place, times in places.items()}
+
+
+def fairness(cells: list[dict]) -> list[dict]:
+    """What the models share and what not: name, whether equal, and each model's values.
+
+    Equal means equal at every task and length at which both models have a cell that ran, so that
+    a size that goes with the task's vocabulary is no difference between models.
+    """
+    ran = [c for c in cells if c["outcome"] not in ("missing", "skipped", "corrupt")]
+    rows = []
+    for words, column in SHARED.items():
+        at: dict[tuple[str, int], dict[str, set]] = defaultdict(lambda: defaultdict(set))
+        by_model: dict[str, set] = defaultdict(set)
+        for cell in ran:
+            if cell[column] is not None:
+                at[cell["task"], cell["seqlen_tokens"]][cell["model"]].add(cell[column])
+                by_model[cell["model"]].add(cell[column])
+        if not by_model:
+            continue
+        equal = all(len({frozenset(v) for v in models.values()}) == 1 for models in at.values())
+        values = {model: sorted(values) for model, values in by_model.items()}
+        rows.append({"name": words, "column": column, "equal": equal, "values": values})
+    return rows
+
+
+def provenance(cells: list[dict]) -> dict:
+    """Distinct commits, versions, hosts, devices and digests, and the first and last date."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    for text in {c["versions"] for c in cells if c["versions"]}:
+        for package, version in json.loads(text).items():
+            versions[package].add(str(version))
+    dates = [c[k] for c in cells for k in ("started_at", "ended_at") if c[k] is not None]
+    return {
+        "commits": _distinct(cells, "git_commit"),
+        "dirty": sum(bool(c["git_dirty"]) for c in cells),
+        "versions": {package: sorted(found) for package, found in sorted(versions.items())},
+        "hosts": _distinct(cells, "host"),
+        "devices": _distinct(cells, "device"),
+        "digests": {
+            model: _distinct([c for c in cells if c["model"] == model], "source_digest")
+            for model in dict.fromkeys(c["model"] for c in cells)
+        },
+        "first": min(dates, default=None),
+        "last": max(dates, default=None),
+    }
+
+
+def _place(row: dict) -> tuple[str, str, int]:
+    return row["model"], row["task"], row["seqlen_tokens"]
+
+
+def _sum(cells: list[dict], name: str) -> float:
+    return sum(c[name] or 0.0 for c in cells)
+
+
+def _all(cells: object) -> float:
+    return sum(c[name] or 0.0 for c in cells for name in COSTS)
+
+
+def _run_number(run: str) -> int:
+    digits = "".join(ch for ch in run if ch.isdigit())
+    return int(digits) if digits else 0
+
+
+def _distinct(cells: list[dict], name: str) -> list[str]:
+    return sorted({c[name] for c in cells if c[name]})

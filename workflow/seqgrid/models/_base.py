@@ -1,0 +1,248 @@
+"""What models share: everything but the mixer, so that a comparison compares mixers.
+
+    x = embed(inputs) [+ positions]
+    x = x + mixer(norm(x));  x = x + mlp(norm(x))        each layer
+    outputs = head(norm(x))
+
+Pre-norm residual blocks with RMSNorm (Zhang & Sennrich, arXiv:1910.07467). The MLP is two matrices
+with a GELU between: its hidden width is what `mlp_ratio` says, and it has no products of
+activations that would lend every mixer a gate of its own.
+
+B batch, L sequence length, C input channels, D d_model.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from seqgrid.data import Shape
+from seqgrid.ops.short_conv import short_conv
+from seqgrid.settings import ModelSettings
+
+NORM_EPS = 1e-6  # far below 4e-4, the mean square of an embedding with std 0.02
+
+
+class Mixer(nn.Module, ABC):
+    """What moves information between positions: (B, L, D) -> (B, L, D).
+
+    Attributes:
+        causal: position t reads no position after t.
+        residual_weights: names of the linear layers that write into the residual stream.
+    """
+
+    causal: bool = True
+    residual_weights: tuple[str, ...] = ("o_proj",)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Mixed positions; x (B, L, D) -> (B, L, D)."""
+
+    @abstractmethod
+    def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
+        """Recurrent state or cache of one sequence after `seqlen` tokens, bytes."""
+
+    @abstractmethod
+    def flops_per_token(self, seqlen: int) -> float:
+        """Forward FLOPs a token, 2 a multiply-add, as the mean over `seqlen` tokens.
+
+        Counts matrix products of the recurrent or textbook form, whatever the implementation
+        does, and leaves out pointwise work.
+        """
+
+    @property
+    @abstractmethod
+    def backend(self) -> dict[str, str]:
+        """Operator -> the implementation it runs on."""
+
+    def initialise(self, std: float, residual_std: float) -> None:
+        """Normal linear layers with zero biases; other parameters keep what they were made with.
+
+        A mixer whose linear layers need another start overrides this.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                _normal(module, residual_std if name in self.residual_weights else std)
+
+
+class ShortConvolution(nn.Conv1d):
+    """Causal depthwise convolution; (B, L, D) -> (B, L, D).
+
+    Shape, name and initial values of the weight (D, 1, size) are those of torch.nn.Conv1d and of
+    flash-linear-attention's layer of this name.
+    """
+
+    def __init__(self, dim: int, size: int):
+        super().__init__(dim, dim, size, groups=dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolved channels; x (B, L, D) -> (B, L, D)."""
+        return short_conv(x, self.weight)
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between; (B, L, D) -> (B, L, D)."""
+
+    def __init__(self, d_model: int, hidden_dim: int):
+        super().__init__()
+        self.up_proj = nn.Linear(d_model, hidden_dim, bias=False)
+        self.activation = nn.GELU()
+        self.down_proj = nn.Linear(hidden_dim, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Position-wise; x (B, L, D) -> (B, L, D)."""
+        return self.down_proj(self.activation(self.up_proj(x)))
+
+
+class Block(nn.Module):
+    """One layer: mixer and MLP, each behind a norm and added to its input."""
+
+    def __init__(self, settings: ModelSettings, mixer: Mixer):
+        super().__init__()
+        d_model = settings.d_model
+        hidden_dim = max(1, round(settings.mlp_ratio * d_model)) if settings.mlp_ratio else 0
+        self.mixer_norm = nn.RMSNorm(d_model, eps=NORM_EPS)
+        self.mixer = mixer
+        self.mlp_norm = nn.RMSNorm(d_model, eps=NORM_EPS) if hidden_dim else None
+        self.mlp = MLP(d_model, hidden_dim) if hidden_dim else None
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One layer further; x (B, L, D) -> (B, L, D)."""
+        x = x + self.dropout(self.mixer(self.mixer_norm(x)))
+        if self.mlp is not None:
+            x = x + self.dropout(self.mlp(self.mlp_norm(x)))
+        return x
+
+
+class Backbone(nn.Module):
+    """Embedding, layers of mixer and MLP, head: the whole model around any mixer.
+
+    Args:
+        settings: widths, depth, dropout, initial values.
+        shape: what goes in and what comes out.
+        make_mixer: layer index -> that layer's mixer.
+        positions: adds positions to the embedded input, (B, L, D) -> (B, L, D).
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        shape: Shape,
+        make_mixer: Callable[[int], Mixer],
+        positions: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.settings, self.shape = settings, shape
+        d_model = settings.d_model
+        if (shape.vocab_size is None) == (shape.num_channels is None):
+            raise ValueError(f"set one of vocab_size and num_channels of the shape: {shape}")
+        self.embed: nn.Embedding | nn.Linear
+        if shape.vocab_size is not None:
+            self.embed = nn.Embedding(shape.vocab_size, d_model)
+        else:
+            self.embed = nn.Linear(shape.num_channels, d_model)
+        self.positions = positions
+        self.dropout = nn.Dropout(settings.dropout)
+        self.blocks = nn.ModuleList(
+            Block(settings, make_mixer(layer)) for layer in range(settings.num_layers)
+        )
+        self.norm = nn.RMSNorm(d_model, eps=NORM_EPS)
+        self.head = nn.Linear(d_model, shape.num_outputs)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Initial values, from torch's global generator."""
+        std = self.settings.initializer_std
+        # the residual stream sums 2 num_layers branches: Radford et al. 2019 (GPT-2), section 2.3
+        residual_std = std / math.sqrt(2 * self.settings.num_layers)
+        _normal(self.embed, std)
+        if isinstance(self.embed, nn.Linear):
+            # the first norm divides by the length of w x + b: with b = 0 only the direction of x
+            # would pass, for one channel its sign, and no mixer could read a value
+            nn.init.normal_(self.embed.bias, std=std)
+        for module in self.positions.modules() if self.positions is not None else ():
+            if isinstance(module, nn.Embedding):
+                _normal(module, std)
+        for block in self.blocks:
+            block.mixer.initialise(std, residual_std)
+            if block.mlp is not None:
+                _normal(block.mlp.up_proj, std)
+                _normal(block.mlp.down_proj, residual_std)
+        _normal(self.head, std)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs of a batch.
+
+        Args:
+            inputs: int64 tokens (B, L), or float32 channels (B, L, C).
+
+        Returns:
+            (B, L, num_outputs); (B, num_outputs) where the shape is pooled.
+        """
+        x = self.embed(inputs)
+        if self.positions is not None:
+            x = self.positions(x)
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x)
+        if not self.shape.pooled:
+            return self.head(self.norm(x))
+        if self.settings.pool == "last":
+            return self.head(self.norm(x[:, -1]))
+        return self.head(self.norm(x).mean(1))
+
+    @property
+    def mixers(self) -> list[Mixer]:
+        """The mixer of each layer."""
+        return [block.mixer for block in self.blocks]
+
+    @property
+    def causal(self) -> bool:
+        """No position's output depends on a later input; of outputs that are not pooled."""
+        return all(mixer.causal for mixer in self.mixers)
+
+    @property
+    def max_seqlen(self) -> int | None:
+        """Tokens in the longest sequence the model can read; None where there is no limit."""
+        return getattr(self.positions, "max_seqlen", None)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained numbers, embedding and head included."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    @property
+    def backend(self) -> dict[str, str]:
+        """Operator -> the implementation it runs on, over all layers."""
+        return {name: what for mixer in self.mixers for name, what in mixer.backend.items()}
+
+    def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
+        """What one sequence keeps in memory between tokens after `seqlen` of them, bytes."""
+        return sum(mixer.state_bytes(seqlen, bytes_per_element) for mixer in self.mixers)
+
+    def flops_per_token(self, seqlen: int) -> float:
+        """Forward FLOPs a token, 2 a multiply-add, as the mean over `seqlen` tokens."""
+        head_share = 1 / seqlen if self.shape.pooled else 1.0  # a pooled head runs once
+        flops = 2 * self.head.weight.numel() * head_share
+        if isinstance(self.embed, nn.Linear):
+            flops += 2 * self.embed.weight.numel()
+        for block in self.blocks:
+            flops += block.mixer.flops_per_token(seqlen)
+            if block.mlp is not None:
+                flops += 2 * sum(p.numel() for p in block.mlp.parameters())
+        return flops
+
+
+def linear_flops(*layers: nn.Linear) -> float:
+    """FLOPs of linear layers for one token."""
+    return 2.0 * sum(layer.weight.numel() for layer in layers)
+
+
+@torch.no_grad()
+def _normal(module: nn.Linear | nn.Embedding, std: float) -> None:
+    nn.init.normal_(module.weight, std=std)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,215 @@
+"""How a part ended, as data: the schema of outcome.json, and what makes one valid.
+
+Exit status and file age say nothing. A part is what its outcome says if the outcome matches the
+schema, belongs to this cell and part, and the files it names have the sizes and hashes it records.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from seqgrid.settings import Strict
+
+Name = Literal[
+    "finished",
+    "timed_out",
+    "interrupted",
+    "diverged",
+    "out_of_memory",
+    "killed",
+    "failed",
+    "skipped",
+]
+# A cell whose last part ended so goes on with the next part; every other end is final.
+UNFINISHED = ("timed_out", "interrupted")
+# Ends after which asking again goes on from the last checkpoint; after the others it starts anew.
+CONTINUED = ("failed", "out_of_memory", "killed", *UNFINISHED)
+
+PART_FILES = ("checkpoint.pt", "history.parquet")
+
+
+class FileRecord(Strict):
+    """Size and content hash of a file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileRecord":
+        """Read a file and record it."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(size=path.stat().st_size, sha256=digest)
+
+
+class Progress(Strict):
+    """Where the training stands at the end of a part; times are of this part alone."""
+
+    first_step: int = 0
+    step: int = 0
+    seen_tokens: int = 0
+    solved_step: int | None = None
+    solved_seconds: float | None = None  # training seconds of all parts up to then
+    best_step: int | None = None
+    best_metric: float | None = None
+    last_metric: float | None = None
+    metric: str | None = None
+    training_seconds: float = 0.0
+    validation_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    parameters: int | None = None
+    state_bytes: int | None = None
+
+
+class Provenance(Strict):
+    """Where a result comes from."""
+
+    source_digest: str
+    git_commit: str | None
+    git_dirty: bool | None
+    versions: dict[str, str]
+    host: str
+    job_id: str | None
+    threads: int
+    asked_by: str | None = None  # study whose run trained it; others reuse it
+    device: str | None = None
+    dtype: str | None = None
+    backend: dict[str, str] = {}
+
+
+class Outcome(Strict):
+    """How one part of one cell ended."""
+
+    schema_version: Literal[1] = 1
+    cell: str  # path of the cell below results/cells
+    run: str  # '' or 'again1' ...
+    part: int
+    outcome: Name
+    reason: str
+    error: str | None = None  # traceback
+    progress: Progress = Progress()
+    attempts: int = 1  # processes that worked on the part
+    silent_deaths: int = 0  # of them, those that died without a word
+    started_at: str  # ISO 8601, UTC
+    ended_at: str
+    provenance: Provenance
+    files: dict[str, FileRecord]
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the cell has come to its end, good or bad."""
+        return self.outcome not in UNFINISHED
+
+    def write(self, path: Path) -> None:
+        """Write whole or not at all."""
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+
+class Invalid(Exception):
+    """A part whose outcome does not count; the message says why."""
+
+
+class Absent(Invalid):
+    """A part that has no outcome yet, or lacks one of its files."""
+
+
+def read(
+    folder: Path, cell: str, run: str, part: int, verified: "Verified | None" = None
+) -> Outcome:
+    """The outcome of a part's folder, checked.
+
+    Raises:
+        Absent: a declared file is missing. Invalid: something is there and wrong.
+    """
+    try:
+        text = (folder / "outcome.json").read_text()
+    except FileNotFoundError:
+        raise Absent("no outcome.json") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"outcome.json cannot be read: {error}") from None
+    try:
+        found = Outcome.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise Invalid(f"outcome.json: {key + ': ' if key else ''}{first['msg']}") from None
+    if (found.cell, found.run, found.part) != (cell, run, part):
+        where = "/".join(filter(None, [found.cell, found.run, f"part{found.part}"]))
+        raise Invalid(f"outcome.json belongs to {where}")
+    for name in PART_FILES:
+        check_file(folder / name, found.files.get(name), verified)
+    return found
+
+
+def check_file(path: Path, record: FileRecord | None, verified: "Verified | None" = None) -> None:
+    """Compare a file with its record.
+
+    Raises:
+        Absent: there is no such file. Invalid: it is another one.
+    """
+    if record is None:
+        raise Invalid(f"{path.name} is not in the record")
+    try:
+        stat = path.stat()
+    except OSError:
+        raise Absent(f"{path.name} is missing") from None
+    if stat.st_size != record.size:
+        raise Invalid(f"{path.name} has {stat.st_size} bytes, recorded {record.size}")
+    if verified is None or not verified.knows(path, stat, record):
+        if FileRecord.of(path).sha256 != record.sha256:
+            raise Invalid(f"{path.name} does not have the recorded content")
+        if verified is not None:
+            verified.learn(path, stat, record)
+
+
+class Verified:
+    """Remembers files whose hash was checked, so that unchanged ones are not read again.
+
+    Keyed by inode, size and change time: any write to the file, even one that restores its
+    modification time, leads to a new check.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fresh = 0
+        try:
+            known = json.loads(path.read_text())
+        except (OSError, ValueError):
+            known = {}
+        self.known: dict[str, list] = known if isinstance(known, dict) else {}
+
+    @staticmethod
+    def _state(stat: os.stat_result, record: FileRecord) -> list[Any]:
+        return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, record.sha256[:16]]
+
+    def knows(self, path: Path, stat: os.stat_result, record: FileRecord) -> bool:
+        """Whether this very file was checked before."""
+        return self.known.get(str(path)) == self._state(stat, record)
+
+    def learn(self, path: Path, stat: os.stat_result, record: FileRecord) -> None:
+        """Remember a file that was just checked."""
+        self.known[str(path)] = self._state(stat, record)
+        self.fresh += 1
+
+    def save(self) -> None:
+        """Keep what was learnt; without write permission the next run checks again."""
+        if self.fresh:
+            try:
+                write_text(self.path, json.dumps(self.known))
+            except OSError:
+                return
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

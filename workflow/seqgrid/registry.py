@@ -1,0 +1,97 @@
+"""File name -> what the file declares, for models and tasks: a new file is an entry, nothing else.
+
+Names and settings come from the source text, so that a study is validated without torch.
+"""
+
+import ast
+import importlib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from seqgrid.settings import ModelSettings, Strict, TaskSettings
+
+Kind = Literal["model", "task"]
+FOLDERS: dict[Kind, Path] = {
+    "model": Path(__file__).parent / "models",
+    "task": Path(__file__).parent / "tasks",
+}
+BASES: dict[Kind, type[Strict]] = {"model": ModelSettings, "task": TaskSettings}
+# What a `Settings` class may lean on: modules that import in no time.
+LIGHT = {"seqgrid.settings", "math", "typing", "pydantic", "collections.abc"}
+
+
+class RegistryError(Exception):
+    """A model or task file does not declare what it must; the message names the file."""
+
+
+def names(kind: Kind) -> list[str]:
+    """Every model or task there is."""
+    return sorted(p.stem for p in FOLDERS[kind].glob("*.py") if not p.stem.startswith("_"))
+
+
+@cache
+def settings(kind: Kind, name: str) -> type[Any]:
+    """The `Settings` class of a model or task file, built from its text alone.
+
+    Raises:
+        RegistryError: the file declares no such class, or the class leans on a heavy import.
+    """
+    path = FOLDERS[kind] / f"{name}.py"
+    tree = ast.parse(path.read_text(), filename=str(path))
+    light = [
+        node
+        for node in tree.body
+        if (isinstance(node, ast.ImportFrom) and node.module in LIGHT)
+        or (isinstance(node, ast.Import) and all(alias.name in LIGHT for alias in node.names))
+    ]
+    declared = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Settings"]
+    if len(declared) != 1:
+        raise RegistryError(f"{path}: declare one class named Settings, found {len(declared)}")
+    namespace: dict[str, Any] = {"__name__": f"seqgrid.{FOLDERS[kind].name}.{name}"}
+    code = compile(
+        ast.Module([*light, *declared], type_ignores=[]), str(path), "exec", dont_inherit=True
+    )
+    try:
+        exec(code, namespace)
+    except NameError as error:
+        raise RegistryError(
+            f"{path}: class Settings may use only {sorted(LIGHT)}: {error}"
+        ) from error
+    found = namespace["Settings"]
+    if not issubclass(found, BASES[kind]):
+        raise RegistryError(f"{path}: class Settings must derive from {BASES[kind].__name__}")
+    return found
+
+
+def load(kind: Kind, name: str) -> ModuleType:
+    """Import a model or task file; this is where torch comes in."""
+    return importlib.import_module(f"seqgrid.{FOLDERS[kind].name}.{name}")
+
+
+def make_task(name: str, chosen: dict, seqlen: int) -> Any:
+    """The task `name` with `chosen` settings at `seqlen` tokens.
+
+    Raises:
+        RegistryError: the file holds not exactly one subclass of Task.
+    """
+    from seqgrid.tasks._base import Task
+
+    module = load("task", name)
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Task)
+        and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise RegistryError(f"{module.__file__}: declare one subclass of Task, found {len(found)}")
+    return found[0](module.Settings(**chosen), seqlen)
+
+
+def make_model(name: str, chosen: dict, shape: Any) -> Any:
+    """The model `name` with `chosen` settings for a problem of `shape` (seqgrid.data.Shape)."""
+    module = load("model", name)
+    return module.build(module.Settings(**chosen), shape)

@@ -1,0 +1,195 @@
+"""The sections of a report about the study: cost, fairness, next steps, rules, provenance."""
+
+import json
+
+from seqgrid import ledger, tables
+from seqgrid.report.content import Content
+from seqgrid.report.markdown import (
+    blocks,
+    code,
+    count,
+    item,
+    listing,
+    number,
+    seconds,
+    size,
+    span,
+    table,
+    text,
+)
+from seqgrid.report.sections import MOST_ROWS, figure, matrix
+from seqgrid.verdicts import RULES
+
+# Outcomes after which the same cell is worth another try, and what to look at before.
+AGAIN = {
+    "failed": "a traceback stands above; mend its cause first",
+    "killed": "jobs died without a word; look at the scheduler's reason first",
+    "out_of_memory": "give the job more memory, or a smaller batch",
+    "diverged": "the same settings diverge again; sweep the learning rate",
+}
+SHOW = {"parameters": count, "state_bytes": size}
+
+
+def cost(content: Content) -> str:
+    """Where the time went."""
+    rows = ledger.costs(content.cells)
+    body = [
+        [
+            row["model"] or "all",
+            str(row["cells"]),
+            *(seconds(row[name]) for name in ledger.COSTS),
+            seconds(row["seconds"]),
+            seconds(row["unfinished_seconds"]),
+            size(row["peak_memory_bytes"] or None),
+        ]
+        for row in rows
+    ]
+    header = ["model", "cells", "training", "validation", "checkpoints", "evaluation", "all"]
+    header += ["in cells not done", "peak memory"]
+    total, earlier = rows[-1], ledger.superseded_seconds(content.parts)
+    notes = [
+        f"{seconds(total['unfinished_seconds'])} went into cells that failed or have not finished."
+    ]
+    if total["reused_seconds"]:
+        notes.append(f"{seconds(total['reused_seconds'])} were spent by another study.")
+    if earlier:
+        notes.append(f"{seconds(earlier)} went into earlier runs of cells trained again.")
+    steps = {k: seconds(v) for k, v in ledger.step_seconds(content.cells).items()}
+    return blocks(
+        table([*header], body),
+        text(*notes),
+        matrix(content, steps, "Training time per step, median over cells"),
+        figure(content, "cost"),
+    )
+
+
+def fairness(content: Content) -> str:
+    """What the models share, and what they do not."""
+    rows = ledger.fairness(content.cells)
+    if not rows:
+        return "No cell has run."
+    equal = [r["name"] for r in rows if r["equal"]]
+    unequal = [r for r in rows if not r["equal"]]
+    models = [m for m in content.models if any(m in r["values"] for r in unequal)]
+    body = [
+        [model, *(_values(row["values"].get(model, []), row["column"]) for row in unequal)]
+        for model in models
+    ]
+    listed = table(["model", *(r["name"] for r in unequal)], body[:MOST_ROWS]) if unequal else ""
+    return blocks(
+        text(
+            "Equal among the models at every task and length:",
+            f"{', '.join(equal) or 'nothing that is recorded'}.",
+            "Not equal:",
+            f"{', '.join(r['name'] for r in unequal) or 'nothing that is recorded'}.",
+        ),
+        listed,
+    )
+
+
+def _values(values: list, column: str) -> str:
+    if not values:
+        return "-"
+    if isinstance(values[0], str):
+        named = [_object(v) for v in values]
+        return listing(named, 2) if len(values) <= 2 else f"{len(values)} different"
+    return span(values, SHOW.get(column, count))
+
+
+def _object(value: str) -> str:
+    """`a=1 b=2` for a JSON object, other text as it is."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value
+    if not isinstance(found, dict):
+        return value
+    return " ".join(f"{k}={v}" for k, v in sorted(found.items())) or "-"
+
+
+def next_steps(content: Content) -> str:
+    """Commands for what is open, as they can be pasted."""
+    run = f"snakemake --config study={content.name}"
+    about = ledger.coverage(content.cells)
+    found = {v["verdict"] for v in content.verdicts}
+    steps = []
+    again = {k: n for k, n in about["open"].items() if k in AGAIN}
+    going = {k: n for k, n in about["open"].items() if k not in AGAIN}
+    if going:
+        why = ", ".join(f"{n} {outcome}" for outcome, n in going.items())
+        steps.append(blocks(f"Go on with what is open ({why}):", code(run)))
+    for outcome, n in again.items():
+        steps.append(
+            blocks(f"{n} {outcome}: {AGAIN[outcome]}, then", code(f"{run} rerun={outcome}"))
+        )
+    if about["stale"] or about["mixed"]:
+        steps.append(
+            blocks(
+                "Train again what changed sources have made stale, if the change matters:",
+                code(f"{run} rerun=stale"),
+            )
+        )
+    where = f"config/studies/{content.name}.yaml"
+    advice = {
+        "IMPROVING": "more training steps for the cells named improving in section 4",
+        "TOO FEW SEEDS": "more seeds, where all that were asked for have finished",
+        "SINGLE LR": "a sweep of the learning rate, before a failure is put down to a model",
+        "UNLEARNABLE AS SCORED": "another metric or another scoring for the task",
+        "UNSTABLE ACROSS SEEDS": "more seeds, so that the success rate gets an interval of use",
+    }
+    wanted = [item(f"**{name}**: {words}.") for name, words in advice.items() if name in found]
+    if wanted:
+        steps.append(blocks(f"What the verdicts ask for, set in `{where}`:", "\n".join(wanted)))
+    return blocks(*steps) or "Nothing is open."
+
+
+def rules(content: Content) -> str:
+    """Each rule in one sentence; how often it applied."""
+    found = [v["verdict"] for v in content.verdicts]
+    lines = [item(f"**{r.name}** ({found.count(r.name)} here): {r.sentence}") for r in RULES]
+    note = text(
+        "Span: the distance from chance to ceiling. Jointly: each seed's interval over test "
+        "examples is widened so that those of all final seeds hold at once with 95 %. The evidence "
+        "of each verdict stands in `verdicts.parquet`."
+    )
+    return blocks(note, "\n".join(lines))
+
+
+def provenance(content: Content) -> str:
+    """Where every number comes from."""
+    about = ledger.provenance(content.cells)
+    versions = [f"{package} {' or '.join(v)}" for package, v in about["versions"].items()]
+    days = [t.strftime("%Y-%m-%d %H:%M") for t in (about["first"], about["last"]) if t is not None]
+    lines = [
+        item(
+            f"commits: {listing(about['commits']) or 'none recorded'};",
+            f"cells with changed tracked files: {about['dirty']}",
+        ),
+        item(f"trained: {' to '.join(dict.fromkeys(days)) or 'never'} (UTC)"),
+        item(
+            f"hosts: {listing(about['hosts']) or '-'}; devices: {listing(about['devices']) or '-'}"
+        ),
+        item(f"versions: {', '.join(versions) or 'none recorded'}"),
+    ]
+    for model, digests in about["digests"].items():
+        if digests:
+            lines.append(item(f"sources of {model}: {listing([d[:12] for d in digests])}"))
+    files = [[name, count(rows)] for name, rows in content.files.items()]
+    note = text(
+        f"Schema version {tables.SCHEMA_VERSION}. Every number above stands in these files, beside "
+        "this report; each column carries its meaning in the field's metadata."
+    )
+    return blocks("\n".join(lines), note, table(["file", "rows"], files), _levels(content))
+
+
+def _levels(content: Content) -> str:
+    """Where each level's value comes from."""
+    seen: dict[tuple[str, str, str], list[float]] = {}
+    for level in content.levels:
+        key = (level["task"], level["level"], level["derivation"] or "-")
+        seen.setdefault(key, []).append(level["value"])
+    rows = [[t, n, span(values, number), why] for (t, n, why), values in seen.items()]
+    if not rows:
+        return ""
+    header = ["task", "level", "value", "where it comes from"]
+    return blocks("Levels:", table(header, rows[:MOST_ROWS], left=4))

@@ -1,0 +1,206 @@
+"""What a report is made of: the study's tables as rows, and look-ups over them."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seqgrid import summary, tables
+
+INPUTS = ("cells", "parts", "history", "evaluations", "levels")
+
+# What is said first of a group, where several verdicts apply.
+HEADLINES = (
+    "UNLEARNABLE AS SCORED",
+    "SOLVED",
+    "NOT A NUMBER",
+    "AT CEILING",
+    "AT SHORTCUT",
+    "AT CHANCE",
+    "ABOVE",
+    "UNSTABLE ACROSS SEEDS",
+    "DIVERGED",
+    "FAILED",
+    "SKIPPED",
+    "PARTIAL",
+)
+# Said in brackets behind the headline: what keeps it from being the whole story.
+CAVEATS = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "TOO FEW SEEDS", "STALE")
+# Left out of the results tables: study-wide, or a matter of learning curves.
+ELSEWHERE = ("SINGLE LR", "PLATEAU")
+# They say more than the highest level passed.
+STRONGER = ("SOLVED", "AT CEILING", "AT SHORTCUT")
+
+
+class Unreadable(Exception):
+    """A table is missing or not ours; the message is one line and names the remedy."""
+
+
+def read(folder: Path) -> dict[str, pa.Table]:
+    """The five input tables of a study folder.
+
+    Raises:
+        Unreadable: a file is missing, no Parquet, of another schema or of another version.
+    """
+    found = {}
+    for name in INPUTS:
+        path = folder / f"{name}.parquet"
+        if not path.is_file():
+            raise Unreadable(f"{path} is missing: collect the study first")
+        try:
+            table = pq.ParquetFile(path).read()
+        except (pa.ArrowInvalid, OSError) as error:
+            first = str(error).splitlines()[0]
+            raise Unreadable(
+                f"{path} is no Parquet file ({first}): collect the study again"
+            ) from error
+        version = (table.schema.metadata or {}).get(b"seqgrid.schema_version", b"none").decode()
+        if version != tables.SCHEMA_VERSION:
+            raise Unreadable(
+                f"{path} has schema version {version}, this report reads {tables.SCHEMA_VERSION}: "
+                "collect the study again"
+            )
+        if table.schema.names != tables.schema(name).names:
+            raise Unreadable(f"{path} does not have the columns of '{name}': collect it again")
+        found[name] = table
+    return found
+
+
+@dataclass
+class Content:
+    """All rows a report prints."""
+
+    name: str
+    about: dict
+    cells: list[dict]
+    parts: list[dict]
+    history: pa.Table
+    levels: list[dict]
+    summary: list[dict]
+    verdicts: list[dict]
+    files: dict[str, int]  # Parquet file -> rows
+    figures: dict[str, str] = field(default_factory=dict)  # name -> caption
+
+    @classmethod
+    def of(cls, folder: Path, read: dict[str, pa.Table], built: dict[str, pa.Table]) -> "Content":
+        """The content of the study whose tables stand in `folder`."""
+        about = summary.meta(read["cells"])
+        return cls(
+            name=str(about.get("name") or folder.resolve().name),
+            about=about,
+            cells=read["cells"].to_pylist(),
+            parts=read["parts"].to_pylist(),
+            history=read["history"],
+            levels=read["levels"].to_pylist(),
+            summary=built["summary"].to_pylist(),
+            verdicts=built["verdicts"].to_pylist(),
+            files={f"{n}.parquet": t.num_rows for n, t in (read | built).items()},
+        )
+
+    @cached_property
+    def models(self) -> list[str]:
+        """Labels of the models, in the study's order."""
+        return summary.in_order((c["model"] for c in self.cells), self.about.get("models"))
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """Labels of the tasks, in the study's order."""
+        return summary.in_order((c["task"] for c in self.cells), self.about.get("tasks"))
+
+    def lengths(self, task: str) -> list[int]:
+        """Training lengths of a task."""
+        return sorted({c["seqlen_tokens"] for c in self.cells if c["task"] == task})
+
+    @cached_property
+    def primary(self) -> list[dict]:
+        """Rows of `summary` a study is judged by: the task's metric, best weights."""
+        return [r for r in self.summary if r["primary"] and r["weights"] == "best"]
+
+    @cached_property
+    def _by_task(self) -> dict[str, list[dict]]:
+        found = defaultdict(list)
+        for row in self.primary:
+            found[row["task"]].append(row)
+        return found
+
+    def rows(self, task: str, seqlen: int | None = None, beyond: bool = False) -> list[dict]:
+        """Primary rows of a task in the models' order: at the training length, or elsewhere."""
+        return [
+            r
+            for r in self._by_task.get(task, [])
+            if seqlen in (None, r["seqlen_tokens"])
+            and (r["evaluated_seqlen_tokens"] != r["seqlen_tokens"]) == beyond
+        ]
+
+    @cached_property
+    def _curves(self) -> dict[tuple, dict[tuple, list[tuple[int, float]]]]:
+        columns = [*("model", "task", "variant", "seqlen_tokens", "seed"), "step_steps"]
+        found = defaultdict(lambda: defaultdict(list))
+        for row in self.history.select([*columns, "validation_metric"]).to_pylist():
+            if row["validation_metric"] is not None and row["step_steps"] is not None:
+                cell = row["model"], row["variant"] or "", row["seed"]
+                point = row["step_steps"], row["validation_metric"]
+                found[row["task"], row["seqlen_tokens"]][cell].append(point)
+        return found
+
+    def curves(self, task: str, seqlen: int) -> dict[tuple, list[tuple[int, float]]]:
+        """(steps, validation metric) of each (model, variant, seed), by steps."""
+        return {cell: sorted(points) for cell, points in self._curves[task, seqlen].items()}
+
+    @cached_property
+    def _levels(self) -> dict[tuple, list[dict]]:
+        found = defaultdict(list)
+        for level in self.levels:
+            found[level["task"], level["evaluated_seqlen_tokens"], level["metric"]].append(level)
+        return found
+
+    def levels_at(self, row: dict) -> list[dict]:
+        """The levels a row of `summary` is judged by."""
+        return self._levels.get((row["task"], row["evaluated_seqlen_tokens"], row["metric"]), [])
+
+    @cached_property
+    def _verdicts(self) -> dict[tuple, list[dict]]:
+        found = defaultdict(list)
+        for verdict in self.verdicts:
+            found[_place(verdict)].append(verdict)
+        return found
+
+    def verdicts_of(self, row: dict) -> list[dict]:
+        """The verdicts about the group and evaluated length of a row of `summary`."""
+        return self._verdicts.get(_place(row), [])
+
+    def headline(self, row: dict) -> tuple[str, list[str]]:
+        """The label said first of a row, and the labels that qualify it."""
+        found = {v["verdict"]: v["label"] for v in self.verdicts_of(row)}
+        name = next((n for n in HEADLINES if n in found), None)
+        caveats = [found[n] for n in CAVEATS if n in found and n != name]
+        return (found[name] if name else "NO STATEMENT"), caveats
+
+    def labels(self, row: dict) -> list[str]:
+        """The verdicts as a results table shows them; those about cells name the seeds."""
+        verdicts = self.verdicts_of(row)
+        names = {v["verdict"] for v in verdicts}
+        seeds = defaultdict(list)
+        for verdict in verdicts:
+            if verdict["seed"] is not None:
+                seeds[verdict["verdict"]].append(str(verdict["seed"]))
+        shown = {}
+        for verdict in verdicts:
+            name, label = verdict["verdict"], verdict["label"]
+            if name in ELSEWHERE or (name == "ABOVE" and names & set(STRONGER)):
+                continue
+            shown[name] = f"{label} (seed {', '.join(seeds[name])})" if seeds[name] else label
+        return list(shown.values())
+
+
+def _place(row: dict) -> tuple:
+    return (
+        row["model"],
+        row["task"],
+        row["variant"],
+        row["seqlen_tokens"],
+        row["evaluated_seqlen_tokens"],
+    )

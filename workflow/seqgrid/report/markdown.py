@@ -1,0 +1,108 @@
+"""Markdown that reads well in a terminal and on a code forge: aligned tables, wrapped text."""
+
+import textwrap
+from math import isnan
+
+WIDTH = 100  # columns of wrapped text; tables may be wider
+
+DAGGER, STALE = "†", "‡"  # not final; sources have changed
+
+
+def number(value: float | None) -> str:
+    """A number as tables print it: four decimals, or three significant digits when tiny or huge."""
+    if value is None:
+        return "-"
+    if isnan(value):
+        return "nan"
+    if value == 0 or 1e-3 <= abs(value) < 1e3:
+        return f"{value:.4f}"
+    return f"{value:.3g}"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands marked."""
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def seconds(value: float | None) -> str:
+    """A time in the unit that reads best."""
+    if value is None:
+        return "-"
+    for unit, size in (("h", 3600), ("min", 60)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g} s" if value >= 0.1 or value == 0 else f"{value * 1000:.3g} ms"
+
+
+def size(value: float | None) -> str:
+    """Bytes in the decimal unit that reads best."""
+    if value is None:
+        return "-"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def span(values: list, show: object = count) -> str:
+    """`low to high` of numbers, or the one number they all are."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "-"
+    low, high = show(min(known)), show(max(known))
+    return low if low == high else f"{low} to {high}"
+
+
+def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """A table whose columns line up in monospace; the first `left` columns are flush left."""
+    cells = [[_cell(c) for c in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
+    lines = []
+    for row in cells:
+        padded = [
+            c.ljust(w) if i < left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(f"| {' | '.join(padded)} |")
+    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    lines.insert(1, f"| {' | '.join(rule)} |")
+    return "\n".join(lines)
+
+
+def text(*sentences: str) -> str:
+    """A paragraph, wrapped."""
+    return textwrap.fill(
+        " ".join(s for s in sentences if s), WIDTH, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def item(*sentences: str) -> str:
+    """An item of a list, wrapped."""
+    return textwrap.fill(
+        " ".join(s for s in sentences if s),
+        WIDTH,
+        initial_indent="- ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def code(*lines: str) -> str:
+    """A block to copy."""
+    return "\n".join(["```", *lines, "```"])
+
+
+def blocks(*parts: str) -> str:
+    """Parts of a document with one empty line between."""
+    return "\n\n".join(p for p in parts if p)
+
+
+def listing(names: list, most: int = 6) -> str:
+    """Names with commas; those past `most` are counted."""
+    shown = ", ".join(map(str, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _cell(content: str) -> str:
+    return " ".join(str(content).split()).replace("|", "\\|")

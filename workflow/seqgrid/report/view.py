@@ -1,0 +1,79 @@
+"""The window of a metric's axis: levels in view, data visible, far values clipped and said so."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+LEVEL_STYLES = {"chance": ":", "shortcut": "-.", "ceiling": "--", "solved": (0, (1, 3))}
+# Of the levels' range. A diverged seed at R2 = -40 must not squash the rest to a line.
+BESIDE = 0.3
+MARGIN = 0.06
+APART = 0.055  # of the window: level names closer than a line of text move apart
+
+
+class View:
+    """Draws points and levels on one axes, clipped to a window; `used`: whether any was clipped."""
+
+    def __init__(self, axis: Axes, levels: Sequence[float], values: Sequence[float]):
+        self.axis, self.used = axis, False
+        data = [v for v in values if v is not None and math.isfinite(v)]
+        anchors = list(levels) or data or [0.0, 1.0]
+        low, high = min(anchors), max(anchors)
+        span = (high - low) or abs(high) or 1.0
+        near = [v for v in data if low - BESIDE * span <= v <= high + BESIDE * span]
+        low, high = min([low, *near]), max([high, *near])
+        margin = MARGIN * ((high - low) or span)
+        self.low, self.high = low - margin, high + margin
+        axis.set_ylim(self.low, self.high)
+        axis.set_autoscaley_on(False)
+
+    def clipped(self, values: Sequence[float]) -> list[float]:
+        """Values moved to the edge they lie beyond; a NaN stays and leaves a gap."""
+        return [v if math.isnan(v) else min(max(v, self.low), self.high) for v in values]
+
+    def scatter(
+        self, xs: Sequence[float], points: Sequence[tuple[float, bool]], look: tuple[str, str]
+    ) -> None:
+        """Points (value, final): filled where final, triangles at the edge where beyond it."""
+        colour, marker = look
+        for x, (value, final) in zip(xs, points, strict=True):
+            if math.isnan(value):
+                self._edge(x, self.low, "x", "nan", colour)
+            elif value < self.low:
+                self._edge(x, self.low, "v", f"{value:.3g}", colour)
+            elif value > self.high:
+                self._edge(x, self.high, "^", f"{value:.3g}", colour)
+            else:
+                fill = colour if final else "white"
+                style = {"mfc": fill, "mec": colour, "ms": 5, "zorder": 3, "alpha": 0.9}
+                self.axis.plot([x], [value], marker, ls="none", **style)
+
+    def levels(self, levels: list[dict], ends: tuple[float, float], name: bool) -> None:
+        """A line at each level between two x; named at the right edge, outside the data."""
+        shown = sorted((v for v in levels if v["value"] is not None), key=lambda v: v["value"])
+        gap, floor = APART * (self.high - self.low), -math.inf
+        for level in shown:
+            height = level["value"]
+            style = LEVEL_STYLES.get(level["kind"], "-")
+            self.axis.plot(ends, [height, height], color="#555555", ls=style, lw=0.9, zorder=1)
+            if name:
+                floor = max(height, floor + gap)
+                place = ("axes fraction", "data")
+                self.axis.annotate(
+                    level["level"],
+                    (1.01, floor),
+                    xycoords=place,
+                    fontsize=6.5,
+                    color="#333333",
+                    va="center",
+                    annotation_clip=False,
+                )
+
+    def _edge(self, x: float, y: float, marker: str, words: str, colour: str) -> None:
+        self.used = True
+        style = {"mfc": colour, "mec": colour, "ms": 7, "zorder": 4, "clip_on": False}
+        self.axis.plot([x], [y], marker, ls="none", **style)
+        up = 6 if y == self.low else -10
+        offset = {"xytext": (0, up), "textcoords": "offset points"}
+        self.axis.annotate(words, (x, y), fontsize=6.5, color=colour, ha="center", **offset)

@@ -1,0 +1,95 @@
+"""Digests of the sources a result came from: equal as long as the code means the same.
+
+Comments, formatting, docstrings and the version of Python do not count; what the entry modules
+import from seqgrid, directly or not, does.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+# They decide what runs, where and how it is recorded, never what a number comes out as.
+NEUTRAL = {
+    "cell", "collect", "job", "lease", "outcome", "plan", "provenance", "registry", "settings", "sources",
+    "status", "store", "study", "study_file", "tables", "train",
+}  # fmt: skip
+
+
+def training_digest(model: str, task: str) -> str:
+    """Digest of everything that decides the weights of a cell."""
+    return digest("loop", f"models.{model}", f"tasks.{task}")
+
+
+def evaluation_digest(model: str, task: str) -> str:
+    """Digest of everything that turns weights into test results."""
+    return digest("evaluate", f"models.{model}", f"tasks.{task}")
+
+
+@cache
+def digest(*entries: str) -> str:
+    """12 hex digits over the meaning of the entry modules and all that they import."""
+    seen: set[str] = set()
+    waiting = list(entries)
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting += _parsed(module)[1]
+    text = "\n".join(f"{module} {_parsed(module)[0]}" for module in sorted(seen))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _file(module: str) -> Path | None:
+    base = PACKAGE.joinpath(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+@cache
+def _parsed(module: str) -> tuple[str, list[str]]:
+    """Digest of one module's meaning, and the seqgrid modules it imports."""
+    path = _file(module)
+    if path is None:
+        return "missing", []
+    tree = ast.parse(path.read_text())
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seqgrid."):
+            base = (node.module or "").removeprefix("seqgrid.")
+            inner = {f"{base}.{alias.name}" for alias in node.names}
+            imported |= {base} | {name for name in inner if _file(name)}
+        elif isinstance(node, ast.Import):
+            imported |= {
+                alias.name.removeprefix("seqgrid.")
+                for alias in node.names
+                if alias.name.startswith("seqgrid.")
+            }
+    kept = sorted(name for name in imported if name.split(".")[0] not in NEUTRAL and _file(name))
+    meaning = repr(_meaning(_without_docstrings(tree)))
+    return hashlib.sha256(meaning.encode()).hexdigest(), kept
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+            and isinstance(node.body[0].value, ast.Constant)
+            and isinstance(node.body[0].value.value, str)
+        ):
+            node.body = node.body[1:]
+    return tree
+
+
+def _meaning(node: object) -> object:
+    # Own walk, not ast.dump: empty and new fields differ between versions of Python.
+    if isinstance(node, ast.Constant):
+        return ["Constant", repr(node.value)]
+    if isinstance(node, ast.AST):
+        fields = [(name, _meaning(value)) for name, value in ast.iter_fields(node)]
+        return [type(node).__name__, [(n, v) for n, v in fields if v not in (None, [], "")]]
+    if isinstance(node, list):
+        return [_meaning(item) for item in node]
+    return node

@@ -1,0 +1,296 @@
+"""The tables `summary` and `verdicts`: every number and statement of a report, from five tables.
+
+A table is handled as a list of rows. The cells of one model, task, variant and training length are
+a group; each evaluated length, weights and metric of it is a row of `summary`.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from math import inf, isfinite, isnan, nan
+
+import pyarrow as pa
+
+from seqgrid import stats, tables
+from seqgrid.groups import Cell, Group, Levels, Verdict
+from seqgrid.verdicts import RULES
+
+Key = tuple[str, str, str, int]  # model, task, variant, training length
+
+HISTORY_COLUMNS = [
+    *("model", "task", "variant", "seqlen_tokens", "seed"),
+    *("step_steps", "validation_metric", "validation_standard_error"),
+]
+
+
+def build(read: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    """The tables `summary` and `verdicts` from cells, parts, history, evaluations and levels."""
+    study = Study(read)
+    summary, verdicts = [], []
+    for key in study.keys:
+        groups = study.groups(key)
+        summary += [study.summarise(key, weights, group) for weights, group in groups]
+        verdicts += study.judge(key, groups)
+    carried = {"seqgrid.study": json.dumps(meta(read["cells"]))}
+    return {
+        "summary": tables.from_rows("summary", summary, carried),
+        "verdicts": tables.from_rows("verdicts", verdicts, carried),
+    }
+
+
+def meta(cells: pa.Table) -> dict:
+    """What the table `cells` says about its study; empty where it says nothing readable."""
+    try:
+        found = json.loads((cells.schema.metadata or {}).get(b"seqgrid.study", b"{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def in_order(found: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Labels in the study's order; those it does not name follow as they come."""
+    unique = list(dict.fromkeys(found))
+    named = [label for label in dict.fromkeys(wanted or ()) if label in unique]
+    return named + [label for label in unique if label not in named]
+
+
+class Study:
+    """The five tables, indexed by group and cell."""
+
+    def __init__(self, read: dict[str, pa.Table]):
+        cells = read["cells"].to_pylist()
+        evaluations = read["evaluations"].to_pylist()
+        about = meta(read["cells"])
+        models = in_order((c["model"] for c in cells), about.get("models"))
+        tasks = in_order((c["task"] for c in cells), about.get("tasks"))
+
+        self.cells: dict[Key, list[dict]] = defaultdict(list)
+        for cell in sorted(cells, key=lambda c: c["seed"]):
+            self.cells[_key(cell)].append(cell)
+        self.keys = sorted(
+            self.cells, key=lambda k: (tasks.index(k[1]), k[3], models.index(k[0]), k[2])
+        )
+        self.rivals: dict[tuple[str, str, int], list[Key]] = defaultdict(list)
+        for key in self.keys:
+            self.rivals[key[0], key[1], key[3]].append(key)
+        self.values: dict[Key, dict[tuple, dict[int, dict]]] = defaultdict(dict)
+        for row in evaluations:
+            at = (row["evaluated_seqlen_tokens"], row["weights"], row["metric"])
+            self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
+        self.levels = _levels(read["levels"].to_pylist())
+        self.primary = _primary(evaluations, self.levels)
+        self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
+        for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
+            if row["step_steps"] is not None:
+                point = (row["validation_metric"], row["validation_standard_error"])
+                numbers = (nan if p is None else p for p in point)
+                self.history[(*_key(row), row["seed"])].append((row["step_steps"], *numbers))
+        self.selection = {key: self._selection(key) for key in self.keys}
+
+    def groups(self, key: Key) -> list[tuple[str, Group]]:
+        """(weights, group) of each evaluated length, weights and metric; the primary one first."""
+        model, task, variant, seqlen = key
+        first = (seqlen, "best", self.primary.get(task, ""))
+        places = dict.fromkeys([first, *sorted(self.values[key])])
+        swept = {
+            k.split("=")[0]
+            for other in self.rivals[model, task, seqlen]
+            for k in _settings(other[2])
+        }
+        blank = tuple(self._cell(key, cell) for cell in self.cells[key])
+        found = []
+        for evaluated_seqlen, weights, metric in places:
+            rows = self.values[key].get((evaluated_seqlen, weights, metric), {})
+            cells = tuple(_with_value(cell, rows.get(cell.seed)) for cell in blank)
+            levels = self.levels.get((task, evaluated_seqlen, metric), Levels(self._better(task)))
+            about = (model, task, variant, seqlen, evaluated_seqlen, metric, levels, cells)
+            found.append((weights, Group(*about, tuple(sorted(swept)))))
+        return found
+
+    def summarise(self, key: Key, weights: str, group: Group) -> dict:
+        """One row of `summary`."""
+        better, final = group.levels.better, [c.value for c in group.final]
+        interval = stats.median_interval(final, better)
+        minimum, maximum = stats.extremes(final, better)
+        shortcut = max(
+            group.levels.shortcuts, key=lambda s: group.levels.goodness(s[1]), default=(None, None)
+        )
+        return {
+            **_about(group, self.selected(key)),
+            "weights": weights,
+            "metric": group.metric,
+            "primary": group.metric == self.primary.get(group.task, ""),
+            "better": better,
+            "selection_metric": self.selection[key],
+            "asked": len(group.cells),
+            "skipped": len(group.cells) - len(group.asked),
+            "finished": sum(c.outcome == "finished" for c in group.cells),
+            "evaluated": sum(c.evaluated for c in group.cells),
+            "final": len(final),
+            "median": stats.median(final, better) if final else None,
+            "low": interval.low if interval.coverage else None,
+            "high": interval.high if interval.coverage else None,
+            "interval": interval.method,
+            "coverage": interval.coverage,
+            "minimum": minimum if final else None,
+            "maximum": maximum if final else None,
+            "seeds": [c.seed for c in group.cells],
+            "values": [c.value for c in group.cells],
+            "finals": [c.final for c in group.cells],
+            "stales": [c.stale for c in group.cells],
+            "outcomes": [c.outcome for c in group.cells],
+            **_success(group),
+            "chance": group.levels.chance,
+            "shortcut": shortcut[0],
+            "shortcut_value": shortcut[1],
+            "ceiling": group.levels.ceiling,
+            "solved": group.levels.solved,
+        }
+
+    def judge(self, key: Key, groups: list[tuple[str, Group]]) -> list[dict]:
+        """The rows of `verdicts`: what the rules say of the primary metric with best weights."""
+        primary = self.primary.get(key[1], "")
+        judged = [g for weights, g in groups if weights == "best" and g.metric == primary]
+        trained = judged[0]  # at the training length
+        rows = []
+        for rule in RULES:
+            if rule.scope == "level":
+                found = [(g, None, rule(g)) for g in judged]
+            elif rule.scope == "group":
+                found = [(trained, None, rule(trained))]
+            else:
+                found = [(trained, c.seed, rule(c, trained.levels)) for c in trained.cells]
+            rows += [
+                _about(g, self.selected(key)) | {"seed": seed, "scope": rule.scope} | _stated(v)
+                for g, seed, v in found
+                if v is not None
+            ]
+        return rows
+
+    def selected(self, key: Key) -> bool:
+        """Whether no rival variant has a better validation; the test split has no say."""
+        sign = 1 if self._better(key[1]) == "higher" else -1
+        rivals = self.rivals[key[0], key[1], key[3]]
+        best = max(rivals, key=lambda k: _rank(self.selection[k], sign))
+        return key == best
+
+    def _selection(self, key: Key) -> float | None:
+        """Median over seeds of the best validation metric; a diverged seed is worse than any."""
+        judged = [c for c in self.cells[key] if c["outcome"] in ("finished", "diverged")]
+        best = [None if c["outcome"] == "diverged" else c["best_validation_metric"] for c in judged]
+        values = [nan if value is None else value for value in best]
+        return stats.median(values, self._better(key[1])) if values else None
+
+    def _better(self, task: str) -> str:
+        metric = self.primary.get(task)
+        directions = [v.better for (t, _, m), v in self.levels.items() if (t, m) == (task, metric)]
+        return directions[0] if directions else "higher"
+
+    def _cell(self, key: Key, row: dict) -> Cell:
+        curve = sorted(self.history.get((*key, row["seed"]), []))
+        return Cell(
+            seed=row["seed"],
+            outcome=row["outcome"] or "missing",
+            reason=row["reason"] or "",
+            evaluated=bool(row["evaluated"]),
+            stale=any(row[k] for k in ("stale", "evaluation_stale", "mixed_sources")),
+            step=row["step_steps"],
+            budget=row["budget_steps"],
+            solved_step=row["solved_step_steps"],
+            best_validation=row["best_validation_metric"],
+            history=tuple(dict((p[0], p) for p in curve).values()),
+        )
+
+
+def _key(row: dict) -> Key:
+    return row["model"], row["task"], row["variant"] or "", row["seqlen_tokens"]
+
+
+def _settings(variant: str) -> list[str]:
+    return [part for part in variant.replace(",", " ").split() if "=" in part]
+
+
+def _rank(value: float | None, sign: int) -> float:
+    return -inf if value is None or isnan(value) else sign * value
+
+
+def _with_value(cell: Cell, row: dict | None) -> Cell:
+    if row is None:
+        return cell
+    # A null metric of an evaluated cell is a NaN: it was scored, and the score is no number.
+    value = nan if row["value"] is None or not isfinite(row["value"]) else row["value"]
+    return replace(cell, value=value, low=row["low"], high=row["high"])
+
+
+def _levels(rows: list[dict]) -> dict[tuple[str, int, str], Levels]:
+    """Levels by task, evaluated length and metric; the best of several chance levels counts."""
+    places: dict[tuple[str, int, str], list[dict]] = defaultdict(list)
+    for row in rows:
+        if row["value"] is not None and not isnan(row["value"]):
+            places[row["task"], row["evaluated_seqlen_tokens"], row["metric"]].append(row)
+    found = {}
+    for place, here in places.items():
+        better = here[0]["better"] or "higher"
+        best = max if better == "higher" else min
+        kinds = {
+            kind: best((r["value"] for r in here if r["kind"] == kind), default=None)
+            for kind in ("chance", "ceiling", "solved")
+        }
+        shortcuts = tuple((r["level"], r["value"]) for r in here if r["kind"] == "shortcut")
+        found[place] = Levels(better=better, shortcuts=shortcuts, **kinds)
+    return found
+
+
+def _primary(evaluations: list[dict], levels: dict[tuple[str, int, str], Levels]) -> dict[str, str]:
+    """The metric each task is judged by: as its evaluations say, else one with a solved level."""
+    found = {r["task"]: r["metric"] for r in evaluations if r["primary"]}
+    for (task, _, metric), level in levels.items():
+        if task not in found and level.solved is not None:
+            found[task] = metric
+    return found
+
+
+def _about(group: Group, selected: bool) -> dict:
+    return {
+        "model": group.model,
+        "task": group.task,
+        "variant": group.variant,
+        "selected": selected,
+        "seqlen_tokens": group.seqlen,
+        "evaluated_seqlen_tokens": group.evaluated_seqlen,
+    }
+
+
+def _success(group: Group) -> dict:
+    """Success rate with the unknown cells as bounds, so that unfinished ones cannot flatter it."""
+    if group.levels.solved is None or group.levels.unlearnable:
+        return {"successes": None, "unknown": len(group.undecided)}
+    k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
+    steps = group.solved_steps
+    return {
+        "successes": k,
+        "unknown": unknown,
+        "success_low": stats.wilson(k, n).low,
+        "success_high": stats.wilson(k + unknown, n).high,
+        "solved_step_steps": stats.median(steps, "lower") if steps else None,
+    }
+
+
+def _stated(verdict: Verdict) -> dict:
+    return {
+        "verdict": verdict.name,
+        "label": verdict.label,
+        "statement": verdict.statement,
+        "rule": verdict.rule,
+        "evidence": json.dumps(_finite(verdict.evidence), sort_keys=True),
+    }
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN: such a number becomes null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,0 +1,124 @@
+"""The sum of the two marked values among many.
+
+    values   0.31  0.72  0.05  0.90  0.44  0.18
+    markers  0     1     0     0     1     0        target 0.72 + 0.44 = 1.16
+
+Source: Hochreiter and Schmidhuber 1997, "Long short-term memory"; in this form Le et al.,
+arXiv:1504.00941. Values are uniform on [0, 1), so a target has mean 1 and variance 2/12 = 1/6:
+a constant scores MSE 1/6, which R2 counts as 0. A model may sit there for long before it learns.
+The order of the sequence does not matter, so the task tests memory and not order.
+
+B batch, L sequence length.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from seqgrid.data import Batch, Shape
+from seqgrid.settings import TaskSettings
+from seqgrid.streams import Stream
+from seqgrid.tasks._base import Level, Task, regression_level
+
+VARIANCE = 1 / 6  # of the sum of two uniforms
+
+
+class Settings(TaskSettings):
+    """Where the two markers stand."""
+
+    markers: Literal["extremes", "uniform", "halves"] = Field(
+        "uniform",
+        description="'uniform': any two positions; 'halves': one in each half; "
+        "'extremes': one in the first tenth, one in the last",
+    )
+
+    def impossible(self, seqlen: int) -> str | None:
+        """Two markers need two positions."""
+        if seqlen < 2:
+            return f"two markers need 2 positions and there is {seqlen}; use a longer sequence"
+        return None
+
+
+class AddingProblem(Task):
+    """Two channels in, value and marker; one value out."""
+
+    metric: ClassVar = "r2"
+    better: ClassVar = "higher"
+    loss: ClassVar = "mse"
+    settings: Settings
+
+    @property
+    def shape(self) -> Shape:
+        """Two channels, one pooled value."""
+        return Shape(num_outputs=1, pooled=True, seqlen=self.seqlen, num_channels=2)
+
+    @property
+    def regions(self) -> tuple[int, int] | None:
+        """Widths at both ends in which one marker each stands; None where both stand anywhere."""
+        if self.settings.markers == "uniform":
+            return None
+        if self.settings.markers == "halves":
+            return self.seqlen // 2, self.seqlen - self.seqlen // 2
+        tenth = max(1, self.seqlen // 10)
+        return tenth, tenth
+
+    def sample(self, stream: Stream) -> Batch:
+        """Inputs (B, L, 2), targets (B, 1)."""
+        values = stream.uniform(self.seqlen)  # (B, L)
+        if self.regions is None:
+            marked = stream.choose(2, self.seqlen)  # (B, 2)
+        else:
+            widths = torch.tensor(self.regions, device=stream.device)
+            starts = torch.tensor([0, self.seqlen - self.regions[1]], device=stream.device)
+            marked = starts + stream.integers(2, widths)  # (B, 2)
+        markers = torch.zeros_like(values).scatter_(1, marked, 1.0)
+        targets = values.gather(1, marked).sum(1, keepdim=True)
+        return Batch(torch.stack((values, markers), dim=2), targets)
+
+    def levels(self) -> list[Level]:
+        """R2 and MSE; values are independent with variance 1/12."""
+        if self.regions is None:
+            blind, how = 2 / self.seqlen, "2 / L: predicts 2 x the mean of all values"
+        else:
+            first, last = self.regions
+            blind = (1 / first + 1 / last) / 2
+            how = f"(1/{first} + 1/{last}) / 2: predicts the means of the two marker regions"
+        rows: list[tuple] = [
+            ("chance", "chance", 0.0, "predicts the mean, 1"),
+            ("marker_blind", "shortcut", blind, how),
+            ("last_marker", "shortcut", 0.5, "knows one of the two marked values, guesses 1/2"),
+            ("ceiling", "ceiling", 1.0, "the target is a function of the input"),
+            ("solved", "solved", 0.95, "MSE < 0.01 and R2 > 0.95, of which R2 is the stricter"),
+        ]
+        return [
+            level
+            for name, kind, r2, derivation in rows
+            for level in regression_level(name, kind, r2, VARIANCE, derivation)
+        ]
+
+    def oracle(self, batch: Batch) -> Tensor:
+        """The sum of the marked values, (B, 1)."""
+        return batch.inputs.prod(2).sum(1, keepdim=True)
+
+    def constant(self, batch: Batch) -> Tensor:
+        """The mean target, (B, 1)."""
+        return torch.ones_like(batch.targets)
+
+    def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
+        """Without the markers, and with the last marker alone."""
+        return {"marker_blind": self._marker_blind, "last_marker": self._last_marker}
+
+    def _marker_blind(self, batch: Batch) -> Tensor:
+        values = batch.inputs[..., 0]  # (B, L)
+        first, last = self.regions or (self.seqlen, self.seqlen)
+        guess = values[:, :first].mean(1) + values[:, self.seqlen - last :].mean(1)
+        return guess[:, None]
+
+    def _last_marker(self, batch: Batch) -> Tensor:
+        values, markers = batch.inputs.unbind(2)
+        position = torch.arange(self.seqlen, device=values.device)
+        last = (markers * position).argmax(1, keepdim=True)  # (B, 1)
+        return values.gather(1, last) + 0.5

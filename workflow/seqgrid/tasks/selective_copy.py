@@ -1,0 +1,156 @@
+"""The marked values among many, in their order, given all at once.
+
+    values   0.31  0.72  0.05  0.90  0.44  0.18
+    markers  0     1     0     1     1     0        target (0.72, 0.90, 0.44)
+
+Source: the continuous variant of the selective copying of Gu and Dao, arXiv:2312.00752, E.1, in the
+encoding of the adding problem; three markers above. Values are uniform on [0, 1) with variance
+1/12, and the K targets are read from one pooled vector.
+
+The order is the task. Who knows the marked values as a bag answers each with the mean of the bag,
+which leaves (1/12) (1 - 1/K): R2 = 1/K. Who knows a bag for each cell of a partition of the
+sequence leaves (m - 1)/12 over the m marked values of an occupied cell, so that
+
+    R2 = E[occupied cells] / K = sum over cells of size s of (1 - C(L - s, K) / C(L, K)) / K.
+
+A model that reads in chunks without order inside one has this ceiling, which rises with L.
+
+B batch, L sequence length, K markers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from math import comb
+from statistics import NormalDist
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from seqgrid.data import Batch, Shape
+from seqgrid.settings import TaskSettings
+from seqgrid.streams import Stream
+from seqgrid.tasks._base import Level, Task, regression_level
+
+VARIANCE = 1 / 12  # of a uniform
+CHUNK = 32  # positions; a common chunk length
+
+
+class Settings(TaskSettings):
+    """How many values to copy."""
+
+    num_markers: int = Field(8, ge=1, description="marked values to copy, in order")
+
+    def impossible(self, seqlen: int) -> str | None:
+        """Markers stand at distinct positions."""
+        if self.num_markers > seqlen:
+            return (
+                f"{self.num_markers} markers need as many positions and there are {seqlen}; "
+                f"use num_markers <= {seqlen} or a longer sequence"
+            )
+        return None
+
+
+class SelectiveCopy(Task):
+    """Two channels in, value and marker; K values out."""
+
+    metric: ClassVar = "r2"
+    better: ClassVar = "higher"
+    loss: ClassVar = "mse"
+    settings: Settings
+
+    @property
+    def shape(self) -> Shape:
+        """Two channels, K pooled values."""
+        return Shape(
+            num_outputs=self.settings.num_markers,
+            pooled=True,
+            seqlen=self.seqlen,
+            num_channels=2,
+        )
+
+    @property
+    def partitions(self) -> dict[str, list[int]]:
+        """Where cells begin, by the name of the shortcut that knows a bag for each cell."""
+        forward = list(range(0, self.seqlen, CHUNK))
+        backward = [self.seqlen - start for start in forward]
+        named = {
+            "bag": [0],
+            # zeros that pad the last chunk give it away to a model that reads the rest as one bag
+            "bag_and_padded_chunk": [0, forward[-1]] if self.seqlen % CHUNK else [0],
+            "chunks": forward,
+            "chunks_both_ways": sorted({*forward, *backward} - {self.seqlen}),
+        }
+        distinct: dict[str, list[int]] = {}
+        for name, starts in named.items():
+            if (starts := sorted({*starts})) not in distinct.values():
+                distinct[name] = starts
+        return distinct
+
+    def sample(self, stream: Stream) -> Batch:
+        """Inputs (B, L, 2), targets (B, K)."""
+        values = stream.uniform(self.seqlen)  # (B, L)
+        marked = stream.choose(self.settings.num_markers, self.seqlen).sort(dim=1).values  # (B, K)
+        markers = torch.zeros_like(values).scatter_(1, marked, 1.0)
+        return Batch(torch.stack((values, markers), dim=2), values.gather(1, marked))
+
+    def levels(self) -> list[Level]:
+        """R2 and MSE."""
+        rows: list[tuple] = [("chance", "chance", 0.0, "predicts the mean, 1/2")]
+        for name, starts in self.partitions.items():
+            how = (
+                f"knows the marked values as a bag in each of {len(starts)} cells, not their order"
+            )
+            rows.append((name, "shortcut", self._bags_r2(starts), how))
+        rows.append(("ceiling", "ceiling", 1.0, "the target is a function of the input"))
+        rows.append(("solved", "solved", *self._solved()))
+        return [
+            level
+            for name, kind, r2, derivation in rows
+            for level in regression_level(name, kind, r2, VARIANCE, derivation)
+        ]
+
+    def _bags_r2(self, starts: list[int]) -> float:
+        """Expected share of occupied cells among the markers."""
+        length, markers = self.seqlen, self.settings.num_markers
+        sizes = [stop - start for start, stop in zip(starts, [*starts[1:], length], strict=True)]
+        empty = [comb(length - size, markers) / comb(length, markers) for size in sizes]
+        return sum(1 - share for share in empty) / markers
+
+    def _solved(self) -> tuple[float, str]:
+        """R2 at which normal errors put 90 % of values, and 70 % of all K at once, within 0.1."""
+        inside = max(0.9, 0.7 ** (1 / self.settings.num_markers))
+        std = 0.1 / NormalDist().inv_cdf((1 + inside) / 2)
+        return 1 - std**2 / VARIANCE, (
+            "normal errors at this R2 put 90 % of the values, and all values of 70 % of the "
+            "examples, within 0.1 of the target"
+        )
+
+    def oracle(self, batch: Batch) -> Tensor:
+        """The marked values in order, (B, K)."""
+        return batch.inputs[..., 0].gather(1, self._marked(batch))
+
+    def constant(self, batch: Batch) -> Tensor:
+        """The mean target, (B, K)."""
+        return torch.full_like(batch.targets, 0.5)
+
+    def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
+        """A bag for each cell, for every partition that has a level."""
+        return {
+            name: partial(self._bags, torch.tensor(starts))
+            for name, starts in self.partitions.items()
+        }
+
+    def _marked(self, batch: Batch) -> Tensor:
+        """Positions of the markers in order, (B, K)."""
+        order = batch.inputs[..., 1].argsort(dim=1, descending=True, stable=True)
+        return order[:, : self.settings.num_markers]
+
+    def _bags(self, starts: Tensor, batch: Batch) -> Tensor:
+        """Each target's guess is the mean of the marked values in its cell, (B, K)."""
+        marked = self._marked(batch)
+        values = batch.inputs[..., 0].gather(1, marked)
+        cell = torch.bucketize(marked.contiguous(), starts.to(marked.device), right=True)  # (B, K)
+        same = (cell[:, :, None] == cell[:, None, :]).to(values.dtype)  # (B, K, K)
+        return (same @ values[..., None]).squeeze(2) / same.sum(2)

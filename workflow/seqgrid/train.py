@@ -1,0 +1,193 @@
+"""`python -m seqgrid.train RUN_FOLDER --part N`: make one part of a cell's training.
+
+This process stays light: it takes the lease, republishes what is already there, and watches over
+a child that does the training, so that even a death by signal becomes an outcome. Exit status:
+0, the part has its outcome; 75, try again, nothing is lost; 2, the call is wrong.
+"""
+
+import argparse
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+from seqgrid import provenance, sources
+from seqgrid.cell import Cell
+from seqgrid.lease import Lease, Taken
+from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, WRONG_CALL, WrongCall, execution, say
+from seqgrid.outcome import Absent, Invalid, Progress
+from seqgrid.store import Part
+
+MAX_DEATHS = 3  # in a row, without a step of progress
+RUN_FOLDER = re.compile(r"(?P<cell>[^/]+/[^/]+/L\d+/seed\d+-[0-9a-f]+)(/(?P<run>again\d+))?/?$")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m seqgrid.train", description=__doc__)
+    parser.add_argument("run_folder", help="results/cells/MODEL/TASK/L*/seed*[/again*]")
+    parser.add_argument("--part", type=int, default=1, help="number of the part")
+    options = parser.parse_args(arguments)
+    try:
+        cell, part = find(options.run_folder, options.part)
+    except WrongCall as error:
+        say(str(error))
+        return WRONG_CALL
+    lease = Lease(part.cell_folder)
+    try:
+        lease.acquire([part.heartbeat])
+        return Supervisor(cell, part).run()
+    except Taken as error:
+        say(f"{part}: {error}; try again when it is done")
+        return TRY_AGAIN
+    except OSError as error:
+        say(f"{part}: cannot write results ({error}); nothing is lost, try again")
+        return TRY_AGAIN
+    finally:
+        lease.release()
+
+
+def find(run_folder: str, number: int) -> tuple[Cell, Part]:
+    """The cell and the part of a run folder.
+
+    Raises:
+        WrongCall: there is no such cell, or the folder holds another one.
+    """
+    match = RUN_FOLDER.search(run_folder)
+    if not match:
+        raise WrongCall(f"{run_folder}: not a cell's folder, such as gru/mqar/L64/seed0-0123456789")
+    try:
+        cell = Cell.read(Path(run_folder))
+    except FileNotFoundError:
+        raise WrongCall(f"{run_folder}: no cell.json there; snakemake writes it") from None
+    except (OSError, ValueError) as error:
+        raise WrongCall(f"{run_folder}/cell.json: {str(error).splitlines()[0]}") from None
+    if cell.path != match["cell"]:
+        raise WrongCall(f"{run_folder}/cell.json: belongs to {cell.path}")
+    cells = Path(run_folder[: match.start()] or ".")
+    return cell, Part.of(cells, cell.path, match["run"] or "", number)
+
+
+class Supervisor:
+    """Watches over the training process of one part."""
+
+    def __init__(self, cell: Cell, part: Part) -> None:
+        self.cell, self.part = cell, part
+        self.child: int | None = None
+        self.stopping = False
+        self.invocation = os.environ.get("SEQGRID_INVOCATION")
+
+    def run(self) -> int:
+        """Bring the part to its outcome; returns the exit status."""
+        if self._republished():
+            return 0
+        if reason := self.cell.unable():
+            return self._finish("skipped", reason)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._forward)
+        while True:
+            deaths = self.part.deaths_here()
+            if len(deaths) >= MAX_DEATHS:
+                last = deaths[0]["ended"] or "no trace, as after a lost node or a kill of the job"
+                return self._finish(
+                    "killed",
+                    f"died {len(deaths)} times at step {self.part.step()} without progress; "
+                    f"last: {last}",
+                )
+            self.part.begin_attempt(self.invocation)
+            ended = self._attempt()
+            spoken = ended in ("exit 0", f"exit {TRY_AGAIN}")
+            self.part.end_attempt("stopped" if self.stopping and not spoken else ended)
+            if ended == "exit 0":
+                self.part.publish()
+                say(describe(self.cell, self.part))
+                return 0
+            if ended == f"exit {TRY_AGAIN}" or self.stopping:
+                say(f"{self.part}: stopped at step {self.part.step()}, goes on in the next job")
+                return TRY_AGAIN
+            say(f"{self.part}: the training process ended with {ended}; starting it again")
+
+    def _republished(self) -> bool:
+        """Publish what the store holds; True where the part then stands."""
+        try:
+            self.part.read()
+            return True
+        except Absent:
+            pass
+        except Invalid as error:
+            say(f"{self.part}: {error}; made again")
+        if self.part.stored() is None:
+            return False
+        self.part.publish()
+        say(f"{self.part}: published again, nothing to train")
+        return True
+
+    def _finish(self, outcome: str, reason: str) -> int:
+        """Write an outcome without training."""
+        from seqgrid.tables import history_bytes
+
+        rows, progress = [], Progress()
+        if newest := self.part.newest_state():
+            from seqgrid.checkpoint import summary
+
+            rows, progress = summary(newest)
+        digest = sources.training_digest(self.cell.model, self.cell.task)
+        self.part.finish(
+            newest,
+            history_bytes(rows),
+            outcome=outcome,
+            reason=reason,
+            progress=progress,
+            provenance=provenance.collect(digest, execution(self.part.run_folder).get("study")),
+        )
+        self.part.publish()
+        say(describe(self.cell, self.part))
+        return 0
+
+    def _attempt(self) -> str:
+        """Run the training in a child; returns 'exit N' or 'signal N (NAME)'."""
+        self.child = os.fork()
+        if self.child == 0:
+            status = 1
+            try:
+                from seqgrid.worker import work
+
+                status = work(self.cell, self.part, self._restarts_left(), self.stopping)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        _, status = os.waitpid(self.child, 0)
+        self.child = None
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            return f"signal {number} ({signal.Signals(number).name})"
+        return f"exit {os.WEXITSTATUS(status)}"
+
+    def _restarts_left(self) -> int:
+        """How often the workflow will still restart this job within its present invocation."""
+        allowed = int(os.environ.get("SEQGRID_RETRIES", "0"))
+        mine = {
+            (a["host"], a["pid"])
+            for a in self.part.attempts()
+            if self.invocation and a["invocation"] == self.invocation
+        }
+        return allowed - max(0, len(mine) - 1)
+
+    def _forward(self, number: int, frame: object) -> None:
+        self.stopping = True
+        if self.child:
+            os.kill(self.child, number)
+
+
+def describe(cell: Cell, part: Part) -> str:
+    """One line about a part that has its outcome."""
+    outcome = part.read()
+    seconds = outcome.progress.training_seconds
+    where = f"{cell.model} {cell.task} L{cell.seqlen} seed {cell.seed} part {part.number}"
+    return f"{where}: {outcome.outcome}, {outcome.reason} ({seconds:.1f} s training)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

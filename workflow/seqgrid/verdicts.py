@@ -1,0 +1,230 @@
+"""The rules that turn numbers into statements: one pure function each, with its threshold named.
+
+A rule looks at a group of seeds, and says nothing where it does not apply. `seqgrid.coverage_rules`
+has those on how cells ended, `seqgrid.curve_rules` those on one cell's training. No rule compares
+models, variants or lengths: a level can move with the length, and a comparison needs pairs. Shares
+are of the span, the distance from chance to ceiling.
+"""
+
+from seqgrid import stats
+from seqgrid.coverage_rules import (
+    diverged,
+    failed,
+    partial,
+    single_learning_rate,
+    skipped,
+    stale,
+    too_few_seeds,
+)
+from seqgrid.curve_rules import collapsed, improving, plateau
+from seqgrid.groups import (
+    LEVEL_SHARE,
+    UNLEARNABLE_SHARE,
+    Finding,
+    Group,
+    Rule,
+    rule,
+    short,
+    values_of,
+)
+
+UNSTABLE_SHARE = 0.2  # wider than any interval of a usual test split, so not test noise
+
+
+@rule(
+    "UNLEARNABLE AS SCORED",
+    "level",
+    f"The ceiling lies within {UNLEARNABLE_SHARE:.0%} of chance, so no score can show learning; "
+    "every other statement about quality is withheld.",
+)
+def unlearnable(group: Group) -> Finding | None:
+    """The task cannot be learned as it is scored."""
+    levels = group.levels
+    if not levels.unlearnable:
+        return None
+    return (
+        "UNLEARNABLE AS SCORED",
+        f"the ceiling {short(levels.ceiling)} is chance {short(levels.chance)}: "
+        f"{group.metric} cannot show learning",
+        {"chance": levels.chance, "ceiling": levels.ceiling},
+    )
+
+
+@rule(
+    "SOLVED",
+    "level",
+    "k of n: k seeds finished and reached the solved level on the test split with the weights best "
+    "on validation, of n seeds asked for and not skipped; unfinished and failed ones are unknown, "
+    "diverged ones have not solved it; the steps are the median over the seeds that solved it.",
+)
+def solved(group: Group) -> Finding | None:
+    """How many seeds passed the solved level."""
+    if not group.solved:
+        return None
+    k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
+    steps = group.solved_steps
+    after = f", median {short(stats.median(steps))} steps" if steps else ""
+    open_ = f", {unknown} unknown" if unknown else ""
+    return (
+        f"SOLVED {k}/{n}",
+        f"{k} of {n} seeds reached {short(group.levels.solved)} {group.metric}{open_}{after}",
+        {"solved": k, "asked": n, "unknown": unknown, "steps": steps, **_evidence(group)},
+    )
+
+
+@rule(
+    "AT CEILING",
+    "level",
+    "Every final seed's interval (95 % jointly, over test examples) excludes chance and holds the "
+    f"ceiling or comes within {LEVEL_SHARE:.0%} of the span: more training cannot raise it.",
+)
+def at_ceiling(group: Group) -> Finding | None:
+    """No seed can be told from the ceiling."""
+    levels = group.levels
+    if levels.unlearnable or levels.ceiling is None or not group.above_chance:
+        return None
+    if not group.at(levels.ceiling):
+        return None
+    return (
+        "AT CEILING",
+        f"no seed can be told from the ceiling {short(levels.ceiling)}",
+        {"ceiling": levels.ceiling, **_evidence(group)},
+    )
+
+
+@rule(
+    "AT SHORTCUT",
+    "level",
+    "Every final seed's interval (95 % jointly) excludes chance and holds the score of a named "
+    f"solver without the skill tested, or comes within {LEVEL_SHARE:.0%} of the span; the nearest "
+    "such level is named.",
+)
+def at_shortcut(group: Group) -> Finding | None:
+    """The score is what a solver without the skill gets."""
+    levels = group.levels
+    if levels.unlearnable or not group.final or not group.above_chance:
+        return None
+    held = [(name, value) for name, value in levels.shortcuts if group.at(value)]
+    if not held:
+        return None
+    middle = stats.median([c.value for c in group.final], levels.better)
+    name, value = min(held, key=lambda pair: abs(pair[1] - middle))
+    return (
+        f"AT SHORTCUT ({name})",
+        f"no seed can be told from {name} at {short(value)}, which needs none of the skill tested",
+        {"shortcut": name, "level": value, "held": dict(held), **_evidence(group)},
+    )
+
+
+@rule(
+    "AT CHANCE",
+    "level",
+    "Every final seed's interval (95 % jointly, over test examples) holds chance or lies on its "
+    "worse side; a score worse than chance is chance, not a finding.",
+)
+def at_chance(group: Group) -> Finding | None:
+    """No seed can be told from chance."""
+    levels = group.levels
+    if levels.unlearnable or levels.chance is None or not group.bands or group.not_numbers:
+        return None
+    if any(worse > levels.goodness(levels.chance) for worse, _ in group.bands):
+        return None
+    return (
+        "AT CHANCE",
+        f"no seed can be told from chance {short(levels.chance)}",
+        {"chance": levels.chance, **_evidence(group)},
+    )
+
+
+@rule(
+    "ABOVE",
+    "level",
+    "The best of chance and the shortcuts that every final seed's interval (95 % jointly) excludes "
+    "on its better side.",
+)
+def above(group: Group) -> Finding | None:
+    """The highest level that every seed has passed."""
+    if group.levels.unlearnable:
+        return None
+    passed = [(name, value) for name, value in group.levels.passable if group.beyond(value)]
+    if not passed:
+        return None
+    name, value = passed[-1]
+    return (
+        f"ABOVE {name}",
+        f"every final seed lies above {name} at {short(value)}",
+        {"level": value, "name": name, **_evidence(group)},
+    )
+
+
+@rule(
+    "UNSTABLE ACROSS SEEDS",
+    "level",
+    "Some final seeds solved the task and others did not, or their values, with everything worse "
+    f"than chance taken as chance, differ by more than {UNSTABLE_SHARE:.0%} of the span with "
+    "intervals that do not overlap.",
+)
+def unstable(group: Group) -> Finding | None:
+    """The seeds disagree, so no single number describes them."""
+    if group.levels.unlearnable or len(group.final) < 2:
+        return None
+    floor = group.levels.goodness(group.levels.chance)
+    goodness = [max(group.levels.goodness(c.value), floor) for c in group.final]
+    apart = max(w for w, _ in group.bands) > min(b for _, b in group.bands)
+    span = group.levels.span
+    wide = span > 0 and max(goodness) - min(goodness) > UNSTABLE_SHARE * span and apart
+    mixed = 0 < len(group.solved) < len(group.final)
+    if not (wide or mixed):
+        return None
+    low, high = stats.extremes([c.value for c in group.final], group.levels.better)
+    split = f"{len(group.solved)} of {len(group.final)} final seeds solved it, " if mixed else ""
+    return (
+        "UNSTABLE ACROSS SEEDS",
+        f"{split}values from {short(low)} to {short(high)}: no mean or median stands for them",
+        {"solved": len(group.solved), "min": low, "max": high, **_evidence(group)},
+    )
+
+
+def _evidence(group: Group) -> dict:
+    return {"values": values_of(group.final), "evaluated_seqlen_tokens": group.evaluated_seqlen}
+
+
+@rule(
+    "NOT A NUMBER",
+    "level",
+    "A finished cell's test metric is NaN or infinite; it counts as worse than every number and as "
+    "not solved.",
+)
+def not_a_number(group: Group) -> Finding | None:
+    """A test metric that is no number."""
+    seeds = [c.seed for c in group.not_numbers]
+    if not seeds:
+        return None
+    return (
+        f"NOT A NUMBER {len(seeds)}/{len(group.final)}",
+        f"{group.metric} is no number for seed {', '.join(map(str, seeds))}",
+        {"seeds": seeds},
+    )
+
+
+# In the order in which a report lists them.
+RULES: tuple[Rule, ...] = (
+    unlearnable,
+    solved,
+    at_ceiling,
+    at_shortcut,
+    at_chance,
+    above,
+    unstable,
+    not_a_number,
+    collapsed,
+    improving,
+    plateau,
+    diverged,
+    failed,
+    skipped,
+    partial,
+    too_few_seeds,
+    single_learning_rate,
+    stale,
+)

@@ -1,0 +1,182 @@
+"""The process that trains: saves, beats, stops in time, and turns every end into an outcome."""
+
+import ctypes
+import os
+import signal
+import time
+import traceback
+from typing import Any
+
+from seqgrid import provenance, sources
+from seqgrid.cell import Cell
+from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, execution, say
+from seqgrid.lease import HEARTBEAT_SECONDS
+from seqgrid.store import Part
+from seqgrid.tables import history_bytes
+
+THREADS = 1  # two contending threads ran 20 times slower than one thread a worker
+CHECKPOINT_SECONDS = 60.0
+# Before a scheduler's limit: time for the last step, a validation and a checkpoint.
+MARGIN_SECONDS = 60.0
+
+
+def work(cell: Cell, part: Part, restarts_left: int, stopping: bool) -> int:
+    """Train the part in this process; returns its exit status."""
+    stop: list[str] = ["a signal before the training began"] if stopping else []
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, frame: stop.append(signal.Signals(number).name))
+    _die_with_parent()
+    _keep_memory()
+    worker = _Worker(cell, part, restarts_left, stop)
+    try:
+        return worker.run()
+    except OSError as error:
+        say(f"{part}: cannot write results ({error}); nothing is lost, try again")
+        return TRY_AGAIN
+
+
+class _Worker:
+    def __init__(self, cell: Cell, part: Part, restarts_left: int, stop: list[str]) -> None:
+        self.cell, self.part, self.stop = cell, part, stop
+        self.restarts_left = restarts_left
+        self.limits = execution(part.run_folder)
+        self.deadline, self.why = _deadline(self.limits.get("part_seconds"))
+        self.saved = self.beaten = time.monotonic()
+        self.loop: Any = None
+
+    def run(self) -> int:
+        self.part.write_beat(state="starting", step=self.part.step())
+        try:
+            return self._train()
+        except MemoryError as error:
+            return self._end("out_of_memory", str(error) or "no memory left", keep=True)
+        except OSError:
+            raise
+        except Exception as error:
+            if _is_out_of_memory(error):
+                return self._end("out_of_memory", str(error).splitlines()[0], keep=True)
+            reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
+            return self._end("failed", reason, error=traceback.format_exc(), keep=True)
+
+    def _train(self) -> int:
+        import torch
+
+        from seqgrid.loop import Diverged, Loop
+
+        torch.set_num_threads(THREADS)
+        self.loop = Loop(self.cell, self.part.live, self.part.number, self._start())
+        try:
+            reason = self.loop.run(self._pause)
+        except Diverged as error:
+            return self._end("diverged", str(error))
+        if reason is not None:
+            return self._end("finished", reason)
+        cut, why = ("interrupted", self.stop[0]) if self.stop else ("timed_out", self.why)
+        if self.restarts_left > 0:
+            self.loop.save()
+            return TRY_AGAIN
+        step, total = self.loop.track.step, self.cell.training.steps
+        return self._end(cut, f"{why} at step {step} of {total}")
+
+    def _start(self) -> Any:
+        newest = self.part.newest_state()
+        if newest:
+            say(f"{self.part}: goes on from {newest.relative_to(self.part.cells)}")
+        return newest
+
+    def _pause(self, loop: Any) -> bool:
+        """Between steps: whether to stop here; saves and beats when it is time."""
+        now = time.monotonic()
+        if self.stop or now >= self.deadline:
+            return True
+        if now - self.saved >= self.limits.get("checkpoint_seconds", CHECKPOINT_SECONDS):
+            self._save(loop)
+            self.saved = time.monotonic()
+        if now - self.beaten >= HEARTBEAT_SECONDS:
+            self._beat(loop)
+            self.beaten = now
+        return False
+
+    def _save(self, loop: Any) -> None:
+        try:
+            loop.save()
+        except OSError as error:
+            # The older checkpoints stand; a disk that has room again will take the next one.
+            say(f"{self.part}: no checkpoint at step {loop.track.step} ({error}); training goes on")
+
+    def _beat(self, loop: Any) -> None:
+        progress = loop.progress()
+        done = progress.step - progress.first_step
+        spent = progress.training_seconds + progress.validation_seconds
+        rate = done / spent if spent else 0.0
+        left = (self.cell.training.steps - progress.step) / rate if rate else None
+        self.part.write_beat(
+            state="training",
+            step=progress.step,
+            steps=self.cell.training.steps,
+            metric=progress.metric,
+            last_metric=progress.last_metric,
+            steps_per_second=rate,
+            seconds_left=left,
+        )
+
+    def _end(self, outcome: str, reason: str, error: str | None = None, keep: bool = False) -> int:
+        """Store the outcome; `keep` the newest checkpoint where the state cannot be trusted."""
+        digest = sources.training_digest(self.cell.model, self.cell.task)
+        facts = provenance.collect(digest, self.limits.get("study"), THREADS)
+        fields: dict[str, Any] = {}
+        rows: list[dict] = []
+        if self.loop is not None:
+            facts = facts.model_copy(update=self.loop.facts())
+            rows = self.loop.track.rows
+        checkpoint = self.part.newest_state() if keep else self.loop.save()
+        if self.loop is not None:
+            fields["progress"] = self.loop.progress()
+        self.part.finish(
+            checkpoint,
+            history_bytes(rows),
+            outcome=outcome,
+            reason=reason,
+            error=error,
+            provenance=facts,
+            **fields,
+        )
+        if error:
+            say(f"{self.part}: {reason}; the traceback is in {self.part.folder}/outcome.json")
+        return 0
+
+
+def _deadline(part_seconds: float | None) -> tuple[float, str]:
+    """When to stop, on the monotonic clock, and what set it."""
+    limits = [(float("inf"), "no limit")]
+    if part_seconds:
+        limits.append((time.monotonic() + part_seconds, f"part_seconds {part_seconds:g} used up"))
+    if end := os.environ.get("SLURM_JOB_END_TIME"):
+        left = float(end) - time.time() - MARGIN_SECONDS
+        limits.append((time.monotonic() + left, "the job's time limit"))
+    return min(limits)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel send SIGTERM when the supervisor dies, so that no orphan trains on."""
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    except (OSError, AttributeError):
+        return
+
+
+def _keep_memory() -> None:
+    """Have glibc keep freed memory: tensors above 32 MB are otherwise mapped anew on every use."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return
+    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # noqa: N806, names of malloc.h
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    libc.mallopt(M_TOP_PAD, 64 << 20)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text
