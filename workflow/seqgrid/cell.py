@@ -2,18 +2,19 @@
 
 import hashlib
 import json
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from seqgrid import registry
+from seqgrid.outcome import write_text
 from seqgrid.seeds import derive
-from seqgrid.settings import Strict
+from seqgrid.settings import Chosen, Strict
 
 
-class Training(Strict):
+class Training(Chosen):
     """How the weights are found. Every key counts towards the cell's identity."""
 
     steps: int = Field(1000, ge=1, description="optimiser steps")
@@ -42,14 +43,14 @@ class Training(Strict):
     )
 
 
-class Validation(Strict):
+class Validation(Chosen):
     """When and on what the training looks at itself."""
 
     every_steps: int = Field(100, ge=1, description="steps between validations")
     examples: int = Field(500, ge=2, description="validation examples")
 
 
-class Stopping(Strict):
+class Stopping(Chosen):
     """When training ends before its budget."""
 
     solved_validations: int | None = Field(
@@ -76,7 +77,7 @@ class Cell(Strict):
     validation: Validation = Validation()
     stopping: Stopping = Stopping()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """10 hex digits over the settings that differ from the defaults.
 
@@ -92,7 +93,7 @@ class Cell(Strict):
             self.stopping,
         )
 
-    @property
+    @cached_property
     def path(self) -> str:
         """Folder of the cell below results/cells."""
         return f"{self.model}/{self.task}/L{self.seqlen}/seed{self.seed}-{self.fingerprint}"
@@ -107,14 +108,20 @@ class Cell(Strict):
         chosen = registry.settings("model", self.model)(**self.model_settings)
         return chosen.unable(self.seqlen)
 
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        for name in ("fingerprint", "path"):  # a copy may be given other settings
+            copied.__dict__.pop(name, None)
+        return copied
+
     def write(self, folder: Path) -> None:
-        """Write `cell.json` into the folder, unless it is there."""
-        target = folder / "cell.json"
-        if not target.exists():
+        """Write `cell.json` into the folder, unless it is there and says the same."""
+        try:
+            if Cell.read(folder) == self:
+                return
+        except (OSError, ValueError):
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / ".cell.json"
-            temporary.write_text(self.model_dump_json(indent=1) + "\n")
-            temporary.replace(target)
+        write_text(folder / "cell.json", self.model_dump_json(indent=1) + "\n", durable=False)
 
     @classmethod
     def read(cls, folder: Path) -> "Cell":
@@ -123,7 +130,7 @@ class Cell(Strict):
         Raises:
             OSError: there is no cell.json. ValueError: it is not a cell.
         """
-        return cls.model_validate_json((folder / "cell.json").read_text())
+        return cls.model_validate_json((folder / "cell.json").read_bytes())
 
 
 @cache

@@ -39,7 +39,11 @@ def settings(kind: Kind, name: str) -> type[Any]:
         RegistryError: the file declares no such class, or the class leans on a heavy import.
     """
     path = FOLDERS[kind] / f"{name}.py"
-    tree = ast.parse(path.read_text(), filename=str(path))
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise RegistryError(f"{path}:{f' line {line}:' if line else ''} {_first(error)}") from error
     light = [
         node
         for node in tree.body
@@ -59,6 +63,9 @@ def settings(kind: Kind, name: str) -> type[Any]:
         raise RegistryError(
             f"{path}: class Settings may use only {sorted(LIGHT)}: {error}"
         ) from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {_first(error)}"
+        raise RegistryError(f"{path}: class Settings cannot be made: {what}") from error
     found = namespace["Settings"]
     if not issubclass(found, BASES[kind]):
         raise RegistryError(f"{path}: class Settings must derive from {BASES[kind].__name__}")
@@ -95,3 +102,7 @@ def make_model(name: str, chosen: dict, shape: Any) -> Any:
     """The model `name` with `chosen` settings for a problem of `shape` (seqgrid.data.Shape)."""
     module = load("model", name)
     return module.build(module.Settings(**chosen), shape)
+
+
+def _first(error: Exception) -> str:
+    return (getattr(error, "msg", None) or str(error)).strip().splitlines()[0]

@@ -16,7 +16,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
 
-class ModelSettings(Strict):
+class Chosen(Strict):
+    """What a user writes: every number is finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class ModelSettings(Chosen):
     """The backbone every mixer sits in: embedding, then per layer norm, mixer, norm, MLP; head."""
 
     d_model: int = Field(64, ge=1, description="width of the residual stream, channels")
@@ -33,7 +39,7 @@ class ModelSettings(Strict):
         return None
 
 
-class TaskSettings(Strict):
+class TaskSettings(Chosen):
     """What defines a task besides its sequence length."""
 
     def impossible(self, seqlen: int) -> str | None:

@@ -12,8 +12,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # They decide what runs, where and how it is recorded, never what a number comes out as.
 NEUTRAL = {
-    "cell", "collect", "job", "lease", "outcome", "plan", "provenance", "registry", "settings", "sources",
-    "status", "store", "study", "study_file", "tables", "train",
+    "cell", "collect", "collection", "driver", "grid", "job", "lease", "outcome", "plan",
+    "provenance", "registry", "rows", "settings", "sources", "status", "store", "study",
+    "study_file", "study_schema", "tables", "train", "worker",
 }  # fmt: skip
 
 
@@ -55,17 +56,13 @@ def _parsed(module: str) -> tuple[str, list[str]]:
     tree = ast.parse(path.read_text())
     imported: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seqgrid."):
-            base = (node.module or "").removeprefix("seqgrid.")
-            inner = {f"{base}.{alias.name}" for alias in node.names}
-            imported |= {base} | {name for name in inner if _file(name)}
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            imported.add(node.module)
+            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            imported |= {
-                alias.name.removeprefix("seqgrid.")
-                for alias in node.names
-                if alias.name.startswith("seqgrid.")
-            }
-    kept = sorted(name for name in imported if name.split(".")[0] not in NEUTRAL and _file(name))
+            imported |= {alias.name for alias in node.names}
+    ours = {name.removeprefix("seqgrid.") for name in imported if name.startswith("seqgrid.")}
+    kept = sorted(name for name in ours if name.split(".")[0] not in NEUTRAL and _file(name))
     meaning = repr(_meaning(_without_docstrings(tree)))
     return hashlib.sha256(meaning.encode()).hexdigest(), kept
 

@@ -110,7 +110,8 @@ class Part:
             run=self.run,
             part=self.number,
             attempts=max(1, len(attempts)),
-            silent_deaths=sum(_died(a) for a in attempts[:-1]),
+            # The last attempt is the one that speaks now, unless its end is noted already.
+            silent_deaths=sum(_died(a) for a in attempts if a["ended"] or a is not attempts[-1]),
             started_at=attempts[0]["started_at"] if attempts else provenance.now(),
             ended_at=provenance.now(),
             files={name: FileRecord.of(self.final / name) for name in outcome.PART_FILES},

@@ -2,11 +2,30 @@
 
 import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+
+# pydantic's words, where a user would not know them
+WORDS = {
+    "int_type": "an integer is needed",
+    "float_type": "a number is needed",
+    "finite_number": "a finite number is needed",
+    "bool_type": "true or false is needed",
+    "string_type": "text is needed",
+    "list_type": "a list is needed",
+    "dict_type": "a mapping is needed",
+    "model_type": "a mapping is needed",
+    "too_short": "at least one entry is needed",
+    "literal_error": "{expected} is needed",
+    "greater_than_equal": "at least {ge} is needed",
+    "greater_than": "more than {gt} is needed",
+    "less_than_equal": "at most {le} is needed",
+    "less_than": "less than {lt} is needed",
+}
 
 
 class StudyError(Exception):
@@ -21,12 +40,16 @@ class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoa
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict:
-    seen: dict[Any, int] = {}
+    seen: dict[str, int] = {}
     for key, _ in node.value:
-        name, line = key.value, key.start_mark.line + 1
-        if name in seen:
-            raise yaml.YAMLError(f"line {line}: key '{name}' stands here and in line {seen[name]}")
-        seen[name] = line
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.YAMLError(f"line {line}: a key is plain text, not a list or a mapping")
+        if key.value in seen:
+            raise yaml.YAMLError(
+                f"line {line}: key '{key.value}' stands here and in line {seen[key.value]}"
+            )
+        seen[key.value] = line
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
@@ -46,16 +69,17 @@ def read_yaml(path: Path) -> Any:
         StudyError: no such file, or not YAML; with the line.
     """
     try:
-        return yaml.load(path.read_text(), Loader=_Loader)
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except OSError as error:
         raise StudyError([f"{path}: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
-        raise StudyError([f"{path}: not a text file ({error.reason})"]) from error
+        text = f"not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
+        raise StudyError([f"{path}: {text}"]) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark else ""
         raise StudyError([f"{path}: {where}{error.problem or error.context}"]) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # such as an impossible date
         raise StudyError([f"{path}: {' '.join(str(error).split())}"]) from error
 
 
@@ -63,48 +87,56 @@ def unknown(value: str, allowed: list[str], what: str) -> str:
     """One clause for a name that is not among the allowed ones, with the nearest of them."""
     near = difflib.get_close_matches(value, allowed, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"'{value}' is not {what}; allowed: {', '.join(allowed)}{hint}"
+    return f"'{value}' is not {what}; allowed: {', '.join(allowed) or 'none'}{hint}"
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str) -> list[str]:
-    """One line for each problem that pydantic found in a record of type `model`."""
-    return [_line(dict(item), model, where) for item in error.errors(include_url=False)]
+def explain(
+    error: ValidationError, model: type[BaseModel], place: Callable[[list[Any]], str]
+) -> list[str]:
+    """One line for each problem that pydantic found in a record of type `model`.
+
+    Args:
+        error: what pydantic raised.
+        model: type of the record.
+        place: from a location inside the record to the words for it.
+    """
+    return [_line(dict(item), model, place) for item in error.errors(include_url=False)]
 
 
-def _line(item: dict[str, Any], model: type[BaseModel], where: str) -> str:
-    location = [part for part in item["loc"] if not _is_tag(part)]
-    path = ".".join(str(part) for part in location)
-    prefix = f"{where}{path}" if where.endswith(": ") else f"{where}.{path}" if path else where
+def _line(item: dict[str, Any], model: type[BaseModel], place: Callable[[list[Any]], str]) -> str:
+    location = [part for part in item["loc"] if part != "[key]"]
+    where = place(location)
     if item["type"] == "extra_forbidden":
-        allowed = sorted(_fields(model, list(item["loc"][:-1])))
-        text = unknown(str(location[-1]), allowed, "a key here") if allowed else "unknown key"
-        return f"{prefix}: {text}"
+        allowed = sorted(_fields(model, location[:-1]))
+        return f"{where}: {unknown(str(location[-1]), allowed, 'a key here')}"
     if item["type"] == "missing":
-        return f"{prefix}: this key is needed"
-    message = item["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    value = repr(item["input"])
-    shown = value if len(value) <= 60 else value[:57] + "..."
-    return f"{prefix}: {message}, got {shown}"
+        return f"{where}: this key is needed; given are {', '.join(map(str, item['input']))}"
+    if item["type"] == "value_error":
+        text = item["msg"].removeprefix("Value error, ")
+        return f"{where}: {text}" + (f", got {_shown(item['input'])}" if location else "")
+    words = WORDS.get(item["type"])
+    text = words.format(**item.get("ctx", {})) if words else item["msg"]
+    if item["type"] == "model_type":
+        text += f" with the keys {', '.join(_fields(model, location))}"
+    return f"{where}: {text}, got {_shown(item['input'])}"
 
 
-def _is_tag(part: Any) -> bool:
-    # Branches of a union that pydantic adds to the location; no key of ours looks like them.
-    return isinstance(part, str) and bool(
-        re.match(r"^(list\[|function-|constrained-|literal\[)", part)
-    )
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _fields(model: type[BaseModel], location: list[Any]) -> set[str]:
-    """Names of the keys allowed at a location inside `model`; empty where that cannot be told."""
+def _fields(model: type[BaseModel], location: list[Any]) -> list[str]:
+    """Names of the keys allowed at a location inside `model`."""
     current: Any = model
     for part in location:
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = current.model_fields.get(str(part))
             current = field.annotation if field else None
         else:  # a key or index into dict[str, X] or list[X]
-            arguments = getattr(current, "__args__", ())
-            current = arguments[-1] if arguments else None
+            current = (get_args(current) or (None,))[-1]
+        if hasattr(current, "__metadata__"):  # Annotated[X, ...]
+            current = get_args(current)[0]
     if isinstance(current, type) and issubclass(current, BaseModel):
-        return set(current.model_fields)
-    return set()
+        return list(current.model_fields)
+    return []

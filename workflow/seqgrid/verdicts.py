@@ -76,7 +76,8 @@ def solved(group: Group) -> Finding | None:
     "AT CEILING",
     "level",
     "Every final seed's interval (95 % jointly, over test examples) excludes chance and holds the "
-    f"ceiling or comes within {LEVEL_SHARE:.0%} of the span: more training cannot raise it.",
+    f"ceiling or comes within {LEVEL_SHARE:.0%} of the span; it cannot be told from "
+    "a perfect score.",
 )
 def at_ceiling(group: Group) -> Finding | None:
     """No seed can be told from the ceiling."""

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 from seqgrid import summary, tables
-from seqgrid.report import account, figures, sections, training
+from seqgrid.report import account, figures, results, sections, training
 from seqgrid.report.content import Content, Unreadable, read
 from seqgrid.report.markdown import blocks, text
 
 SECTIONS = (
     ("1 Coverage", sections.coverage),
-    ("2 Results", sections.results),
+    ("2 Results", results.results),
     ("3 Length", training.length),
     ("4 Learning curves", training.curves),
     ("5 Peak against final", training.peaks),

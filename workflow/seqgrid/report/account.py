@@ -25,7 +25,7 @@ AGAIN = {
     "failed": "a traceback stands above; mend its cause first",
     "killed": "jobs died without a word; look at the scheduler's reason first",
     "out_of_memory": "give the job more memory, or a smaller batch",
-    "diverged": "the same settings diverge again; sweep the learning rate",
+    "diverged": "lower or sweep the learning rate; the same settings may diverge again",
 }
 SHOW = {"parameters": count, "state_bytes": size}
 

@@ -196,6 +196,11 @@ class Content:
         return list(shown.values())
 
 
+def complete(row: dict) -> bool:
+    """Whether every cell of a row of `summary` that can exist has a final value."""
+    return row["final"] == row["asked"] - row["skipped"]
+
+
 def _place(row: dict) -> tuple:
     return (
         row["model"],

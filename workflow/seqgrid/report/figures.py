@@ -47,12 +47,12 @@ def draw(content: Content, folder: Path) -> dict[str, str]:
         "length": (
             panels.length,
             panels.tasks_with_lengths(content),
-            f"{NOTE}; lines join medians",
+            f"{NOTE}; lines join medians, dashed where seeds are missing",
         ),
         "beyond": (
             panels.beyond,
             panels.tasks_beyond(content),
-            f"{NOTE}; lines join medians of one training length, marked by the larger ring",
+            f"{NOTE}; lines join medians of one training length, which the ring marks",
         ),
         "curves": (
             panels.curves,
@@ -85,14 +85,14 @@ def _figure(content: Content, looks: dict, panel: Callable, places: list, path: 
     rows = math.ceil(len(places) / columns)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     models: set[str] = set()
     clipped = False
     for axis, place in zip(axes, places, strict=False):
         seen, beyond = panel(axis, content, place, looks)
         models |= seen
         clipped |= beyond
-    for axis in list(axes)[len(places) :]:
+    for axis in axes[len(places) :]:
         axis.remove()
     _legend(figure, [(m, looks[m]) for m in content.models if m in models], columns)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,18 +53,21 @@ def span(values: list, show: object = count) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    """A table whose columns line up in monospace; the first `left` columns are flush left."""
+def table(header: list[str], rows: list[list[str]], left: int = 1, words: int = 0) -> str:
+    """A table whose columns line up in monospace.
+
+    The first `left` and the last `words` columns hold words and are flush left.
+    """
     cells = [[_cell(c) for c in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
+    flush = [i < left or i >= len(header) - words for i in range(len(header))]
     lines = []
     for row in cells:
         padded = [
-            c.ljust(w) if i < left else c.rjust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            c.ljust(w) if f else c.rjust(w) for c, w, f in zip(row, widths, flush, strict=True)
         ]
         lines.append(f"| {' | '.join(padded)} |")
-    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    rule = ["-" * w if f else "-" * (w - 1) + ":" for w, f in zip(widths, flush, strict=True)]
     lines.insert(1, f"| {' | '.join(rule)} |")
     return "\n".join(lines)
 

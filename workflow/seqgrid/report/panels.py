@@ -8,7 +8,7 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from seqgrid.report.content import Content
+from seqgrid.report.content import Content, complete
 from seqgrid.report.view import View
 
 MOST_CURVES = 60
@@ -75,7 +75,7 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     axis.set_xticks(middle, [str(at) for at in lengths])
     axis.grid(visible=False, axis="x")
     _titles(axis, task, "training length (tokens)", rows)
-    return set(models), clip.used
+    return _models(rows), clip.used
 
 
 def length(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
@@ -85,24 +85,21 @@ def length(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     _against_length(axis, rows, looks, clip, "seqlen_tokens", content.models)
     _level_steps(content, rows, clip, "seqlen_tokens")
     _titles(axis, task, "training length (tokens)", rows)
-    return {r["model"] for r in rows}, clip.used
+    return _models(rows), clip.used
 
 
 def beyond(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     """The metric against the evaluated length, a line for each training length."""
     rows = [r for r in content.rows(task) + content.rows(task, beyond=True) if r["selected"]]
+    elsewhere = {(r["model"], r["seqlen_tokens"]) for r in rows if _elsewhere(r) and _points(r)}
+    rows = [r for r in rows if (r["model"], r["seqlen_tokens"]) in elsewhere]
     clip = _view(axis, content, rows)
     for trained in content.lengths(task):
         here = [r for r in rows if r["seqlen_tokens"] == trained]
         _against_length(axis, here, looks, clip, "evaluated_seqlen_tokens", content.models)
-        for row in here:
-            known = row["median"] is not None and not math.isnan(row["median"])
-            if row["evaluated_seqlen_tokens"] == trained and known:
-                colour = looks[row["model"]][0]
-                axis.plot(trained, row["median"], "o", ms=11, mfc="none", mec=colour, mew=0.8)
     _level_steps(content, rows, clip, "evaluated_seqlen_tokens")
     _titles(axis, task, "evaluated length (tokens)", rows)
-    return {r["model"] for r in rows}, clip.used
+    return _models(rows), clip.used
 
 
 def curves(axis: Axes, content: Content, place: tuple[str, int], looks: Looks) -> Drawn:
@@ -150,9 +147,10 @@ def peaks(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
             if None not in (best, last.get(seed)):
                 x = clip.clipped([best])
                 clip.scatter(x, [(last[seed], final)], looks[row["model"]])
+    clip.all_levels(_levels_by_length(content, rows))
     axis.set_xlim(axis.get_ylim())
     _titles(axis, task, f"best weights, {rows[0]['metric']}", rows, "last weights, ")
-    return {r["model"] for r in rows}, clip.used
+    return _models(rows), clip.used
 
 
 def cost(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
@@ -170,10 +168,10 @@ def cost(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
             time = spent.get((*who, seed))
             if value is not None and time:
                 clip.scatter([time], [(value, final)], looks[row["model"]])
-    if axis.has_data():
-        axis.set_xscale("log")
+    clip.all_levels(_levels_by_length(content, rows))
+    axis.set_xscale("log")
     _titles(axis, task, "training time (s)", rows)
-    return {r["model"] for r in rows}, clip.used
+    return _models(rows), clip.used
 
 
 def _points(row: dict) -> list[tuple[float, bool]]:
@@ -193,7 +191,15 @@ def _against_length(
             clip.scatter([row[column] * nudge] * len(points), points, looks[model])
         known = [r for r in here if r["median"] is not None and not math.isnan(r["median"])]
         heights = clip.clipped([r["median"] for r in known])
-        axis.plot([r[column] * nudge for r in known], heights, color=looks[model][0], lw=1)
+        colour = looks[model][0]
+        for i in range(1, len(known)):
+            pair = known[i - 1 : i + 1]
+            style = "-" if all(complete(r) for r in pair) else "--"
+            ends = [r[column] * nudge for r in pair]
+            axis.plot(ends, heights[i - 1 : i + 1], style, color=colour, lw=1)
+        for row, height in zip(known, heights, strict=True):
+            if column == "evaluated_seqlen_tokens" and not _elsewhere(row):
+                axis.plot(row[column] * nudge, height, "o", ms=11, mfc="none", mec=colour, mew=0.8)
 
 
 def _level_steps(content: Content, rows: list[dict], clip: View, column: str) -> None:
@@ -205,6 +211,19 @@ def _level_steps(content: Content, rows: list[dict], clip: View, column: str) ->
     clip.axis.xaxis.set_major_locator(FixedLocator(list(at)))
     clip.axis.xaxis.set_minor_locator(NullLocator())
     clip.axis.set_xticklabels([str(a) for a in at])
+
+
+def _elsewhere(row: dict) -> bool:
+    return row["evaluated_seqlen_tokens"] != row["seqlen_tokens"]
+
+
+def _models(rows: list[dict]) -> set[str]:
+    return {r["model"] for r in rows if _points(r)}
+
+
+def _levels_by_length(content: Content, rows: list[dict]) -> list[list[dict]]:
+    at = {r["seqlen_tokens"]: r for r in sorted(rows, key=lambda r: r["seqlen_tokens"])}
+    return [content.levels_at(row) for row in at.values()]
 
 
 def _view(axis: Axes, content: Content, rows: list[dict]) -> View:

@@ -24,7 +24,9 @@ class View:
         near = [v for v in data if low - BESIDE * span <= v <= high + BESIDE * span]
         low, high = min([low, *near]), max([high, *near])
         margin = MARGIN * ((high - low) or span)
-        self.low, self.high = low - margin, high + margin
+        # A value beyond the window gets a strip of its own at the edge.
+        strips = [2 * margin * any(v < low for v in data), 2 * margin * any(v > high for v in data)]
+        self.low, self.high = low - margin - strips[0], high + margin + strips[1]
         axis.set_ylim(self.low, self.high)
         axis.set_autoscaley_on(False)
 
@@ -49,14 +51,23 @@ class View:
                 style = {"mfc": fill, "mec": colour, "ms": 5, "zorder": 3, "alpha": 0.9}
                 self.axis.plot([x], [value], marker, ls="none", **style)
 
-    def levels(self, levels: list[dict], ends: tuple[float, float], name: bool) -> None:
-        """A line at each level between two x; named at the right edge, outside the data."""
+    def levels(
+        self, levels: list[dict], ends: tuple[float, float], name: bool, whole: bool = False
+    ) -> None:
+        """A line at each level between two x; named at the right edge, outside the data.
+
+        whole: the ends are shares of the axes' width.
+        """
         shown = sorted((v for v in levels if v["value"] is not None), key=lambda v: v["value"])
         gap, floor = APART * (self.high - self.low), -math.inf
         for level in shown:
             height = level["value"]
             style = LEVEL_STYLES.get(level["kind"], "-")
-            self.axis.plot(ends, [height, height], color="#555555", ls=style, lw=0.9, zorder=1)
+            look = {"color": "#555555", "ls": style, "lw": 0.9, "zorder": 1}
+            if whole:
+                self.axis.axhline(height, *ends, **look)
+            else:
+                self.axis.plot(ends, [height, height], **look)
             if name:
                 floor = max(height, floor + gap)
                 place = ("axes fraction", "data")
@@ -70,10 +81,15 @@ class View:
                     annotation_clip=False,
                 )
 
+    def all_levels(self, at: list[list[dict]]) -> None:
+        """The levels of several lengths over the whole width, named where they hold last."""
+        for i, levels in enumerate(at):
+            self.levels(levels, (0, 1), name=i == len(at) - 1, whole=True)
+
     def _edge(self, x: float, y: float, marker: str, words: str, colour: str) -> None:
         self.used = True
         style = {"mfc": colour, "mec": colour, "ms": 7, "zorder": 4, "clip_on": False}
         self.axis.plot([x], [y], marker, ls="none", **style)
-        up = 6 if y == self.low else -10
-        offset = {"xytext": (0, up), "textcoords": "offset points"}
-        self.axis.annotate(words, (x, y), fontsize=6.5, color=colour, ha="center", **offset)
+        # Beside the marker: above it, the words would cover values close to the edge.
+        offset = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        self.axis.annotate(words, (x, y), fontsize=6.5, color=colour, **offset)

@@ -1,0 +1,57 @@
+# `make run` and `make test` set up everything they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUDY ?= quickstart
+INSTALL := PIP_CONSTRAINT=envs/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+
+.PHONY: help run test test-slow test-all lint format bench clean
+
+help: ## print what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/.runs ## run a study on this machine (STUDY=quickstart) and say where its report is
+	@$(BIN)/snakemake --config study=$(STUDY)
+	@echo "The report: results/studies/$(STUDY)/report.md"
+
+test: $(VENV)/.tests ## the everyday tests
+	$(PYTEST) -m "not slow and not gpu"
+
+test-slow: $(VENV)/.tests ## the tests that take minutes
+	$(PYTEST) -m "slow and not gpu"
+
+test-all: test test-slow ## both
+
+lint: $(VENV)/.tests ## style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/ty check
+
+format: $(VENV)/.tests ## put the sources into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+bench: $(VENV)/.tests ## measure, against named rivals in the same run
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
+
+clean: ## remove the environment; results stay
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runs: envs/requirements.txt envs/constraints.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) (once; a few minutes) ..."
+	@$(INSTALL) -r envs/requirements.txt
+	@$(INSTALL) --no-deps -e .
+	@touch $@
+
+$(VENV)/.tests: envs/requirements-dev.txt $(VENV)/.runs
+	@echo "Installing the tools for tests ..."
+	@$(INSTALL) -r envs/requirements-dev.txt
+	@touch $@

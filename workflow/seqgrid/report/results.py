@@ -1,0 +1,140 @@
+"""The section of a report on results: every number with its seeds, interval and levels."""
+
+from seqgrid.report.content import Content
+from seqgrid.report.markdown import DAGGER, STALE, blocks, number, table, text
+from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
+
+MOST_TABLES = 60
+
+LEGEND = text(
+    f"{DAGGER} not final: the cell has not finished, or the seeds are not complete; such values "
+    f"enter no median, interval, success or verdict. {STALE} the sources have changed since. "
+    "Median, interval and range are over the final seeds. Its coverage is how "
+    "often such an interval holds the median over all seeds; with fewer than six seeds it is the "
+    "whole range and stays below 95 %. Success: seeds at the solved level of seeds asked for, with "
+    "the Wilson 95 % interval; unknown cells count as failures in its lower end and as successes "
+    "in its upper end."
+)
+
+
+def results(content: Content) -> str:
+    """Per task and length: every model's number with all that belongs to it."""
+    found, shown = [LEGEND], 0
+    for task in content.tasks:
+        found.append(f"### {task}")
+        for seqlen in content.lengths(task):
+            shown += 1
+            if shown <= MOST_TABLES:
+                found.append(_results_table(content, content.rows(task, seqlen)))
+        if shown <= MOST_TABLES:
+            found.append(_seeds_table(content.rows(task)))
+    if shown > MOST_TABLES:
+        found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
+    return blocks(*found, figure(content, "results"))
+
+
+def _results_table(content: Content, rows: list[dict]) -> str:
+    if not rows:
+        return ""
+    first, swept = rows[0], any(r["variant"] for r in rows)
+    methods = {_method(r) for r in rows if r["coverage"]}
+    header = ["model", "variant"] if swept else ["model"]
+    body = []
+    for row in rows[:MOST_ROWS]:
+        label = [row["variant"] + (" (selected)" if row["selected"] else "")] if swept else []
+        body.append(
+            [
+                row["model"],
+                *label,
+                f"{row['final']}/{row['asked'] - row['skipped']}",
+                marked(row),
+                _interval(row, with_method=len(methods) > 1),
+                _success(row),
+                "; ".join(content.labels(row)),
+            ]
+        )
+    title = f"**{first['task']}, trained and evaluated at {first['seqlen_tokens']} tokens**"
+    about = [level_line(content, first)]
+    if len(methods) == 1:
+        about.append(f"Intervals of the median over seeds: {methods.pop()}.")
+    if swept:
+        about.append(
+            "The selected variant has the best median validation over seeds; the test split has no "
+            "say."
+        )
+    header += ["n", "median", "interval", "success", "verdict"]
+    left = 2 if swept else 1
+    return blocks(title, text(*about), table(header, body, left=left, words=1), more(rows))
+
+
+def level_line(content: Content, row: dict) -> str:
+    """What the metric's values mean at a row's evaluated length."""
+    metric = f"{row['metric'] or 'no metric yet'}, {row['better']} is better"
+    levels = content.levels_at(row)
+    if not levels:
+        return f"Metric: {metric}. No levels are recorded, so no verdict on quality applies."
+    named = [
+        f"{'shortcut ' if v['kind'] == 'shortcut' else ''}{v['level']} {number(v['value'])}"
+        for v in levels
+    ]
+    return f"Metric: {metric}. Levels: {', '.join(named)}."
+
+
+def _seeds_table(rows: list[dict]) -> str:
+    """Every seed's value, in the same columns for all models."""
+    rows = [r for r in rows if any(v is not None for v in r["values"])]
+    if not rows:
+        return ""
+    swept = any(r["variant"] for r in rows)
+    seeds = sorted({s for r in rows for s in r["seeds"]})
+    body = []
+    for row in rows[:MOST_ROWS]:
+        values = dict(zip(row["seeds"], seed_values(row), strict=True))
+        body.append(
+            [
+                row["model"],
+                *([row["variant"]] if swept else []),
+                str(row["seqlen_tokens"]),
+                number(row["minimum"]),
+                number(row["maximum"]),
+                *(values.get(s, "") for s in seeds[:MOST_COLUMNS]),
+            ]
+        )
+    header = ["model", *(["variant"] if swept else []), "length", "min", "max"]
+    header += [f"seed {s}" for s in seeds[:MOST_COLUMNS]]
+    hidden = seeds[MOST_COLUMNS:]
+    note = f"{len(hidden)} more seeds stand in `summary.parquet`." if hidden else ""
+    return blocks("Every seed:", table(header, body, left=2 if swept else 1), note, more(rows))
+
+
+def seed_values(row: dict) -> list[str]:
+    """Each seed's value with its marks; the outcome where there is none."""
+    found = []
+    for value, final, stale, outcome in zip(
+        row["values"], row["finals"], row["stales"], row["outcomes"], strict=True
+    ):
+        marks = ("" if final else DAGGER) + (STALE if stale else "")
+        found.append(f"{number(value)}{marks}" if value is not None else outcome)
+    return found
+
+
+def _method(row: dict) -> str:
+    return f"{row['interval']}, {row['coverage']:.1%} coverage"
+
+
+def _interval(row: dict, with_method: bool) -> str:
+    if not row["coverage"]:
+        return row["interval"]
+    ends = f"[{number(row['low'])}, {number(row['high'])}]"
+    return f"{ends} {_method(row)}" if with_method else ends
+
+
+def _success(row: dict) -> str:
+    if row["successes"] is None:
+        return "-"
+    open_ = f", {row['unknown']} unknown" if row["unknown"] else ""
+    possible = row["asked"] - row["skipped"]
+    if not possible:
+        return "-"
+    ends = f"[{row['success_low']:.2f}, {row['success_high']:.2f}]"
+    return f"{row['successes']}/{possible}{open_} {ends}"
