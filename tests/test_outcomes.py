@@ -121,7 +121,9 @@ def test_finished_because_solved(project):
         stopping="solved_validations: 2",
     )
     text = (project.folder / "config/studies/small.yaml").read_text()
-    project.study(text.replace("steps: 40", "steps: 3000").replace("batch_size: 16", "batch_size: 64"))
+    project.study(
+        text.replace("steps: 40", "steps: 3000").replace("batch_size: 16", "batch_size: 64")
+    )
     outcome, _, _ = run_cell(project)
     assert outcome["outcome"] == "finished"
     assert outcome["reason"].startswith("solved at step")
@@ -151,7 +153,10 @@ def test_finished_by_a_budget_of_seconds(project):
     text = (project.folder / "config/studies/small.yaml").read_text()
     project.study(text.replace("steps: 40", "steps: 100000"))
     outcome, _, _ = run_cell(project)
-    assert (outcome["outcome"], outcome["reason"]) == ("finished", "budget of 0.05 training seconds")
+    assert (outcome["outcome"], outcome["reason"]) == (
+        "finished",
+        "budget of 0.05 training seconds",
+    )
 
 
 def test_skipped_with_the_models_reason(project):
@@ -181,7 +186,7 @@ def test_failed_with_its_traceback(project):
     outcome, said, _ = run_cell(project)
     assert outcome["outcome"] == "failed"
     assert outcome["reason"] == "KeyError: 'no such gate'"
-    assert 'raise KeyError' in outcome["error"]
+    assert "raise KeyError" in outcome["error"]
     assert "Traceback" not in said
     assert "outcome.json" in said
 

@@ -279,7 +279,10 @@ def wait_for(project, pattern):
     assert list(project.folder.glob(pattern))
 
 
-LONG = STUDY.replace("steps: 30", "steps: 2000").replace("[8, 12]", "[8]") + "checkpoint_seconds: 0.1\n"
+LONG = (
+    STUDY.replace("steps: 30", "steps: 2000").replace("[8, 12]", "[8]")
+    + "checkpoint_seconds: 0.1\n"
+)
 
 
 def test_killing_the_whole_run_loses_one_interval_at_most(project):
@@ -350,7 +353,10 @@ def test_a_new_model_and_a_new_task_are_one_file_each(project):
         (["study=smal"], "study: 'smal' is not a file in config/studies"),
         (["rerun=faild"], "rerun: 'faild' is not a state; allowed: finished, timed_out"),
         (["cell=gru/none"], "cell: 'gru/none' matches no cell of the study"),
-        (["studdy=x"], "'studdy' is not a setting; allowed: study, rerun, cell; did you mean 'study'?"),
+        (
+            ["studdy=x"],
+            "'studdy' is not a setting; allowed: study, rerun, cell; did you mean 'study'?",
+        ),
     ],
 )
 def test_a_mistake_on_the_command_line_gets_one_line(project, arguments, line):

@@ -38,9 +38,10 @@ def _start(config: Mapping[str, Any]) -> Driver:
     for key in config:
         if key not in CONFIG_KEYS:
             raise plan.WrongRequest(f"--config {key}: {unknown(key, CONFIG_KEYS, 'a setting')}")
-    name = str(config["study"])
+    name = str(config.get("study", ""))
     loaded, rows = study.load(name)
-    rerun = plan.parse_rerun(str(config.get("rerun", "")))
+    asked = config.get("rerun") or ""
+    rerun = plan.parse_rerun(map(str, asked) if isinstance(asked, list | tuple) else str(asked))
     everything = plan.plan(rows, RESULTS, rerun)
     chosen = plan.select(everything, str(config["cell"])) if config.get("cell") else everything
     missing = [f"{RESULTS}/cells/{s.target}" for s in chosen if s.target]

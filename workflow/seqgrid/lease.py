@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import IO, Any
 
 from seqgrid.provenance import job_id, now
 
@@ -22,11 +23,11 @@ class Taken(Exception):
 
 
 class Lease:
-    """The lease on a cell's folder. Kept until `release` or the end of the process."""
+    """The lease on a cell's folder. Kept from `acquire` until `release` or the process's end."""
 
     def __init__(self, cell_folder: Path) -> None:
         self.path = cell_folder / "lease.json"
-        self.file = self.path.open("a+")
+        self.file: IO[str] | None = None
 
     def acquire(self, heartbeats: list[Path], watch_seconds: float = 3 * HEARTBEAT_SECONDS) -> None:
         """Take the lease.
@@ -36,71 +37,91 @@ class Lease:
             watch_seconds: how long to watch them before a holder counts as dead.
 
         Raises:
-            Taken: another process holds it.
+            Taken: another process holds it. OSError: the folder cannot be written.
         """
-        if not self._lock():
-            raise Taken(f"held by {describe(self.holder())}")
-        holder = self.holder()
-        if holder and holder.get("host") != socket.gethostname() and heartbeats:
-            before = [_content(path) for path in heartbeats]
-            deadline = time.monotonic() + watch_seconds
-            while time.monotonic() < deadline:
-                time.sleep(min(0.2, watch_seconds))
-                if [_content(path) for path in heartbeats] != before:
-                    raise Taken(f"held by {describe(holder)}, whose heartbeat goes on")
-        self.file.seek(0)
-        self.file.truncate()
-        mine = {"host": socket.gethostname(), "pid": os.getpid(), "job": job_id(), "since": now()}
-        self.file.write(json.dumps(mine) + "\n")
-        self.file.flush()
-
-    def _lock(self) -> bool:
-        for _ in range(5):  # a status view may hold the lock for an instant
-            try:
-                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return True
-        return False
-
-    def holder(self) -> dict:
-        """Who wrote the lease file; empty where nobody did or it was released."""
+        file = self.path.open("a+")
         try:
-            self.file.seek(0)
-            found = json.loads(self.file.read() or "{}")
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+            locks = _lock(file, self.path)
+            holder = _read(self.path)
+            if holder and not (locks and holder.get("host") == socket.gethostname()):
+                _watch(holder, heartbeats, watch_seconds)
+            file.truncate(0)
+            mine = {
+                "host": socket.gethostname(), "pid": os.getpid(), "job": job_id(), "since": now()
+            }  # fmt: skip
+            file.write(json.dumps(mine) + "\n")
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+        self.file = file
 
     def release(self) -> None:
-        """Give the lease back."""
-        self.file.seek(0)
-        self.file.truncate()
-        fcntl.flock(self.file, fcntl.LOCK_UN)
-        self.file.close()
+        """Give the lease back; nothing happens where it was not taken."""
+        if self.file is not None:
+            self.file.truncate(0)
+            self.file.close()
+            self.file = None
 
 
-def held(cell_folder: Path) -> dict | None:
-    """Who trains this cell now, as far as this host can tell; None for nobody."""
+def held(cell_folder: Path) -> dict[str, Any] | None:
+    """Who trains this cell now, as far as this host can tell; None for nobody.
+
+    'locked' in the answer says whether that is certain; where it is not, the holder is on another
+    host, and either runs or died without giving the lease back.
+    """
     path = cell_folder / "lease.json"
     try:
-        with path.open("r") as file:
+        with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return json.loads(path.read_text() or "{}") or {"host": "?", "pid": "?"}
-            found = json.loads(file.read() or "{}")
-    except (OSError, ValueError):
+            except BlockingIOError:
+                return {"host": "?", "pid": "?"} | _read(path) | {"locked": True}
+    except OSError:
         return None
+    found = _read(path)
     # Unlocked but never given back: a holder that died here, or one on another host.
-    return found if found and found.get("host") != socket.gethostname() else None
+    elsewhere = found and found.get("host") != socket.gethostname()
+    return found | {"locked": False} if elsewhere else None
 
 
-def describe(holder: dict) -> str:
+def describe(holder: dict[str, Any]) -> str:
     """A holder in words."""
     job = f", job {holder['job']}" if holder.get("job") else ""
     return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}{job}"
+
+
+def _lock(file: IO[str], path: Path) -> bool:
+    """Lock the file; False where the file system has no locks."""
+    for _ in range(5):  # a status view may hold the lock for an instant
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        except OSError:
+            return False
+        else:
+            return True
+    raise Taken(f"held by {describe(_read(path))}")
+
+
+def _watch(holder: dict[str, Any], heartbeats: list[Path], seconds: float) -> None:
+    """Raise Taken when a heartbeat advances."""
+    before = [_content(path) for path in heartbeats]
+    deadline = time.monotonic() + seconds if heartbeats else 0.0
+    while time.monotonic() < deadline:
+        time.sleep(min(0.2, seconds))
+        if [_content(path) for path in heartbeats] != before:
+            raise Taken(f"held by {describe(holder)}, whose heartbeat goes on")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a holder wrote; empty where nobody did, or it was released."""
+    try:
+        found = json.loads(_content(path) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _content(path: Path) -> bytes:

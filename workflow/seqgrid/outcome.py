@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from seqgrid.settings import Strict
 
@@ -79,7 +79,7 @@ class Provenance(Strict):
     asked_by: str | None = None  # study whose run trained it; others reuse it
     device: str | None = None
     dtype: str | None = None
-    backend: dict[str, str] = {}
+    backend: dict[str, str] = Field(default_factory=dict)
 
 
 class Outcome(Strict):
@@ -110,6 +110,17 @@ class Outcome(Strict):
         write_text(path, self.model_dump_json(indent=1) + "\n")
 
 
+class EvaluationRecord(Strict):
+    """What stands beside an evaluation's Parquet file."""
+
+    file: FileRecord
+    checkpoint: str  # sha256 of the checkpoint that was evaluated
+    source_digest: str
+    seconds: float
+    ended_at: str  # ISO 8601, UTC
+    error: str | None
+
+
 class Invalid(Exception):
     """A part whose outcome does not count; the message says why."""
 
@@ -127,10 +138,10 @@ def read(
         Absent: a declared file is missing. Invalid: something is there and wrong.
     """
     try:
-        text = (folder / "outcome.json").read_text()
+        text = (folder / "outcome.json").read_bytes()
     except FileNotFoundError:
         raise Absent("no outcome.json") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise Invalid(f"outcome.json cannot be read: {error}") from None
     try:
         found = Outcome.model_validate_json(text)
@@ -146,6 +157,26 @@ def read(
     return found
 
 
+def read_evaluation(
+    path: Path, checkpoint: str, verified: "Verified | None" = None
+) -> EvaluationRecord:
+    """The record of an evaluation's Parquet file, checked.
+
+    Raises:
+        Absent: a file is missing. Invalid: something is there and wrong.
+    """
+    try:
+        found = EvaluationRecord.model_validate_json(path.with_suffix(".json").read_bytes())
+    except FileNotFoundError:
+        raise Absent(f"{path.name} has no record") from None
+    except (OSError, ValidationError):
+        raise Invalid(f"the record of {path.name} cannot be read") from None
+    if found.checkpoint != checkpoint:
+        raise Invalid(f"{path.name} belongs to another checkpoint")
+    check_file(path, found.file, verified)
+    return found
+
+
 def check_file(path: Path, record: FileRecord | None, verified: "Verified | None" = None) -> None:
     """Compare a file with its record.
 
@@ -153,18 +184,22 @@ def check_file(path: Path, record: FileRecord | None, verified: "Verified | None
         Absent: there is no such file. Invalid: it is another one.
     """
     if record is None:
-        raise Invalid(f"{path.name} is not in the record")
+        raise Invalid(f"outcome.json has no record of {path.name}")
     try:
         stat = path.stat()
-    except OSError:
+        if stat.st_size != record.size:
+            raise Invalid(f"{path.name} has {stat.st_size} bytes, recorded {record.size}")
+        if verified is not None and verified.knows(path, stat, record):
+            return
+        same = FileRecord.of(path).sha256 == record.sha256
+    except FileNotFoundError:
         raise Absent(f"{path.name} is missing") from None
-    if stat.st_size != record.size:
-        raise Invalid(f"{path.name} has {stat.st_size} bytes, recorded {record.size}")
-    if verified is None or not verified.knows(path, stat, record):
-        if FileRecord.of(path).sha256 != record.sha256:
-            raise Invalid(f"{path.name} does not have the recorded content")
-        if verified is not None:
-            verified.learn(path, stat, record)
+    except OSError as error:
+        raise Invalid(f"{path.name} cannot be read: {error}") from None
+    if not same:
+        raise Invalid(f"{path.name} does not have the recorded content")
+    if verified is not None:
+        verified.learn(path, stat, record)
 
 
 class Verified:
@@ -181,7 +216,7 @@ class Verified:
             known = json.loads(path.read_text())
         except (OSError, ValueError):
             known = {}
-        self.known: dict[str, list] = known if isinstance(known, dict) else {}
+        self.known: dict[str, Any] = known if isinstance(known, dict) else {}
 
     @staticmethod
     def _state(stat: os.stat_result, record: FileRecord) -> list[Any]:
@@ -200,16 +235,30 @@ class Verified:
         """Keep what was learnt; without write permission the next run checks again."""
         if self.fresh:
             try:
-                write_text(self.path, json.dumps(self.known))
+                write_text(self.path, json.dumps(self.known), durable=False)
             except OSError:
                 return
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all: temporary file, fsync, rename."""
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a text file whole or not at all."""
+    write_bytes(path, text.encode(), durable)
+
+
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a file whole or not at all: temporary file, fsync where `durable`, rename.
+
+    Raises:
+        OSError: it could not be written; what was there before still is.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -11,20 +11,23 @@ to its end; nothing on disk is overwritten or deleted.
 """
 
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from seqgrid import lease, outcome, sources
-from seqgrid.outcome import Absent, FileRecord, Invalid, Outcome, Verified, write_text
+from seqgrid import lease, outcome, provenance, sources
+from seqgrid.outcome import Absent, Invalid, Outcome, Verified, write_text
 from seqgrid.store import Part
 from seqgrid.study import Row, Study
 
 RERUN = (*get_args(outcome.Name), "corrupt", "stale")
 Step = Literal["train", "resume", "evaluate"]
+# A trainer on another host that wrote no heartbeat for so long does not count as running.
+SILENT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def parse_rerun(value: str | Iterable[str]) -> set[str]:
     return set(names)
 
 
-def plan(rows: list[Row], results: Path, rerun: set[str] = frozenset()) -> list[Standing]:  # type: ignore[assignment]
+def plan(rows: list[Row], results: Path, rerun: Collection[str] = frozenset()) -> list[Standing]:
     """How every row stands and what is next for it; `results` is the results folder."""
     verified = Verified(results / ".verified.json")
     standings = [_standing(row, results / "cells", rerun, verified) for row in rows]
@@ -92,14 +95,11 @@ def select(standings: list[Standing], pattern: str) -> list[Standing]:
     Raises:
         WrongRequest: none does.
     """
-    wanted = pattern.strip("/").removeprefix("results/").removeprefix("cells/")
-    expression = re.compile(
-        "".join(
-            "[^/]*" if piece == "*" else re.escape(piece) for piece in re.split(r"(\*)", wanted)
-        )
-        + "(/.*)?$"
-    )
-    chosen = [s for s in standings if expression.match(s.row.cell.path)]
+    wanted = pattern.strip().removeprefix("./").strip("/")
+    wanted = wanted.removeprefix("results/").removeprefix("cells/")
+    pieces = ["[^/]*" if piece == "*" else re.escape(piece) for piece in re.split(r"(\*)", wanted)]
+    expression = re.compile("".join(pieces) + "(/.*)?")
+    chosen = [s for s in standings if expression.fullmatch(s.row.cell.path)]
     if not chosen:
         raise WrongRequest(
             f"cell: '{pattern}' matches no cell of the study; a path looks like "
@@ -135,12 +135,19 @@ class _Run:
         return self.state not in ("missing", "corrupt", *outcome.UNFINISHED)
 
 
-def _standing(row: Row, cells: Path, rerun: set[str], verified: Verified) -> Standing:
-    runs = [_read_run(row, cells, name, verified) for name in _runs(cells / row.cell.path)]
+def _standing(row: Row, cells: Path, rerun: Collection[str], verified: Verified) -> Standing:
+    folder = str(cells / row.cell.path)
+    entries = _entries(folder)
+    names = ["", *_numbered(entries, "again")]
+    runs = [
+        _read_run(row, cells, name, _entries(f"{folder}/{name}") if name else entries, verified)
+        for name in names
+    ]
     # A new training under way does not hide the result of the one before.
     shown = next((run for run in reversed(runs) if run.ended), runs[-1])
-    step, name, part, evaluation = _next(runs[-1], len(runs), row, rerun)
-    folder = "/".join(filter(None, [row.cell.path, name, f"part{part}"]))
+    following = f"again{int(names[-1].removeprefix('again') or 0) + 1}"
+    step, name, part, evaluation = _next(runs[-1], following, row, rerun)
+    target = "/".join(filter(None, [row.cell.path, name, f"part{part}"]))
     return Standing(
         row=row,
         run=name,
@@ -152,25 +159,22 @@ def _standing(row: Row, cells: Path, rerun: set[str], verified: Verified) -> Sta
         evaluation=shown.evaluation,
         next=step,
         part=part,
-        target=f"{folder}/evaluation-{evaluation}.parquet" if evaluation else None,
+        target=f"{target}/evaluation-{evaluation}.parquet" if evaluation else None,
     )
 
 
 def _next(
-    run: _Run, runs: int, row: Row, rerun: set[str]
+    run: _Run, following: str, row: Row, rerun: Collection[str]
 ) -> tuple[Step | None, str, int, str | None]:
     """The next step, the run and part it makes, and the name of the evaluation that follows."""
     name = row.evaluation.name
-    if (
-        run.stale
-        and "stale" in rerun
-        or (run.state in rerun and run.state not in outcome.CONTINUED)
-    ):
-        if run.state != "corrupt":
-            return "train", f"again{runs}", 1, name
+    asked = run.state in rerun
+    anew = (asked and run.state not in outcome.CONTINUED) or (run.stale and "stale" in rerun)
+    if anew and run.state != "corrupt":
+        return "train", following, 1, name
     if run.absent or run.state == "missing":
         return ("train" if run.part == 1 else "resume"), run.name, run.part, name
-    if run.trouble or not run.ended or run.state in rerun:
+    if asked or not run.ended:
         return "resume", run.name, run.part + 1, name
     found, last = run.evaluation, run.last
     if last and last.files["checkpoint.pt"].size:
@@ -178,40 +182,44 @@ def _next(
             return "evaluate", run.name, run.part, name
         failed = found.error is not None and "failed" in rerun
         if not found.valid or failed or (found.stale and "stale" in rerun):
-            return "evaluate", run.name, run.part, _again(found.name)
+            base, _, number = found.name.partition("-again")
+            return "evaluate", run.name, run.part, f"{base}-again{int(number or 0) + 1}"
     return None, run.name, run.part, None
 
 
-def _runs(folder: Path) -> list[str]:
-    """Runs of a cell on disk, oldest first: '' and again1, again2, ..."""
+def _entries(folder: str) -> list[str]:
     try:
-        again = [p.name for p in folder.iterdir() if re.fullmatch(r"again\d+", p.name)]
+        return os.listdir(folder)  # noqa: PTH208, names alone and in a third of the time
     except OSError:
-        return [""]
-    return ["", *sorted(again, key=lambda name: int(name.removeprefix("again")))]
+        return []
 
 
-def _read_run(row: Row, cells: Path, name: str, verified: Verified) -> _Run:
-    """A corrupt part that was followed by a good one is history and does not count."""
+def _numbered(entries: list[str], stem: str) -> list[str]:
+    """Those called stem1, stem2, ..., in order."""
+    found = [e for e in entries if e.startswith(stem) and e.removeprefix(stem).isdecimal()]
+    return sorted(found, key=lambda name: int(name.removeprefix(stem)))
+
+
+def _read_run(row: Row, cells: Path, name: str, entries: list[str], verified: Verified) -> _Run:
+    """A bad part that was followed by a good one is history and does not count."""
     cell = row.cell
     outcomes: list[Outcome] = []
     trouble, absent, number = None, False, 1
-    while (folder := cells / cell.path / name / f"part{number}").is_dir():
+    for part in _numbered(entries, "part"):
+        number = int(part.removeprefix("part"))
+        trouble, absent = None, False
         try:
+            folder = cells / cell.path / name / part
             outcomes.append(outcome.read(folder, cell.path, name, number, verified))
-            trouble = None
         except Absent:
-            absent, trouble = True, None
-            break
+            absent = True
         except Invalid as error:
             trouble = str(error)
-        number += 1
-    number = number if absent else max(1, number - 1)
     digest = sources.training_digest(cell.model, cell.task) if outcomes else ""
     evaluation = None
     if outcomes and not trouble:
-        part = Part(cells, cell.path, name, outcomes[-1].part)
-        evaluation = _evaluation(part, row, outcomes[-1])
+        last = Part(cells, cell.path, name, outcomes[-1].part)
+        evaluation = _evaluation(last, row, outcomes[-1], verified)
     return _Run(
         name=name,
         outcomes=tuple(outcomes),
@@ -223,33 +231,21 @@ def _read_run(row: Row, cells: Path, name: str, verified: Verified) -> _Run:
     )
 
 
-def _evaluation(part: Part, row: Row, last: Outcome) -> Found | None:
+def _evaluation(part: Part, row: Row, last: Outcome, verified: Verified) -> Found | None:
     """The newest evaluation of a part; None where there is none."""
-    number = 0
-    while (part.folder / f"evaluation-{_numbered(row.evaluation.name, number)}.parquet").exists():
-        number += 1
-    if number == 0:
+    stem, suffix = f"evaluation-{row.evaluation.name}", ".parquet"
+    files = [e.removesuffix(suffix) for e in _entries(str(part.folder)) if e.endswith(suffix)]
+    newest = [*(stem for e in files if e == stem), *_numbered(files, f"{stem}-again")][-1:]
+    if not newest:
         return None
-    newest = _numbered(row.evaluation.name, number - 1)
-    path = part.folder / f"evaluation-{newest}.parquet"
+    name = newest[0].removeprefix("evaluation-")
+    path = part.folder / f"{newest[0]}{suffix}"
     try:
-        record = json.loads(path.with_suffix(".json").read_text())
-        outcome.check_file(path, FileRecord(**record["file"]))
-        valid = record["checkpoint"] == last.files["checkpoint.pt"].sha256
-        digest = sources.evaluation_digest(row.cell.model, row.cell.task)
-        stale = record["source_digest"] != digest
-        return Found(newest, valid, stale, record["error"], record["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, Invalid):
-        return Found(newest, False, False, None, 0.0)
-
-
-def _numbered(name: str, number: int) -> str:
-    return f"{name}-again{number}" if number else name
-
-
-def _again(name: str) -> str:
-    base, _, number = name.partition("-again")
-    return _numbered(base, int(number or 0) + 1)
+        record = outcome.read_evaluation(path, last.files["checkpoint.pt"].sha256, verified)
+    except Invalid:
+        return Found(name, False, False, None, 0.0)
+    digest = sources.evaluation_digest(row.cell.model, row.cell.task)
+    return Found(name, True, record.source_digest != digest, record.error, record.seconds)
 
 
 def prepare(standings: list[Standing], name: str, study: Study, results: Path) -> None:
@@ -265,18 +261,22 @@ def prepare(standings: list[Standing], name: str, study: Study, results: Path) -
             folder = results / "cells" / standing.row.cell.path / standing.run
             standing.row.cell.write(folder)
             path = folder / "execution.json"
-            if not path.exists() or path.read_text() != text:
-                write_text(path, text)
+            if not path.exists() or path.read_bytes() != text.encode():
+                write_text(path, text, durable=False)
 
 
 def running(standing: Standing, results: Path) -> dict | None:
     """Who trains a cell right now, with its last heartbeat under 'beat'; None for nobody."""
-    holder = lease.held(results / "cells" / standing.row.cell.path)
+    cells = results / "cells"
+    holder = lease.held(cells / standing.row.cell.path)
     if holder is None:
         return None
-    cells = results / "cells"
-    part = Part(cells, standing.row.cell.path, standing.run, standing.part)
-    return holder | {"beat": part.beat()}
+    beat = Part(cells, standing.row.cell.path, standing.run, standing.part).beat()
+    if not holder["locked"]:
+        last = max(str(holder.get("since", "")), str((beat or {}).get("time", "")))
+        if provenance.seconds_since(last) > SILENT_SECONDS:
+            return None
+    return holder | {"beat": beat}
 
 
 def counts(standings: list[Standing]) -> dict[str, int]:

@@ -27,6 +27,15 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
 
 
+def seconds_since(time: str) -> float:
+    """Seconds since a time that `now` gave; infinite where it is none."""
+    try:
+        then = datetime.datetime.fromisoformat(time)
+        return (datetime.datetime.now(datetime.UTC) - then).total_seconds()
+    except (ValueError, TypeError):
+        return float("inf")
+
+
 def job_id() -> str | None:
     """The scheduler's id of this job; None for a process nobody scheduled."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID")

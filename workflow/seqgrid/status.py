@@ -1,9 +1,13 @@
-"""`python -m seqgrid.status STUDY`: the grid as a matrix model x (task, length), a letter a seed."""
+"""`python -m seqgrid.status STUDY`: the grid as a matrix of letters, one for each seed."""
 
 import argparse
+import shutil
 import statistics
 import sys
+import textwrap
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from seqgrid import lease, plan, study
@@ -25,7 +29,9 @@ LETTERS = {
     "corrupt": "C",
     "missing": ".",
 }
-SHOWN_REASONS = 20
+SHOWN = 20  # lines of a list
+WIDTH = 120  # where nothing tells the terminal's
+MANY_SEEDS = 12
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,7 +67,7 @@ def view(name: str, standings: list[Standing], results: Path) -> str:
         *_matrix(standings, states),
         "",
         "  ".join(f"{letter} {state.replace('_', ' ')}" for letter, state in used.items())
-        + "  (a letter a seed, in order)",
+        + "  (a letter a seed, in order; - not asked for)",
         *_stale(standings),
         *_running(standings, holders),
         *_reasons(standings, states),
@@ -69,41 +75,68 @@ def view(name: str, standings: list[Standing], results: Path) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class _Panel:
+    """Neighbouring columns of one task, as text of equal width: title, lengths, then the rows."""
+
+    lines: list[str]
+
+    @property
+    def width(self) -> int:
+        return len(self.lines[0])
+
+
 def _matrix(standings: list[Standing], states: dict[str, str]) -> list[str]:
-    columns = sorted({(s.row.task, s.row.cell.seqlen) for s in standings})
-    cells: dict[tuple[str, str], dict[tuple[str, int], str]] = defaultdict(dict)
+    """Rows are models, columns lengths below their task; in as many blocks as the width asks."""
+    cells: dict[tuple, dict[tuple[str, int], list[str]]] = defaultdict(lambda: defaultdict(list))
     for s in sorted(standings, key=lambda s: s.row.cell.seed):
-        row = cells[s.row.model, s.row.variant]
-        column = (s.row.task, s.row.cell.seqlen)
-        row[column] = row.get(column, "") + LETTERS[states[s.row.cell.path]]
+        letter = LETTERS[states[s.row.cell.path]]
+        cells[s.row.model, s.row.variant][s.row.task, s.row.cell.seqlen].append(letter)
     order = list(dict.fromkeys((s.row.model, s.row.variant) for s in standings))
-    labels = [" ".join(filter(None, key)) for key in order]
-    left = max(len(label) for label in labels)
-    titles = [f"L{seqlen}" for _, seqlen in columns]
-    widths = [
-        max(len(title), *(len(cells[key].get(column, "-")) for key in order)) + 2
-        for title, column in zip(titles, columns, strict=True)
-    ]
-    head = ""
-    for task in dict.fromkeys(task for task, _ in columns):
-        span = sum(w for w, (t, _) in zip(widths, columns, strict=True) if t == task)
-        head += f" {task[: span - 2]:<{span}}"
-    lines = [" " * left + head.rstrip()]
-    spaced = _spaced([f"{title:<{w}}" for title, w in zip(titles, widths, strict=True)], columns)
-    lines.append(" " * left + spaced.rstrip())
-    for key, label in zip(order, labels, strict=True):
-        row = [f"{cells[key].get(c, '-'):<{w}}" for c, w in zip(columns, widths, strict=True)]
-        lines.append(f"{label:<{left}}" + _spaced(row, columns).rstrip())
-    return lines
+    labels = ["", "", *(" ".join(filter(None, key)) for key in order)]
+    left = max(map(len, labels))
+    room = max(20, shutil.get_terminal_size((WIDTH, 0)).columns - left)
+    blocks: list[list[_Panel]] = []
+    used = 0
+    for task in dict.fromkeys(s.row.task for s in standings):
+        lengths = sorted({s.row.cell.seqlen for s in standings if s.row.task == task})
+        columns = [
+            [f"L{seqlen}", *(_seeds(cells[key].get((task, seqlen), [])) for key in order)]
+            for seqlen in lengths
+        ]
+        for panel in _panels(task, columns, room):
+            if not blocks or used + 3 + panel.width > room:
+                blocks.append([])
+                used = 0
+            blocks[-1].append(panel)
+            used += 3 + panel.width
+    lines = []
+    for block in blocks:
+        texts = zip(labels, *(panel.lines for panel in block), strict=True)
+        lines += ["", *("   ".join([f"{first:<{left}}", *more]).rstrip() for first, *more in texts)]
+    return lines[1:]
 
 
-def _spaced(texts: list[str], columns: list[tuple[str, int]]) -> str:
-    """Texts of the columns, one more space before each new task."""
-    found, before = "", None
-    for text, (task, _) in zip(texts, columns, strict=True):
-        found += (" " if task != before else "") + text
-        before = task
-    return found
+def _panels(task: str, columns: list[list[str]], room: int) -> Iterator[_Panel]:
+    """The columns of a task, side by side as long as there is room."""
+    widths = [max(map(len, column)) for column in columns]
+    start = 0
+    while start < len(columns):
+        stop = start + 1
+        while stop < len(columns) and sum(widths[start : stop + 1]) + 2 * (stop - start) < room:
+            stop += 1
+        rows = zip(*columns[start:stop], strict=True)
+        texts = ["  ".join(map(str.ljust, row, widths[start:stop])) for row in rows]
+        width = max(len(task), len(texts[0]))
+        yield _Panel([text.ljust(width) for text in [task, *texts]])
+        start = stop
+
+
+def _seeds(letters: list[str]) -> str:
+    """A letter a seed, or how many of each where there are many."""
+    if len(letters) <= MANY_SEEDS:
+        return "".join(letters) or "-"
+    return " ".join(f"{count}{letter}" for letter, count in Counter(letters).most_common())
 
 
 def _cost(standings: list[Standing]) -> list[str]:
@@ -122,7 +155,8 @@ def _cost(standings: list[Standing]) -> list[str]:
     for s in standings:
         if s.next in ("train", "resume"):
             known = rates.get((s.row.model, s.row.task, s.row.cell.seqlen))
-            done = s.last.progress.step if s.last and s.next == "resume" else 0
+            goes_on = s.last and s.next == "resume" and s.run == s.reported_run
+            done = s.last.progress.step if goes_on else 0
             if known:
                 to_come += statistics.median(known) * (s.row.cell.training.steps - done)
             else:
@@ -158,16 +192,15 @@ def _stale(standings: list[Standing]) -> list[str]:
 def _running(standings: list[Standing], holders: dict[str, dict | None]) -> list[str]:
     lines = []
     for s in standings:
-        holder = holders[s.row.cell.path]
-        if holder:
-            beat = holder.get("beat") or {}
-            step = f"step {beat.get('step', '?')} of {s.row.cell.training.steps}"
-            rate = beat.get("steps_per_second")
-            left = beat.get("seconds_left")
-            pace = f", {rate:.1f} steps/s" if rate else ""
-            pace += f", about {_duration(left)} left at most" if left else ""
-            lines.append(f"  {s.row.cell.path}: {step}{pace}, {lease.describe(holder)}")
-    return ["", "running:", *lines] if lines else []
+        if holder := holders[s.row.cell.path]:
+            beat = holder["beat"] or {}
+            text = f"step {beat.get('step', '?')} of {s.row.cell.training.steps}"
+            if rate := beat.get("steps_per_second"):
+                text += f", {rate:.1f} steps/s"
+            if left := beat.get("seconds_left"):
+                text += f", about {_duration(left)} left at most"
+            lines.append(f"  {s.row.cell.path}: {text}, {lease.describe(holder)}")
+    return _section("running", lines)
 
 
 def _reasons(standings: list[Standing], states: dict[str, str]) -> list[str]:
@@ -177,16 +210,21 @@ def _reasons(standings: list[Standing], states: dict[str, str]) -> list[str]:
         state = states[s.row.cell.path]
         if state not in ("finished", "running", "missing"):
             grouped[state, s.row.model, s.row.task, s.reason].append(s)
-        elif s.evaluation and (s.evaluation.error or not s.evaluation.valid):
+        if s.evaluation and (s.evaluation.error or not s.evaluation.valid):
             what = (s.evaluation.error or "the file is corrupt").strip().splitlines()[-1]
             grouped["evaluation failed", s.row.model, s.row.task, what].append(s)
     lines = []
-    for (state, model, task, reason), found in list(grouped.items())[:SHOWN_REASONS]:
+    for (state, model, task, reason), found in grouped.items():
         where = found[0].row.cell.path + (f" and {len(found) - 1} more" if len(found) > 1 else "")
-        lines.append(f"  {state.replace('_', ' ')}: {model} {task}: {reason} ({where})")
-    if len(grouped) > SHOWN_REASONS:
-        lines.append(f"  ... and {len(grouped) - SHOWN_REASONS} more reasons")
-    return ["", "why:", *lines] if lines else []
+        text = textwrap.shorten(reason, 160, placeholder=" ...")
+        lines.append(f"  {state.replace('_', ' ')}: {model} {task}: {text} ({where})")
+    return _section("why", lines)
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    if len(lines) > SHOWN:
+        lines = [*lines[:SHOWN], f"  ... and {len(lines) - SHOWN} more"]
+    return ["", f"{title}:", *lines] if lines else []
 
 
 if __name__ == "__main__":

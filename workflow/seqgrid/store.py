@@ -9,6 +9,7 @@ The workflow may delete declared outputs whenever it likes: they are hard links,
 `live/final` without training anything again. Nothing here needs torch.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,13 +17,14 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seqgrid import outcome, provenance
 from seqgrid.job import TRY_AGAIN
-from seqgrid.outcome import FileRecord, Outcome
+from seqgrid.outcome import FileRecord, Outcome, write_bytes, write_text
 
 ROLLING = re.compile(r"step(\d{12})-([0-9a-f]{16})\.pt")
-KEPT = 2  # rolling checkpoints
+TEMPORARY = re.compile(r"\.(checkpoint|step\S+|history|outcome|heartbeat)\.(pt|parquet|json)\.\d+")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Part:
         """Written by a training process every few seconds."""
         return self.live / "heartbeat.json"
 
+    @property
+    def heartbeats(self) -> list[Path]:
+        """Those of every part of the cell: whatever somebody else may be training."""
+        return sorted(self.cell_folder.glob("**/live/heartbeat.json"))
+
     def __str__(self) -> str:
         return "/".join(filter(None, [self.cell, self.run, f"part{self.number}"]))
 
@@ -88,21 +95,14 @@ class Part:
     def publish(self) -> None:
         """Link what the store holds to where the workflow expects it; the outcome comes last."""
         for name in (*outcome.PART_FILES, "outcome.json"):
-            temporary = self.folder / f".{name}.{os.getpid()}"
-            temporary.unlink(missing_ok=True)
-            os.link(self.final / name, temporary)
-            temporary.replace(self.folder / name)
+            _link(self.final / name, self.folder / name)
 
-    def finish(self, checkpoint: Path | None, history: bytes, **fields: object) -> Outcome:
+    def finish(self, checkpoint: Path | None, history: bytes, **fields: Any) -> Outcome:
         """Store the end of the part: checkpoint (empty where there is none), history, outcome."""
-        target = self.final / "checkpoint.pt"
-        temporary = self.final / f".checkpoint.pt.{os.getpid()}"
-        temporary.unlink(missing_ok=True)
         if checkpoint:
-            os.link(checkpoint, temporary)
+            _link(checkpoint, self.final / "checkpoint.pt")
         else:
-            temporary.touch()
-        temporary.replace(target)
+            write_bytes(self.final / "checkpoint.pt", b"")
         write_bytes(self.final / "history.parquet", history)
         attempts = self.attempts()
         made = Outcome(
@@ -115,49 +115,47 @@ class Part:
             started_at=attempts[0]["started_at"] if attempts else provenance.now(),
             ended_at=provenance.now(),
             files={name: FileRecord.of(self.final / name) for name in outcome.PART_FILES},
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )
         made.write(self.final / "outcome.json")
         return made
 
     def rolling(self) -> list[Path]:
         """Rolling checkpoints whose content matches the hash in their name, newest first."""
-        found = sorted(self.live.glob("step*.pt"), reverse=True)
-        return [path for path in found if _intact(path)]
+        return [path for path in sorted(self._rolling_files(), reverse=True) if _intact(path)]
 
     def newest_state(self) -> Path | None:
         """The checkpoint to go on from: this part's newest, else the newest of the parts before."""
         for number in range(self.number, 0, -1):
             part = Part(self.cells, self.cell, self.run, number)
-            candidates = [*part.rolling()]
             for folder in (part.folder, part.final):
                 try:
-                    outcome.read(folder, self.cell, self.run, number)
-                    candidates.insert(0, folder / "checkpoint.pt")
-                    break
+                    ended = outcome.read(folder, self.cell, self.run, number)
                 except outcome.Invalid:
                     continue
-            for path in candidates:
-                if path.stat().st_size:
-                    return path
+                if ended.files["checkpoint.pt"].size:
+                    return folder / "checkpoint.pt"
+            if rolling := part.rolling():
+                return rolling[0]
         return None
 
     def attempts(self) -> list[dict]:
-        """The processes that worked on the part, oldest first; 'ended' is null for a silent death."""
+        """Who worked on the part, oldest first; 'ended' is None for a silent death."""
         try:
-            lines = (self.live / "attempts.jsonl").read_text().splitlines()
+            lines = self._attempts_file.read_text(errors="replace").splitlines()
         except OSError:
             return []
         found: list[dict] = []
         for record in filter(None, map(_json, lines)):
             if "started_at" in record:
                 found.append(record | {"ended": None})
-            elif found:
+            elif found and found[-1]["ended"] is None:
                 found[-1]["ended"] = record.get("ended")
         return found
 
     def begin_attempt(self, invocation: str | None) -> None:
-        """Note that a process starts working on the part."""
+        """Note that a process starts working on the part, and clear away what a killed one left."""
+        self._tidy()
         record = {
             "started_at": provenance.now(),
             "host": socket.gethostname(),
@@ -173,62 +171,90 @@ class Part:
         self._note({"ended": ended})
 
     def _note(self, record: dict) -> None:
-        with (self.live / "attempts.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with self._attempts_file.open("a+b") as file:
+            torn = file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+            file.write(b"\n" * bool(torn) + json.dumps(record).encode() + b"\n")
+
+    @property
+    def _attempts_file(self) -> Path:
+        return self.live / "attempts.jsonl"
+
+    def _tidy(self) -> None:
+        """Remove temporary files; only who holds the lease may call this."""
+        for folder in (self.folder, self.live, self.final):
+            for path in folder.iterdir():
+                if TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def deaths_here(self) -> list[dict]:
         """The latest attempts, as long as each died without a word and without progress."""
         deaths = []
         for attempt in reversed(self.attempts()):
-            if not _died(attempt) or attempt["step"] != self.step():
+            if not _died(attempt) or attempt.get("step") != self.step():
                 break
             deaths.append(attempt)
         return deaths
 
     def step(self) -> int:
         """Step of the newest rolling checkpoint; 0 where there is none."""
-        steps = [int(match[1]) for p in self.live.iterdir() if (match := ROLLING.match(p.name))]
-        return max(steps, default=0)
+        return max((int(path.name[4:16]) for path in self._rolling_files()), default=0)
+
+    def _rolling_files(self) -> list[Path]:
+        return [path for path in self.live.glob("step*.pt") if ROLLING.fullmatch(path.name)]
 
     def beat(self) -> dict | None:
         """The last heartbeat; None where there is none."""
         try:
-            return _json(self.heartbeat.read_text())
+            return _json(self.heartbeat.read_text(errors="replace"))
         except OSError:
             return None
 
     def write_beat(self, **fields: object) -> None:
         """Write a heartbeat; a full disk must not end a training."""
         record = {"host": socket.gethostname(), "pid": os.getpid(), "time": provenance.now()}
-        try:
-            temporary = self.live / f".heartbeat.{os.getpid()}"
-            temporary.write_text(json.dumps(record | fields) + "\n")
-            temporary.replace(self.heartbeat)
-        except OSError:
-            return
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        with contextlib.suppress(OSError):
+            write_text(self.heartbeat, json.dumps(record | fields) + "\n", durable=False)
 
 
 def add_rolling(live: Path, step: int, content: bytes) -> Path:
-    """Write a rolling checkpoint under a name that carries its hash; drop all but the last two."""
+    """Write a rolling checkpoint under a name that carries its hash; keep it and the one before.
+
+    Raises:
+        OSError: it could not be written; older checkpoints are untouched.
+    """
     path = live / f"step{step:012d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     write_bytes(path, content)
-    for old in sorted(live.glob("step*.pt"), reverse=True)[KEPT:]:
-        old.unlink(missing_ok=True)
+    others = sorted((p for p in live.glob("step*.pt") if p != path), reverse=True)
+    # What claims a later step was no good, or this one would not have been trained again.
+    before = next((p for p in others if p.name < f"step{step:012d}"), None)
+    for old in others:
+        if old != before:
+            old.unlink(missing_ok=True)
     return path
+
+
+def _link(source: Path, target: Path) -> None:
+    """Put a file under a second name, at once and whole; a copy where there are no hard links."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        write_bytes(target, source.read_bytes())
+    else:
+        temporary.replace(target)
+        # Renaming one name of a file to another of the same file does nothing.
+        temporary.unlink(missing_ok=True)
+
+
+def _mine(attempt: dict) -> bool:
+    """Whether this process, or the one that forked it, is the attempt."""
+    here = (socket.gethostname(), (os.getpid(), os.getppid()))
+    return attempt["ended"] is None and (
+        attempt.get("host") == here[0] and attempt.get("pid") in here[1]
+    )
 
 
 def _died(attempt: dict) -> bool:

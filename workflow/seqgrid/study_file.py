@@ -35,7 +35,7 @@ class StudyError(Exception):
         super().__init__("\n".join(problems))
 
 
-class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
     """YAML in which a key may stand once, and 1e-3 is a number."""
 
 

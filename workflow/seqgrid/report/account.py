@@ -68,6 +68,8 @@ def fairness(content: Content) -> str:
     rows = ledger.fairness(content.cells)
     if not rows:
         return "No cell has run."
+    if len({model for row in rows for model in row["values"]}) == 1:
+        return "One model has run: there is nothing it could share."
     equal = [r["name"] for r in rows if r["equal"]]
     unequal = [r for r in rows if not r["equal"]]
     models = [m for m in content.models if any(m in r["values"] for r in unequal)]

@@ -143,10 +143,12 @@ def peaks(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     axis.plot([clip.low, clip.high], [clip.low, clip.high], color="grey", lw=0.8, ls="--")
     for row in rows:
         last = lasts.get((row["model"], row["variant"], row["seqlen_tokens"]), {})
-        for seed, best, final in zip(row["seeds"], row["values"], row["finals"], strict=True):
-            if None not in (best, last.get(seed)):
-                x = clip.clipped([best])
-                clip.scatter(x, [(last[seed], final)], looks[row["model"]])
+        found = [
+            (clip.clipped([best])[0], (last[seed], final))
+            for seed, best, final in zip(row["seeds"], row["values"], row["finals"], strict=True)
+            if None not in (best, last.get(seed))
+        ]
+        clip.scatter([x for x, _ in found], [p for _, p in found], looks[row["model"]])
     clip.all_levels(_levels_by_length(content, rows))
     axis.set_xlim(axis.get_ylim())
     _titles(axis, task, f"best weights, {rows[0]['metric']}", rows, "last weights, ")
@@ -164,10 +166,12 @@ def cost(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     }
     for row in rows:
         who = (row["model"], row["variant"], row["seqlen_tokens"])
-        for seed, value, final in zip(row["seeds"], row["values"], row["finals"], strict=True):
-            time = spent.get((*who, seed))
-            if value is not None and time:
-                clip.scatter([time], [(value, final)], looks[row["model"]])
+        found = [
+            (spent[(*who, seed)], (value, final))
+            for seed, value, final in zip(row["seeds"], row["values"], row["finals"], strict=True)
+            if value is not None and spent.get((*who, seed))
+        ]
+        clip.scatter([x for x, _ in found], [p for _, p in found], looks[row["model"]])
     clip.all_levels(_levels_by_length(content, rows))
     axis.set_xscale("log")
     _titles(axis, task, "training time (s)", rows)

@@ -7,13 +7,13 @@ from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, mor
 MOST_TABLES = 60
 
 LEGEND = text(
-    f"{DAGGER} not final: the cell has not finished, or the seeds are not complete; such values "
-    f"enter no median, interval, success or verdict. {STALE} the sources have changed since. "
-    "Median, interval and range are over the final seeds. Its coverage is how "
-    "often such an interval holds the median over all seeds; with fewer than six seeds it is the "
-    "whole range and stays below 95 %. Success: seeds at the solved level of seeds asked for, with "
-    "the Wilson 95 % interval; unknown cells count as failures in its lower end and as successes "
-    "in its upper end."
+    f"{DAGGER} not final: the value of a cell that has not finished, which enters no median, "
+    "interval, success or verdict; or a median over fewer seeds than were asked for. "
+    f"{STALE} the sources have changed since. Median, interval, min and max are over the final "
+    "seeds. The coverage of an interval is how often such an interval holds the median over all "
+    "seeds; with fewer than six seeds it is the whole range and stays below 95 %. Success: seeds "
+    "at the solved level of seeds asked for, with the Wilson 95 % interval; unknown cells count as "
+    "failures in its lower end and as successes in its upper end."
 )
 
 

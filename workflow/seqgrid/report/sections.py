@@ -8,6 +8,7 @@ from seqgrid.report.markdown import (
     DAGGER,
     STALE,
     blocks,
+    count,
     item,
     listing,
     number,

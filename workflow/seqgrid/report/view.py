@@ -25,31 +25,40 @@ class View:
         low, high = min([low, *near]), max([high, *near])
         margin = MARGIN * ((high - low) or span)
         # A value beyond the window gets a strip of its own at the edge.
-        strips = [2 * margin * any(v < low for v in data), 2 * margin * any(v > high for v in data)]
-        self.low, self.high = low - margin - strips[0], high + margin + strips[1]
+        numberless = any(v is not None and math.isnan(v) for v in values)
+        below = 2 * margin * (numberless or any(v < low for v in data))
+        above = 2 * margin * any(v > high for v in data)
+        self.edges = low - margin - below / 2, high + margin + above / 2
+        self.low, self.high = low - margin - below, high + margin + above
         axis.set_ylim(self.low, self.high)
         axis.set_autoscaley_on(False)
 
     def clipped(self, values: Sequence[float]) -> list[float]:
         """Values moved to the edge they lie beyond; a NaN stays and leaves a gap."""
-        return [v if math.isnan(v) else min(max(v, self.low), self.high) for v in values]
+        low, high = self.edges
+        return [v if math.isnan(v) else min(max(v, low), high) for v in values]
 
     def scatter(
         self, xs: Sequence[float], points: Sequence[tuple[float, bool]], look: tuple[str, str]
     ) -> None:
         """Points (value, final): filled where final, triangles at the edge where beyond it."""
         colour, marker = look
+        low, high = self.edges
+        inside: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
         for x, (value, final) in zip(xs, points, strict=True):
             if math.isnan(value):
-                self._edge(x, self.low, "x", "nan", colour)
-            elif value < self.low:
-                self._edge(x, self.low, "v", f"{value:.3g}", colour)
-            elif value > self.high:
-                self._edge(x, self.high, "^", f"{value:.3g}", colour)
+                self._edge(x, low, "x", "nan", colour)
+            elif value < low:
+                self._edge(x, low, "v", f"{value:.3g}", colour)
+            elif value > high:
+                self._edge(x, high, "^", f"{value:.3g}", colour)
             else:
+                inside[bool(final)].append((x, value))
+        for final, found in inside.items():
+            if found:
                 fill = colour if final else "white"
                 style = {"mfc": fill, "mec": colour, "ms": 5, "zorder": 3, "alpha": 0.9}
-                self.axis.plot([x], [value], marker, ls="none", **style)
+                self.axis.plot(*zip(*found, strict=True), marker, ls="none", **style)
 
     def levels(
         self, levels: list[dict], ends: tuple[float, float], name: bool, whole: bool = False

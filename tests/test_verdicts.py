@@ -1,0 +1,213 @@
+"""Each rule on cells made to fire it, and on cells made not to."""
+
+import json
+
+import numpy as np
+import pytest
+from tables_factory import Tables
+
+from seqgrid import summary
+from seqgrid.groups import Cell, Levels
+from seqgrid.verdicts import RULES, collapsed, improving, plateau
+
+LEVELS = {"chance": 0.1, "ceiling": 1.0, "solved": 0.95, "shortcuts": {"bag": 0.3, "chunk": 0.6}}
+
+
+def study(values, levels=LEVELS, **columns):
+    return Tables().levels("task", [64], **levels).cells("model", "task", 64, values, **columns)
+
+
+def verdicts(made: Tables, **match) -> dict[str, dict]:
+    rows = summary.build(made.read())["verdicts"].to_pylist()
+    return {r["verdict"]: r for r in rows if all(r[k] == v for k, v in match.items())}
+
+
+def test_solved_counts_seeds_and_steps():
+    found = verdicts(study([0.99, 0.97, 0.5], solved_step_steps=300))
+    assert found["SOLVED"]["label"] == "SOLVED 2/3"
+    assert "median 300 steps" in found["SOLVED"]["statement"]
+    assert json.loads(found["SOLVED"]["evidence"])["values"]["2"] == 0.5
+
+
+def test_bimodal_seeds_are_unstable_and_not_at_chance():
+    found = verdicts(study([0.996, 0.095, 0.098]))
+    assert found["SOLVED"]["label"] == "SOLVED 1/3"
+    assert "UNSTABLE ACROSS SEEDS" in found
+    assert not {"AT CHANCE", "AT CEILING", "ABOVE"} & found.keys()
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.105, 0.095], [0.02, 0.1, 0.09]])
+def test_chance_and_worse_is_chance(values):
+    found = verdicts(study(values))
+    assert "AT CHANCE" in found
+    assert not {"AT SHORTCUT", "ABOVE", "UNSTABLE ACROSS SEEDS"} & found.keys()
+
+
+def test_many_seeds_at_chance_stay_at_chance_when_one_strays():
+    values = np.random.default_rng(0).normal(0.1, 0.005, 10)
+    values[3] = 0.1 + 0.012  # outside its own 95 % interval of +-0.01
+    assert "AT CHANCE" in verdicts(study(values))
+    assert "AT CHANCE" not in verdicts(study([0.1, 0.112]))
+
+
+def test_a_shortcut_is_named_and_the_level_below_it_passed():
+    found = verdicts(study([0.6, 0.61, 0.595]))
+    assert found["AT SHORTCUT"]["label"] == "AT SHORTCUT (chunk)"
+    assert found["ABOVE"]["label"] == "ABOVE bag"
+    assert "SOLVED" not in found
+
+
+def test_a_shortcut_needs_chance_excluded():
+    found = verdicts(study([0.2] * 3, half=0.15))
+    assert "AT CHANCE" in found
+    assert "AT SHORTCUT" not in found
+
+
+def test_ceiling_and_above():
+    found = verdicts(study([0.995, 1.0, 0.99]))
+    assert "AT CEILING" in found
+    assert found["ABOVE"]["label"] == "ABOVE chunk"
+
+
+def test_levels_work_for_metrics_where_lower_is_better():
+    levels = {"metric": "mse", "better": "lower", "chance": 1 / 6, "ceiling": 0.0, "solved": 0.01}
+    found = verdicts(study([0.17, 40.0, 0.16], levels, metric="mse"))
+    assert "AT CHANCE" in found
+    assert verdicts(study([0.001, 0.002, 0.003], levels, metric="mse"))["SOLVED"]
+    assert "ABOVE" in verdicts(study([0.1, 0.1, 0.1], levels, metric="mse"))
+
+
+def test_where_ceiling_is_chance_nothing_else_is_said_of_quality():
+    levels = {"chance": 0.1, "ceiling": 0.1, "solved": 0.1, "shortcuts": {"bag": 0.1}}
+    found = verdicts(study([0.1, 0.101, 0.099], levels))
+    assert "UNLEARNABLE AS SCORED" in found
+    assert not {"SOLVED", "AT CHANCE", "AT CEILING", "AT SHORTCUT", "ABOVE"} & found.keys()
+
+
+def test_a_moving_ceiling_is_no_degradation():
+    """The order-blind ceiling falls with the length, and a model that sits on it falls along.
+
+    The numbers are those of a study that read the fall as a degradation of 22 % with length.
+    """
+    made = Tables()
+    ceilings = {100: 0.161, 200: 0.160, 500: 0.160, 1000: 0.133}
+    seen = {100: 0.169, 200: 0.169, 500: 0.156, 1000: 0.131}
+    for seqlen, bag in ceilings.items():
+        levels = {"chance": 0.0, "ceiling": 1.0, "solved": 0.95, "shortcuts": {"order_blind": bag}}
+        made.levels("copy", [seqlen], metric="r2", **levels)
+        values = [seen[seqlen] + d for d in (-0.004, 0.0, 0.004)]
+        made.cells("2d", "copy", seqlen, values, metric="r2", half=0.03)
+    rows = summary.build(made.read())["verdicts"].to_pylist()
+    assert [r["seqlen_tokens"] for r in rows if r["label"] == "AT SHORTCUT (order_blind)"] == [
+        *(100, 200, 500, 1000)
+    ]
+    said = " ".join(r["verdict"] + r["statement"] for r in rows).lower()
+    assert not any(word in said for word in ("degrad", "drop", "decline", "worsen", "collapse"))
+    made = Tables()
+    for seqlen, bag in ceilings.items():
+        made.levels("copy", [seqlen], metric="r2", chance=0.0, ceiling=bag, solved=0.95)
+        made.cells("2d", "copy", seqlen, [seen[seqlen]] * 3, metric="r2", half=0.03)
+    names = [r["verdict"] for r in summary.build(made.read())["verdicts"].to_pylist()]
+    assert names.count("AT CEILING") == 4
+
+
+def test_unfinished_cells_bound_the_success_and_enter_no_median():
+    made = study([0.99, 0.98])
+    made.cell("model", "task", 64, 2, 0.2, outcome="timed_out", reason="out of time")
+    made.cell("model", "task", 64, 3, outcome="diverged", reason="loss is NaN")
+    built = summary.build(made.read())
+    row = built["summary"].to_pylist()[0]
+    assert (row["final"], row["successes"], row["unknown"]) == (2, 2, 1)
+    assert row["median"] == pytest.approx(0.985)
+    assert row["finals"] == [True, True, False, False]
+    assert row["success_low"] < 2 / 4 < 3 / 4 < row["success_high"]
+    found = verdicts(made)
+    assert found["SOLVED"]["label"] == "SOLVED 2/4"
+    assert "timed_out 1" in found["PARTIAL"]["statement"]
+    assert "loss is NaN" in found["DIVERGED"]["statement"]
+    assert found["TOO FEW SEEDS"]["label"] == "TOO FEW SEEDS (2)"
+    assert not verdicts(study([0.99] * 3)).keys() & {"PARTIAL", "TOO FEW SEEDS", "DIVERGED"}
+
+
+def test_failed_and_skipped_cells_say_why():
+    made = study([None] * 2, outcome="failed", reason="RuntimeError: boom\nmore", error="trace")
+    assert "(seed 0, 1): RuntimeError: boom" in verdicts(made)["FAILED"]["statement"]
+    found = verdicts(study([None], outcome="skipped", reason="needs 96 tokens"))
+    assert "needs 96 tokens" in found["SKIPPED"]["statement"]
+    assert not {"PARTIAL", "TOO FEW SEEDS", "FAILED"} & found.keys()
+
+
+def test_a_nan_metric_is_neither_solved_nor_at_chance():
+    found = verdicts(study([float("nan")] * 3))
+    assert found["NOT A NUMBER"]["label"] == "NOT A NUMBER 3/3"
+    assert not {"SOLVED", "AT CHANCE", "AT CEILING", "ABOVE"} & found.keys()
+
+
+def test_stale_cells_are_named():
+    assert verdicts(study([0.5] * 3, evaluation_stale=True))["STALE"]["label"] == "STALE 3/3"
+
+
+def test_variants_are_selected_on_validation_and_never_on_test():
+    made = study([])
+    # The better test score has the worse validation.
+    made.cells("model", "task", 64, [0.9] * 3, variant="learning_rate=0.1", curve=[0.5] * 20)
+    made.cells("model", "task", 64, [0.7] * 3, variant="learning_rate=0.01", curve=[0.8] * 20)
+    rows = summary.build(made.read())["summary"].to_pylist()
+    assert {r["variant"] for r in rows if r["selected"]} == {"learning_rate=0.01"}
+    assert {r["variant"] for r in rows} == {"learning_rate=0.01", "learning_rate=0.1"}
+    assert "SINGLE LR" not in verdicts(made)
+    assert "SINGLE LR" in verdicts(study([0.5] * 3))
+
+
+def test_one_lucky_seed_of_a_diverging_variant_is_not_selected():
+    made = study([])
+    made.cell("model", "task", 64, 0, 0.99, variant="lr=1", curve=[0.99] * 20)
+    made.cell("model", "task", 64, 1, outcome="diverged", variant="lr=1")
+    made.cell("model", "task", 64, 2, outcome="diverged", variant="lr=1")
+    made.cells("model", "task", 64, [0.7] * 3, variant="lr=0.1", curve=[0.7] * 20)
+    rows = summary.build(made.read())["summary"].to_pylist()
+    assert {r["variant"] for r in rows if r["selected"]} == {"lr=0.1"}
+
+
+CURVE_LEVELS = Levels(chance=0.0, ceiling=1.0, solved=0.95)
+
+
+def with_curve(values, error=0.01, **about) -> Cell:
+    history = tuple((100 * (i + 1), float(v), error) for i, v in enumerate(values))
+    return Cell(seed=0, outcome=about.pop("outcome", "finished"), history=history, **about)
+
+
+def test_a_peak_that_is_lost_is_a_collapse_and_noise_is_not():
+    assert collapsed(with_curve([0.2, 0.9, 0.95, 0.4]), CURVE_LEVELS)
+    noise = 0.5 + np.random.default_rng(0).normal(0, 0.03, 40)
+    assert collapsed(with_curve(noise, error=0.03), CURVE_LEVELS) is None
+    assert collapsed(with_curve([0.9]), CURVE_LEVELS) is None
+
+
+def test_a_curve_that_still_rises_is_improving_and_a_flat_one_a_plateau():
+    rising = with_curve(np.linspace(0.1, 0.6, 40))
+    assert improving(rising, CURVE_LEVELS)
+    assert plateau(rising, CURVE_LEVELS) is None
+    flat = with_curve([0.5] * 40)
+    assert improving(flat, CURVE_LEVELS) is None
+    assert "chance" not in plateau(flat, CURVE_LEVELS).statement
+    assert "can still break" in plateau(with_curve([0.0] * 40), CURVE_LEVELS).statement
+
+
+@pytest.mark.parametrize(
+    "about", [{"outcome": "timed_out"}, {"solved_step": 300}], ids=["unfinished", "solved"]
+)
+def test_convergence_is_judged_only_of_finished_unsolved_cells(about):
+    for values in (np.linspace(0.1, 0.6, 40), [0.5] * 40):
+        cell = with_curve(values, **about)
+        assert improving(cell, CURVE_LEVELS) is None
+        assert plateau(cell, CURVE_LEVELS) is None
+
+
+def test_too_short_a_curve_says_nothing():
+    assert improving(with_curve([0.1, 0.2, 0.3, 0.4]), CURVE_LEVELS) is None
+
+
+def test_rules_have_distinct_names_and_a_sentence():
+    assert len({r.name for r in RULES}) == len(RULES)
+    assert all(r.sentence.endswith(".") and r.find.__doc__ for r in RULES)
