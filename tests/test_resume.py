@@ -245,21 +245,21 @@ def test_a_signal_saves_and_the_next_part_goes_on(tmp_path, unbroken, name):
 
 def test_time_is_up_again_and_again(tmp_path, unbroken):
     cell, end = unbroken
-    folder = place(tmp_path, cell, part_seconds=2.5)
+    folder = place(tmp_path, cell, part_seconds=1)
     for number in range(1, 30):
         assert Trainer(folder, part=number).wait() == 0
         outcome = Part.of(tmp_path / "cells", cell.path, "", number).read()
         if outcome.outcome == "finished":
             break
         assert outcome.outcome == "timed_out"
-        assert "part_seconds 2.5 used up" in outcome.reason
+        assert "part_seconds 1 used up" in outcome.reason
     assert number > 1
     assert_same_end(outcome_and_weights(tmp_path / "cells", cell, number), end)
 
 
 def test_with_restarts_left_a_cut_part_asks_for_the_next_and_goes_on(tmp_path, unbroken):
     cell, end = unbroken
-    folder = place(tmp_path, cell, part_seconds=2.5)
+    folder = place(tmp_path, cell, part_seconds=1)
     environment = {"SEQGRID_RETRIES": "1", "SEQGRID_INVOCATION": "abc"}
     process = Trainer(folder, **environment)
     assert process.wait() == 75

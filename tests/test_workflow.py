@@ -169,7 +169,8 @@ def test_one_cell_by_its_path(project):
 
 def test_a_cut_run_is_resumed_by_the_next_invocation(project):
     project.study(
-        STUDY.replace("steps: 30", "steps: 1000").replace("0..1", "[0]") + "part_seconds: 2\n"
+        STUDY.replace("steps: 30", "steps: 1500").replace("0..1", "[0]")
+        + "part_seconds: 1\nstopping: {solved_validations: null}\n"
     )
     assert project.missing() == {"train": 4, "evaluate": 4, "collect": 1, "report": 1}
     ran(project.snakemake())
@@ -179,8 +180,9 @@ def test_a_cut_run_is_resumed_by_the_next_invocation(project):
     assert project.missing() == {"resume": n, "evaluate": n, "collect": 1, "report": 1}
     report = (project.folder / "results/studies/small/report.md").read_text()
     assert "†" in report
-    assert "part_seconds 2 used up" in report
-    project.study(STUDY.replace("steps: 30", "steps: 1000").replace("0..1", "[0]"))
+    assert "part_seconds 1 used up" in report
+    edited = (project.folder / "config/studies/small.yaml").read_text()
+    project.study(edited.replace("part_seconds: 1\n", ""))
     ran(project.snakemake())
     second = project.outcomes("part2").values()
     assert [o["outcome"] for o in second] == ["finished"] * n
@@ -190,8 +192,8 @@ def test_a_cut_run_is_resumed_by_the_next_invocation(project):
 
 def test_with_restarts_a_cut_run_goes_on_within_one_invocation(project):
     project.study(
-        STUDY.replace("steps: 30", "steps: 1000").replace("0..1", "[0]").replace("[8, 12]", "[8]")
-        + "part_seconds: 2.5\n"
+        STUDY.replace("steps: 30", "steps: 1500").replace("0..1", "[0]").replace("[8, 12]", "[8]")
+        + "part_seconds: 1\nstopping: {solved_validations: null}\n"
     )
     done = project.snakemake("--restart-times", "20")
     ran(done)

@@ -15,7 +15,7 @@ def part_before(wildcards):
 rule resume:
     """Train the next part of a cell from the checkpoint of the part before."""
     input:
-        ancient(part_before),
+        part_before,
     output:
         "results/cells/{cell}/part{part}/checkpoint.pt",
         "results/cells/{cell}/part{part}/history.parquet",
@@ -27,7 +27,7 @@ rule resume:
 rule evaluate:
     """Score the weights of a part on test examples."""
     input:
-        ancient("results/cells/{cell}/part{any_part}/checkpoint.pt"),
+        "results/cells/{cell}/part{any_part}/checkpoint.pt",
     output:
         "results/cells/{cell}/part{any_part}/evaluation-{evaluation}.parquet",
     shell:

@@ -65,7 +65,7 @@ class Grid:
         # A row and the key path that its length was written under.
         kept = [(row, origin) for row, origin in rows if not self._excluded(row)]
         kept += self._included(templates)
-        if not kept:
+        if not kept and not self.problems:
             self.problems.append("exclude: it leaves no cell at all")
         self._check_doubled([row for row, _ in kept])
         self._check_lengths(kept)
@@ -107,6 +107,9 @@ class Grid:
                 self.problems.append(f"sweep.{key}: {unknown(name, allowed, f'a key of {group}')}")
             if not values:
                 self.problems.append(f"sweep.{key}: an empty list leaves no cell")
+            for value in values:
+                if values.count(value) > 1:
+                    self.problems.append(f"sweep.{key}: {value!r} stands there more than once")
         keys = list(self.study.sweep)
         found = []
         for values in itertools.product(*self.study.sweep.values()):

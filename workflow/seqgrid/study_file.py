@@ -115,7 +115,8 @@ def _line(item: dict[str, Any], model: type[BaseModel], place: Callable[[list[An
         text = item["msg"].removeprefix("Value error, ")
         return f"{where}: {text}" + (f", got {_shown(item['input'])}" if location else "")
     words = WORDS.get(item["type"])
-    text = words.format(**item.get("ctx", {})) if words else item["msg"]
+    limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in item.get("ctx", {}).items()}
+    text = words.format(**limits) if words else item["msg"]
     if item["type"] == "model_type":
         text += f" with the keys {', '.join(_fields(model, location))}"
     return f"{where}: {text}, got {_shown(item['input'])}"

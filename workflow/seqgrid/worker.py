@@ -40,8 +40,8 @@ class _Worker:
         self.cell, self.part, self.stop = cell, part, stop
         self.restarts_left = restarts_left
         self.limits = execution(part.run_folder)
-        self.deadline, self.why = _deadline(self.limits.get("part_seconds"))
         self.saved = self.beaten = time.monotonic()
+        self.deadline, self.why = float("inf"), ""
         self.loop: Any = None
 
     def run(self) -> int:
@@ -65,6 +65,8 @@ class _Worker:
 
         torch.set_num_threads(THREADS)
         self.loop = Loop(self.cell, self.part.live, self.part.number, self._start())
+        # Counted from here: a part that spends its time on imports would never get anywhere.
+        self.deadline, self.why = _deadline(self.limits.get("part_seconds"))
         try:
             reason = self.loop.run(self._pause)
         except Diverged as error:
