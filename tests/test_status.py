@@ -1,5 +1,6 @@
 """The grid at a glance: every state, why, who runs, what it cost and will cost."""
 
+import os
 import re
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def test_every_state_has_its_letter(every):
     ) in text
     running = every.rows[9].cell.path
     assert f"\nrunning:\n  {running}: step 300 of 1000, 50.0 steps/s, about 14 s left at" in text
-    assert f"at most, process {__import__('os').getpid()} on " in text
+    assert f"at most, process {os.getpid()} on " in text
 
 
 def test_reasons_are_given_for_all_that_is_not_fine(every):
@@ -140,7 +141,7 @@ def test_titles_of_tasks_are_never_cut(tmp_path, monkeypatch):
     lines = view(results).splitlines()
     title = next(line for line in lines if label in line)
     below = lines[lines.index(title) + 1]
-    assert title.split("   ") == ["", label, "adding_problem", "x"]
+    assert title.split() == [*label.split(), "adding_problem", "x"]
     assert [m.start() for m in re.finditer("L64", below)] == [
         title.index(label), title.index("adding_problem"), title.index(" x") + 1
     ]  # fmt: skip
@@ -154,7 +155,7 @@ def grid(models=1, tasks=1, lengths=1, seeds=1):
                 f"model-{model}",
                 f"task-{task}",
                 "",
-                Cell(model="gru", task="mqar", seqlen=2**length, seed=seed + 1000 * model),
+                Cell(model="gru", task="mqar", seqlen=2**length, seed=first + seed),
                 Evaluation((64,), 10),
             ),
             run="", outcomes=(), reported_run="", state="missing", reason="", stale=False,
@@ -162,6 +163,7 @@ def grid(models=1, tasks=1, lengths=1, seeds=1):
         )
         for model in range(models)
         for task in range(tasks)
+        for first in [1000 * (models * task + model)]
         for length in range(4, 4 + lengths)
         for seed in range(seeds)
     ]  # fmt: skip
@@ -173,7 +175,7 @@ def test_a_grid_of_5000_cells_prints_within_the_width(tmp_path, monkeypatch):
     assert len(standings) == 5000
     lines = status.view("large", standings, tmp_path).splitlines()
     assert max(map(len, lines)) <= 100
-    assert len(lines) < 120
+    assert len(lines) < 130
     assert sum(line.count(".....") for line in lines) == 1000
     for task in range(5):
         assert any(f"task-{task}" in line for line in lines)

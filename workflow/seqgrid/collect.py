@@ -101,8 +101,9 @@ class Collector:
             "fingerprint": cell.fingerprint,
             "path": cell.path,
         }
-        evaluated = self._evaluations(s, who)
-        self.rows["cells"].append(who | self._standing(s) | {"evaluated": evaluated})
+        evaluated, refused = self._evaluations(s, who)
+        tested = {"evaluated": evaluated, "refused": refused}
+        self.rows["cells"].append(who | self._standing(s) | tested)
         for outcome in s.outcomes:
             self.rows["parts"].append(who | _part(outcome))
         if s.last:
@@ -164,10 +165,10 @@ class Collector:
             table = table.add_column(place, name, column)
         self.history.append(table.replace_schema_metadata(None))
 
-    def _evaluations(self, s: Standing, who: dict[str, Any]) -> bool:
-        """Add the rows of a cell's evaluation; False where it has none."""
+    def _evaluations(self, s: Standing, who: dict[str, Any]) -> tuple[bool, str | None]:
+        """Add the rows of a cell's evaluation: whether there are any, and what was refused."""
         if not s.last or not s.evaluation or not s.evaluation.valid:
-            return False
+            return False, None
         table = pq.read_table(self._folder(s) / f"evaluation-{s.evaluation.name}.parquet")
         about = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         for level in json.loads(about.get("seqgrid.levels", "[]")):
@@ -213,7 +214,9 @@ class Collector:
                         "correct": summary.correct,
                     }
                 )
-        return bool(groups)
+        refused = json.loads(about.get("seqgrid.refused", "{}"))
+        words = "; ".join(f"{seqlen} tokens: {reason}" for seqlen, reason in refused.items())
+        return bool(groups), words or None
 
 
 def _numbers(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

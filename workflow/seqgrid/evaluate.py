@@ -90,6 +90,9 @@ def evaluate(
         if model is None:
             home = registry.make_task(cell.task, cell.task_settings, cell.seqlen)
             model = registry.make_model(cell.model, cell.model_settings, home.shape).to(device)
+        if model.max_seqlen is not None and seqlen > model.max_seqlen:
+            refused[str(seqlen)] = f"its positions end at {model.max_seqlen} tokens"
+            continue
         indices = torch.arange(evaluation.examples, device=device)
         whole = task.batch(cell.seed_of("data"), "test", indices)
         batches = [whole.rows(i, i + BATCH) for i in range(0, len(whole), BATCH)]

@@ -80,6 +80,18 @@ def reasons(cells: list[dict]) -> list[dict]:
     ]
 
 
+def refusals(cells: list[dict]) -> list[dict]:
+    """Finished cells that could not be evaluated at some length, as rows like those of reasons."""
+    found: dict[str, list[dict]] = defaultdict(list)
+    for cell in cells:
+        if cell["refused"] and standing(cell) == "finished":
+            found[cell["refused"]].append(cell)
+    return [
+        {"outcome": "not evaluated at", "reason": reason, "error": "", "cells": here}
+        for reason, here in found.items()
+    ]
+
+
 def costs(cells: list[dict]) -> list[dict]:
     """Cost by model, and under the model None of all: sums, and the largest peak memory."""
     by_model: dict[str | None, list[dict]] = defaultdict(list)

@@ -2,7 +2,7 @@
 
     part1/checkpoint.pt, history.parquet, outcome.json    declared outputs, published once
     part1/live/step000000000400-<hash>.pt                 rolling checkpoints, two kept
-    part1/live/heartbeat.json, attempts.jsonl, log.txt    who works on it, and how far it is
+    part1/live/heartbeat.json, attempts.jsonl             who works on it, and how far it is
     part1/live/final/                                     what was published
 
 The workflow may delete declared outputs whenever it likes: they are hard links, republished from

@@ -94,6 +94,7 @@ TABLES: dict[str, list[Column]] = {
         ("error", TEXT, "traceback of a failure"),
         ("complete", BOOL, "training went to its end: outcome finished"),
         ("evaluated", BOOL, "test results exist"),
+        ("refused", TEXT, "lengths the model could not be evaluated at, and why; null where none"),
         ("reused", BOOL, "another study trained this cell"),
         ("stale", BOOL, "the sources of the training have changed since"),
         ("evaluation_stale", BOOL, "the sources of the evaluation have changed since"),

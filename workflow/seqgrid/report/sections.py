@@ -86,7 +86,9 @@ def coverage(content: Content) -> str:
     if reasons[MOST_REASONS:]:
         lines.append(item(f"{len(reasons[MOST_REASONS:])} more reasons stand in `cells.parquet`."))
     why = blocks("Why cells are not done:", "\n".join(lines)) if lines else ""
-    return blocks(table(["cells", "number"], counts), grid, why, _cut_short(content))
+    refused = "\n".join(_reason(r) for r in ledger.refusals(content.cells)[:MOST_REASONS])
+    lengths = blocks("Lengths that trained models cannot read:", refused) if refused else ""
+    return blocks(table(["cells", "number"], counts), grid, why, lengths, _cut_short(content))
 
 
 def _cut_short(content: Content) -> str:

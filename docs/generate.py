@@ -1,0 +1,200 @@
+"""`python docs/generate.py`: write the reference parts of docs/study.md and docs/tables.md anew.
+
+Whatever stands above the marker of a page is written by hand and stays.
+"""
+
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from seqgrid import cell, registry, settings, study_schema, tables
+
+DOCS = Path(__file__).parent
+MARKER = "<!-- from here on: python docs/generate.py -->\n"
+
+# Heading, record, and where in the file its keys stand.
+RECORDS: list[tuple[str, type[BaseModel], str]] = [
+    ("The file", study_schema.Study, "at the top"),
+    ("models", study_schema.ModelEntry, "under `models.LABEL`"),
+    ("tasks", study_schema.TaskEntry, "under `tasks.LABEL`"),
+    ("training", cell.Training, "under `training`, and as overrides under a model or task"),
+    ("validation", cell.Validation, "under `validation`, and as overrides under a task"),
+    ("stopping", cell.Stopping, "under `stopping`, and as overrides under a task"),
+    ("evaluation", study_schema.Evaluated, "under `evaluation`"),
+    ("include", study_schema.Extra, "in each entry of `include`"),
+    ("exclude", study_schema.Match, "in each entry of `exclude`"),
+]
+# Key, or its last word -> unit of its value.
+UNITS = {
+    "steps": "steps",
+    "seconds": "s",
+    "seqlen": "tokens",
+    "lengths": "tokens",
+    "examples": "examples",
+    "batch_size": "examples",
+    "conv_size": "positions",
+    "validations": "validations",
+    "d_model": "channels",
+}
+WORDS = {int: "integer", float: "number", str: "text", bool: "true, false", Any: "any"}
+BOUNDS = {
+    annotated_types.Ge: ("ge", "≥"),
+    annotated_types.Gt: ("gt", ">"),
+    annotated_types.Le: ("le", "≤"),
+    annotated_types.Lt: ("lt", "<"),
+}
+TABLES = {
+    "cells": "One row a cell: how it stands, what it cost, where it comes from.",
+    "parts": "One row a part of a cell's training.",
+    "history": "One row a validation during training.",
+    "evaluations": "One row a metric, evaluated length and set of weights of a cell.",
+    "levels": "What a score means: chance, shortcuts, ceiling and the threshold of success.",
+    "summary": "One row a model, task, length and metric, over seeds.",
+    "verdicts": "One row a statement of the report, with its rule and its evidence.",
+    "history_file": "`part*/history.parquet` of a cell: one row a validation.",
+    "evaluation_file": "`part*/evaluation-*.parquet` of a cell: one row a test example.",
+}
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+def pages() -> dict[Path, str]:
+    """The pages as they should be."""
+    found = {}
+    for name, lines in (("study.md", study_reference()), ("tables.md", tables_reference())):
+        path = DOCS / name
+        head, marker, _ = path.read_text(encoding="utf-8").partition(MARKER)
+        if not marker:
+            raise ValueError(f"{path}: lacks the line {MARKER.strip()}")
+        found[path] = head + marker + "\n".join(["", *lines]) + "\n"
+    return found
+
+
+def study_reference() -> Iterator[str]:
+    """Every key of a study, record by record."""
+    for title, record, where in RECORDS:
+        yield from _section(f"### {title}", f"Keys {where}.", record, ())
+    base = settings.ModelSettings
+    where = "Keys under `models.LABEL.settings` that every model has."
+    yield from _section("### Settings of every model", where, base, ())
+    for kind in ("model", "task"):
+        for name in registry.names(kind):
+            record = registry.settings(kind, name)
+            known = set(base.model_fields) if kind == "model" else set()
+            where = f"Keys under `{kind}s.LABEL.settings`" + (" besides those." if known else ".")
+            yield from _section(f"### Settings of the {kind} {name}", where, record, known)
+
+
+def _section(title: str, where: str, record: type[BaseModel], known: Any) -> Iterator[str]:
+    rows = [
+        (f"`{key}`", _type(field), _default(field), _unit(key, field), _meaning(key, field))
+        for key, field in record.model_fields.items()
+        if key not in known
+    ]
+    if not rows:
+        return
+    yield from (title, "", where, "")
+    yield from _table(("key", "type", "default", "unit", "meaning"), rows)
+    yield ""
+
+
+def tables_reference() -> Iterator[str]:
+    """Every column of every table."""
+    for name, columns in tables.TABLES.items():
+        yield from (f"## {name}", "", TABLES[name], "")
+        yield from _table(
+            ("column", "type", "meaning"), [(f"`{n}`", str(t), about) for n, t, about in columns]
+        )
+        yield ""
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, BaseModel):
+        return "the defaults below"
+    if value is None or value is PydanticUndefined:
+        return "none"
+    text = {True: "true", False: "false"}.get(value) if isinstance(value, bool) else str(value)
+    return f"`{text}`"
+
+
+def _unit(key: str, field: FieldInfo) -> str:
+    if _bare(field.annotation) not in (int, float, list):
+        return ""
+    return UNITS.get(key) or UNITS.get(key.rpartition("_")[2], "")
+
+
+def _meaning(key: str, field: FieldInfo) -> str:
+    if field.description:
+        return field.description
+    inside = field.annotation
+    while get_args(inside):  # mapping to a record
+        inside = get_args(inside)[0 if get_origin(inside) is Annotated else -1]
+    if isinstance(inside, type) and issubclass(inside, BaseModel):
+        return (inside.__doc__ or "").splitlines()[0].rstrip(".")
+    return f"{key} of a cell"
+
+
+def _bare(annotation: Any) -> Any:
+    """int, float, list ... behind Annotated and `| None`."""
+    while get_origin(annotation) in (Annotated, Union, types.UnionType):
+        annotation = get_args(annotation)[0]
+    return get_origin(annotation) or annotation
+
+
+def _type(field: FieldInfo) -> str:
+    limits = [
+        f"{sign} {getattr(bound, attribute)}"
+        for bound in field.metadata
+        for kind, (attribute, sign) in BOUNDS.items()
+        if isinstance(bound, kind)
+    ]
+    first, *others = _words(field.annotation).split(" or ")
+    if field.annotation in (study_schema.Seeds, list[study_schema.Seed]):
+        others = ["range"]
+    words = " ".join([first, ", ".join(limits)]).strip()
+    return " or ".join([words + "," * bool(others and limits), *others])
+
+
+def _words(annotation: Any) -> str:
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if annotation is type(None):
+        return "null"
+    if origin is Annotated:
+        return _words(inside[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_words, inside))
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inside)
+    if origin is list:
+        return f"list of {_words(inside[0])}s"
+    if origin is dict:
+        return "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
+    return WORDS[annotation]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""That the benchmarks run and print ratios; how fast anything is, no test asserts."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def bench(*arguments):
+    return subprocess.run(
+        [sys.executable, "benchmarks/run.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_benchmark_prints_a_table_with_ratios_and_the_machine():
+    results = ROOT / "benchmarks/RESULTS.md"
+    before = results.read_bytes() if results.exists() else None
+    done = bench("--quick", "overhead")
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in table}) == 1  # aligned
+    assert "ratio" in table[0]
+    assert all(re.search(r"\| +\d+\.\d+x \|", line) for line in table[2:])
+    assert "Rival:" in done.stdout
+    assert re.search(r"processor: .+ cores", done.stdout)
+    assert re.search(r"torch \d.*snakemake \d", done.stdout)
+    assert (results.read_bytes() if results.exists() else None) == before
+
+
+def test_an_unknown_benchmark_is_refused_with_those_there_are():
+    done = bench("overheads")
+    assert done.returncode == 2
+    assert "overhead, planning, startup" in done.stderr
