@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from project import Project  # noqa: E402
+from project import Project
 
 
 @pytest.fixture

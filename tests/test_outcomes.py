@@ -50,8 +50,14 @@ def build(settings, shape):
 '''
 
 
-def write_study(project, label="gru", settings="d_model: 8, num_layers: 1", training="", stopping="",
-                checkpoint_seconds=60):  # fmt: skip
+def write_study(
+    project,
+    label="gru",
+    settings="d_model: 8, num_layers: 1",
+    training="",
+    stopping="",
+    checkpoint_seconds=60,
+):
     project.study(
         STUDY.format(
             label=label,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+
 from seqgrid import checkpoint, registry
 from seqgrid.cell import Cell, Stopping, Training, Validation
 from seqgrid.loop import Loop

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tables_factory import Tables
 
-from seqgrid import summary
-from seqgrid.groups import Cell, Levels
-from seqgrid.verdicts import RULES, collapsed, improving, plateau
+from seqgrid.analysis import summary
+from seqgrid.analysis.groups import Cell, Levels
+from seqgrid.analysis.verdicts import RULES, collapsed, improving, plateau
 
 LEVELS = {"chance": 0.1, "ceiling": 1.0, "solved": 0.95, "shortcuts": {"bag": 0.3, "chunk": 0.6}}
 

@@ -13,7 +13,9 @@ STUDY = """
 question: Does the workflow do what it says?
 models:
   gru: {settings: {d_model: 8, num_layers: 1}}
-  short: {model: attention, settings: {d_model: 8, num_layers: 1, num_heads: 2, positions: learned, max_seqlen: 8}}
+  short:
+    model: attention
+    settings: {d_model: 8, num_layers: 1, num_heads: 2, positions: learned, max_seqlen: 8}
 tasks: {adding_problem: {}}
 lengths: [8, 12]
 seeds: 0..1

@@ -87,8 +87,14 @@ class Collector:
         schema = tables.schema("history")
         empty = schema.empty_table()
         made["history"] = pa.concat_tables([empty, *(t.cast(schema) for t in self.history)])
-        made["levels"] = tables.from_rows("levels", list(self.levels.values()))
+        made["levels"] = tables.from_rows("levels", sorted(self.levels.values(), key=self._order))
         return made
+
+    def _order(self, level: dict[str, Any]) -> tuple:
+        tasks = list(dict.fromkeys(s.row.task for s in self.standings))
+        sign = 1 if level["better"] == "higher" else -1
+        place = (level["metric"], level["evaluated_seqlen_tokens"], sign * level["value"])
+        return (tasks.index(level["task"]), *place)
 
     def _cell(self, s: Standing) -> None:
         cell = s.row.cell

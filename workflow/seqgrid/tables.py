@@ -1,8 +1,8 @@
 """The Parquet tables: every column with its type and meaning, and the only way to write them.
 
-A column whose name ends in `_seconds`, `_bytes`, `_tokens` or `_steps` is in that unit. The schema's
-version is in the file's metadata under `seqgrid.schema_version`, a column's meaning in the field's
-metadata under `description`.
+A column whose name ends in `_seconds`, `_bytes`, `_tokens` or `_steps` is in that unit. The
+schema's version is in the file's metadata under `seqgrid.schema_version`, a column's meaning in the
+field's metadata under `description`.
 """
 
 import io

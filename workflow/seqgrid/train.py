@@ -14,8 +14,8 @@ from pathlib import Path
 
 from seqgrid import provenance, sources
 from seqgrid.cell import Cell
-from seqgrid.lease import Lease, Taken
 from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, WRONG_CALL, WrongCall, execution, say
+from seqgrid.lease import Lease, Taken
 from seqgrid.outcome import Absent, Invalid, Progress
 from seqgrid.store import Part
 

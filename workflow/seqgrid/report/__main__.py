@@ -8,7 +8,8 @@ or is not one of ours.
 import sys
 from pathlib import Path
 
-from seqgrid import summary, tables
+from seqgrid import tables
+from seqgrid.analysis import summary
 from seqgrid.report import account, figures, results, sections, training
 from seqgrid.report.content import Content, Unreadable, read
 from seqgrid.report.markdown import blocks, text

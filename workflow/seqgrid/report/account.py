@@ -2,7 +2,9 @@
 
 import json
 
-from seqgrid import ledger, tables
+from seqgrid import tables
+from seqgrid.analysis import ledger
+from seqgrid.analysis.verdicts import RULES
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import (
     blocks,
@@ -18,7 +20,6 @@ from seqgrid.report.markdown import (
     text,
 )
 from seqgrid.report.sections import MOST_ROWS, figure, matrix
-from seqgrid.verdicts import RULES
 
 # Outcomes after which the same cell is worth another try, and what to look at before.
 AGAIN = {
@@ -186,12 +187,12 @@ def provenance(content: Content) -> str:
 
 def _levels(content: Content) -> str:
     """Where each level's value comes from."""
-    seen: dict[tuple[str, str, str], list[float]] = {}
+    seen: dict[tuple[str, str, str, str], list[float]] = {}
     for level in content.levels:
-        key = (level["task"], level["level"], level["derivation"] or "-")
+        key = (level["task"], level["metric"], level["level"], level["derivation"] or "-")
         seen.setdefault(key, []).append(level["value"])
-    rows = [[t, n, span(values, number), why] for (t, n, why), values in seen.items()]
+    rows = [[t, m, n, span(values, number), why] for (t, m, n, why), values in seen.items()]
     if not rows:
         return ""
-    header = ["task", "level", "value", "where it comes from"]
-    return blocks("Levels:", table(header, rows[:MOST_ROWS], left=4))
+    header = ["task", "metric", "level", "value", "where it comes from"]
+    return blocks("Levels:", table(header, rows[:MOST_ROWS], left=5))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqgrid import summary, tables
+from seqgrid import tables
+from seqgrid.analysis import summary
 
 INPUTS = ("cells", "parts", "history", "evaluations", "levels")
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from seqgrid import ledger
+from seqgrid.analysis import ledger
 from seqgrid.report.content import HEADLINES, Content, complete
 from seqgrid.report.markdown import (
     DAGGER,

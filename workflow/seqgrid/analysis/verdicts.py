@@ -6,8 +6,8 @@ models, variants or lengths: a level can move with the length, and a comparison 
 are of the span, the distance from chance to ceiling.
 """
 
-from seqgrid import stats
-from seqgrid.coverage_rules import (
+from seqgrid.analysis import stats
+from seqgrid.analysis.coverage_rules import (
     diverged,
     failed,
     partial,
@@ -16,8 +16,8 @@ from seqgrid.coverage_rules import (
     stale,
     too_few_seeds,
 )
-from seqgrid.curve_rules import collapsed, improving, plateau
-from seqgrid.groups import (
+from seqgrid.analysis.curve_rules import collapsed, improving, plateau
+from seqgrid.analysis.groups import (
     LEVEL_SHARE,
     UNLEARNABLE_SHARE,
     Finding,

@@ -2,8 +2,8 @@
 
 from math import hypot, isnan
 
-from seqgrid import stats
-from seqgrid.groups import Cell, Finding, Levels, rule, short
+from seqgrid.analysis import stats
+from seqgrid.analysis.groups import Cell, Finding, Levels, rule, short
 
 COLLAPSE_SHARE = 0.05  # of the span: a smaller loss is real perhaps, but no collapse
 PLATEAU_SHARE = 0.01  # of the span over the window: less than any level is apart from another

@@ -6,7 +6,7 @@ Costs are in seconds and bytes. Cells that another study trained count in full a
 import json
 from collections import defaultdict
 
-from seqgrid import stats
+from seqgrid.analysis import stats
 
 COSTS = ("training_seconds", "validation_seconds", "checkpoint_seconds", "evaluation_seconds")
 

@@ -12,9 +12,10 @@ from math import inf, isfinite, isnan, nan
 
 import pyarrow as pa
 
-from seqgrid import stats, tables
-from seqgrid.groups import Cell, Group, Levels, Verdict
-from seqgrid.verdicts import RULES
+from seqgrid import tables
+from seqgrid.analysis import stats
+from seqgrid.analysis.groups import Cell, Group, Levels, Verdict
+from seqgrid.analysis.verdicts import RULES
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, isnan, nan
 
-from seqgrid import stats
+from seqgrid.analysis import stats
 
 LEVEL_SHARE = 0.02  # levels are often estimates themselves; a smaller distance means nothing
 UNLEARNABLE_SHARE = 0.02  # of the ceiling: closer to chance than two levels can be told apart

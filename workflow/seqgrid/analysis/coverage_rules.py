@@ -1,6 +1,6 @@
 """The rules about how the cells of a group ended: what there is to judge, and what there is not."""
 
-from seqgrid.groups import SKIPPED, Finding, Group, counted, reasons, rule
+from seqgrid.analysis.groups import SKIPPED, Finding, Group, counted, reasons, rule
 
 ENOUGH_SEEDS = 3  # with two seeds the whole range holds the median only half of the time
 BROKEN = ("failed", "out_of_memory", "killed", "corrupt")
