@@ -192,6 +192,7 @@ def test_a_cut_run_is_resumed_by_the_next_invocation(project):
     assert project.missing() == {}
 
 
+@pytest.mark.slow
 def test_with_restarts_a_cut_run_goes_on_within_one_invocation(project):
     project.study(
         STUDY.replace("steps: 30", "steps: 1500").replace("0..1", "[0]").replace("[8, 12]", "[8]")
@@ -227,6 +228,7 @@ def test_a_failed_cell_blocks_nothing_and_is_rerun_alone(project):
     assert project.missing("rerun=failed") == {}
 
 
+@pytest.mark.slow
 def test_stale_cells_are_trained_anew_beside_the_old_result(project):
     project.study(STUDY.replace("seeds: 0..1", "seeds: [0]"))
     ran(project.snakemake())
@@ -289,6 +291,7 @@ LONG = (
 )
 
 
+@pytest.mark.slow
 def test_killing_the_whole_run_loses_one_interval_at_most(project):
     project.study(LONG)
     driver = start(project)
@@ -301,6 +304,18 @@ def test_killing_the_whole_run_loses_one_interval_at_most(project):
     assert "goes on from" in done.text
     assert {o["outcome"] for o in project.outcomes().values()} == {"finished"}
     assert project.missing() == {}
+
+
+def test_status_while_a_run_is_going_on_shows_who_works(project):
+    project.study(LONG)
+    driver = start(project)
+    wait_for(project, "results/cells/*/*/L*/seed*/part1/live/step*.pt")
+    status = ran(project.snakemake("status")).stdout
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert re.search(r"\d running", status)
+    assert re.search(r"gru/adding_problem/L8/seed\d-\w+: step \d+ of 2000", status)
+    assert "process " in status
 
 
 def test_ctrl_c_saves_what_there_is(project):
@@ -316,6 +331,7 @@ def test_ctrl_c_saves_what_there_is(project):
     assert project.missing() == {}
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_speak_leaves_the_others_in_the_report(project):
     # A supervisor killed together with its child leaves no outcome: the job fails.
     text = FAILING.replace(

@@ -213,8 +213,7 @@ class Loop:
         self.optimiser.zero_grad(set_to_none=True)
         loss = metrics.loss_of(self.model(batch.inputs), batch, self.task.loss)
         loss.backward()
-        limit = self.cell.training.gradient_clip
-        self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters, limit or math.inf)
+        self.gradient_norm = optimiser.clip(self.parameters, self.cell.training.gradient_clip)
         self.optimiser.step()
         self.loss_sum += loss.detach()
         self.loss_steps += 1

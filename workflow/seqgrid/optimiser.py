@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqgrid.cell import Training
 
@@ -15,7 +15,7 @@ class AdamW(torch.optim.AdamW):
     imports torch._dynamo, 1.2 s of CPU time in every process of a grid.
     """
 
-    step = torch.no_grad()(torch.optim.Adam.step.__wrapped__)  # type: ignore[attr-defined]
+    step = torch.no_grad()(torch.optim.Adam.step.__wrapped__)  # ty: ignore[missing-attribute]
 
 
 for _name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
@@ -35,6 +35,21 @@ def make(model: nn.Module, training: Training) -> AdamW:
         betas=(training.beta1, training.beta2),
         fused=True,
     )
+
+
+@torch.no_grad()
+def clip(parameters: list[nn.Parameter], limit: float | None) -> Tensor:
+    """Scale the gradients down to a norm of at most `limit`; returns the norm before.
+
+    What torch.nn.utils.clip_grad_norm_ does, in half of the time: one norm of one vector instead
+    of a norm of norms, and no sorting by device. Without a limit nothing is scaled.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients]))
+    if limit is not None:
+        # where the norm is within the limit the factor is exactly 1; asking would stall a GPU
+        torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def learning_rate(step: int, training: Training) -> float:

@@ -43,6 +43,7 @@ class _Worker:
         self.saved = self.beaten = time.monotonic()
         self.deadline, self.why = float("inf"), ""
         self.loop: Any = None
+        self.begun_at = 0
 
     def run(self) -> int:
         self.part.write_beat(state="starting", step=self.part.step())
@@ -65,6 +66,7 @@ class _Worker:
 
         torch.set_num_threads(THREADS)
         self.loop = Loop(self.cell, self.part.live, self.part.number, self._start())
+        self.begun_at = self.loop.track.step
         # Counted from here: a part that spends its time on imports would never get anywhere.
         self.deadline, self.why = _deadline(self.limits.get("part_seconds"))
         try:
@@ -89,7 +91,8 @@ class _Worker:
     def _pause(self, loop: Any) -> bool:
         """Between steps: whether to stop here; saves and beats when it is time."""
         now = time.monotonic()
-        if self.stop or now >= self.deadline:
+        # One step at least: parts that only load and save would go on for ever.
+        if self.stop or (now >= self.deadline and loop.track.step > self.begun_at):
             return True
         if now - self.saved >= self.limits.get("checkpoint_seconds", CHECKPOINT_SECONDS):
             self._save(loop)

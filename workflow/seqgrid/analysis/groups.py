@@ -118,6 +118,11 @@ class Group:
         return tuple(c for c in self.cells if c.final)
 
     @cached_property
+    def values(self) -> list[float]:
+        """The final values, in the order of `final`."""
+        return [c.value for c in self.final if c.value is not None]
+
+    @cached_property
     def asked(self) -> tuple[Cell, ...]:
         """The cells that can exist: all but the skipped ones."""
         return tuple(c for c in self.cells if c.outcome != SKIPPED)
@@ -143,7 +148,7 @@ class Group:
     @property
     def not_numbers(self) -> tuple[Cell, ...]:
         """Final cells whose value is NaN."""
-        return tuple(c for c in self.final if isnan(c.value))
+        return tuple(c for c, v in zip(self.final, self.values, strict=True) if isnan(v))
 
     @cached_property
     def undecided(self) -> tuple[Cell, ...]:
@@ -153,15 +158,15 @@ class Group:
     @cached_property
     def bands(self) -> list[tuple[float, float]]:
         """Interval of each final cell as (worse, better) goodness, jointly 95 %."""
-        bands = []
-        for cell in self.final:
-            goodness = self.levels.goodness(cell.value)
-            known = None not in (cell.low, cell.high) and not isnan(cell.low + cell.high)
-            if goodness == -inf or not known:
+        bands: list[tuple[float, float]] = []
+        for cell, value in zip(self.final, self.values, strict=True):
+            goodness, low, high = self.levels.goodness(value), cell.low, cell.high
+            if goodness == -inf or low is None or high is None or isnan(low + high):
                 bands.append((goodness, goodness))
                 continue
-            ends = stats.widened(cell.value, cell.low, cell.high, len(self.final))
-            bands.append(tuple(sorted(self.levels.goodness(e) for e in ends)))
+            ends = stats.widened(value, low, high, len(self.final))
+            worse, better = sorted(self.levels.goodness(e) for e in ends)
+            bands.append((worse, better))
         return bands
 
     def beyond(self, level: float) -> bool:

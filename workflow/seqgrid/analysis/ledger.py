@@ -5,6 +5,7 @@ Costs are in seconds and bytes. Cells that another study trained count in full a
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 
 from seqgrid.analysis import stats
 
@@ -187,7 +188,7 @@ def _sum(cells: list[dict], name: str) -> float:
     return sum(c[name] or 0.0 for c in cells)
 
 
-def _all(cells: object) -> float:
+def _all(cells: Iterable[dict]) -> float:
     return sum(c[name] or 0.0 for c in cells for name in COSTS)
 
 

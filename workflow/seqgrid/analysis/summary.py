@@ -49,7 +49,7 @@ def meta(cells: pa.Table) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def in_order(found: Iterable[str], wanted: Iterable[str]) -> list[str]:
+def in_order(found: Iterable[str], wanted: Iterable[str] | None) -> list[str]:
     """Labels in the study's order; those it does not name follow as they come."""
     unique = list(dict.fromkeys(found))
     named = [label for label in dict.fromkeys(wanted or ()) if label in unique]
@@ -85,8 +85,8 @@ class Study:
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
             if row["step_steps"] is not None:
                 point = (row["validation_metric"], row["validation_standard_error"])
-                numbers = (nan if p is None else p for p in point)
-                self.history[(*_key(row), row["seed"])].append((row["step_steps"], *numbers))
+                value, error = (nan if p is None else p for p in point)
+                self.history[(*_key(row), row["seed"])].append((row["step_steps"], value, error))
         self.selection = {key: self._selection(key) for key in self.keys}
 
     def groups(self, key: Key) -> list[tuple[str, Group]]:
@@ -111,7 +111,7 @@ class Study:
 
     def summarise(self, key: Key, weights: str, group: Group) -> dict:
         """One row of `summary`."""
-        better, final = group.levels.better, [c.value for c in group.final]
+        better, final = group.levels.better, group.values
         interval = stats.median_interval(final, better)
         minimum, maximum = stats.extremes(final, better)
         shortcut = max(

@@ -40,7 +40,7 @@ UNSTABLE_SHARE = 0.2  # wider than any interval of a usual test split, so not te
 def unlearnable(group: Group) -> Finding | None:
     """The task cannot be learned as it is scored."""
     levels = group.levels
-    if not levels.unlearnable:
+    if levels.chance is None or levels.ceiling is None or not levels.unlearnable:
         return None
     return (
         "UNLEARNABLE AS SCORED",
@@ -59,7 +59,8 @@ def unlearnable(group: Group) -> Finding | None:
 )
 def solved(group: Group) -> Finding | None:
     """How many seeds passed the solved level."""
-    if not group.solved:
+    bar = group.levels.solved
+    if bar is None or not group.solved:
         return None
     k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
     steps = group.solved_steps
@@ -67,7 +68,7 @@ def solved(group: Group) -> Finding | None:
     open_ = f", {unknown} unknown" if unknown else ""
     return (
         f"SOLVED {k}/{n}",
-        f"{k} of {n} seeds reached {short(group.levels.solved)} {group.metric}{open_}{after}",
+        f"{k} of {n} seeds reached {short(bar)} {group.metric}{open_}{after}",
         {"solved": k, "asked": n, "unknown": unknown, "steps": steps, **_evidence(group)},
     )
 
@@ -108,7 +109,7 @@ def at_shortcut(group: Group) -> Finding | None:
     held = [(name, value) for name, value in levels.shortcuts if group.at(value)]
     if not held:
         return None
-    middle = stats.median([c.value for c in group.final], levels.better)
+    middle = stats.median(group.values, levels.better)
     name, value = min(held, key=lambda pair: abs(pair[1] - middle))
     return (
         f"AT SHORTCUT ({name})",
@@ -170,14 +171,14 @@ def unstable(group: Group) -> Finding | None:
     if group.levels.unlearnable or len(group.final) < 2:
         return None
     floor = group.levels.goodness(group.levels.chance)
-    goodness = [max(group.levels.goodness(c.value), floor) for c in group.final]
+    goodness = [max(group.levels.goodness(v), floor) for v in group.values]
     apart = max(w for w, _ in group.bands) > min(b for _, b in group.bands)
     span = group.levels.span
     wide = span > 0 and max(goodness) - min(goodness) > UNSTABLE_SHARE * span and apart
     mixed = 0 < len(group.solved) < len(group.final)
     if not (wide or mixed):
         return None
-    low, high = stats.extremes([c.value for c in group.final], group.levels.better)
+    low, high = stats.extremes(group.values, group.levels.better)
     split = f"{len(group.solved)} of {len(group.final)} final seeds solved it, " if mixed else ""
     return (
         "UNSTABLE ACROSS SEEDS",

@@ -14,6 +14,7 @@ B batch, L sequence length, C input channels, D d_model.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -77,9 +78,9 @@ class ShortConvolution(nn.Conv1d):
     def __init__(self, dim: int, size: int):
         super().__init__(dim, dim, size, groups=dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolved channels; x (B, L, D) -> (B, L, D)."""
-        return short_conv(x, self.weight)
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolved channels; input (B, L, D) -> (B, L, D)."""
+        return short_conv(input, self.weight)
 
 
 class MLP(nn.Module):
@@ -112,7 +113,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """One layer further; x (B, L, D) -> (B, L, D)."""
         x = x + self.dropout(self.mixer(self.mixer_norm(x)))
-        if self.mlp is not None:
+        if self.mlp is not None and self.mlp_norm is not None:
             x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return x
 
@@ -137,13 +138,13 @@ class Backbone(nn.Module):
         super().__init__()
         self.settings, self.shape = settings, shape
         d_model = settings.d_model
-        if (shape.vocab_size is None) == (shape.num_channels is None):
-            raise ValueError(f"set one of vocab_size and num_channels of the shape: {shape}")
         self.embed: nn.Embedding | nn.Linear
-        if shape.vocab_size is not None:
+        if shape.vocab_size is not None and shape.num_channels is None:
             self.embed = nn.Embedding(shape.vocab_size, d_model)
-        else:
+        elif shape.num_channels is not None and shape.vocab_size is None:
             self.embed = nn.Linear(shape.num_channels, d_model)
+        else:
+            raise ValueError(f"set one of vocab_size and num_channels of the shape: {shape}")
         self.positions = positions
         self.dropout = nn.Dropout(settings.dropout)
         self.blocks = nn.ModuleList(
@@ -166,7 +167,7 @@ class Backbone(nn.Module):
         for module in self.positions.modules() if self.positions is not None else ():
             if isinstance(module, nn.Embedding):
                 _normal(module, std)
-        for block in self.blocks:
+        for block in self._layers:
             block.mixer.initialise(std, residual_std)
             if block.mlp is not None:
                 _normal(block.mlp.up_proj, std)
@@ -195,9 +196,14 @@ class Backbone(nn.Module):
         return self.head(self.norm(x).mean(1))
 
     @property
+    def _layers(self) -> list[Block]:
+        """What `blocks` holds; torch's ModuleList forgets the type."""
+        return cast(list[Block], list(self.blocks))
+
+    @property
     def mixers(self) -> list[Mixer]:
         """The mixer of each layer."""
-        return [block.mixer for block in self.blocks]
+        return [block.mixer for block in self._layers]
 
     @property
     def causal(self) -> bool:
@@ -229,7 +235,7 @@ class Backbone(nn.Module):
         flops = 2 * self.head.weight.numel() * head_share
         if isinstance(self.embed, nn.Linear):
             flops += 2 * self.embed.weight.numel()
-        for block in self.blocks:
+        for block in self._layers:
             flops += block.mixer.flops_per_token(seqlen)
             if block.mlp is not None:
                 flops += 2 * sum(p.numel() for p in block.mlp.parameters())

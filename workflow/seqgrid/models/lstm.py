@@ -34,9 +34,9 @@ class LSTMMixer(Mixer):
         # Weights keep torch's uniform +-d_model**-0.5. Both biases enter as a sum: one holds the
         # forget bias, the other starts at zero.
         with torch.no_grad():
-            self.core.bias_hh_l0.zero_()
-            self.core.bias_ih_l0.zero_()
-            self.core.bias_ih_l0[self.d_model : 2 * self.d_model] = settings.forget_bias
+            self.core.get_parameter("bias_hh_l0").zero_()
+            bias = self.core.get_parameter("bias_ih_l0").zero_()
+            bias[self.d_model : 2 * self.d_model] = settings.forget_bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states; x (B, L, D) -> (B, L, D)."""

@@ -139,6 +139,7 @@ class Content:
     @cached_property
     def _curves(self) -> dict[tuple, dict[tuple, list[tuple[int, float]]]]:
         columns = [*("model", "task", "variant", "seqlen_tokens", "seed"), "step_steps"]
+        found: dict[tuple, dict[tuple, list[tuple[int, float]]]]
         found = defaultdict(lambda: defaultdict(list))
         for row in self.history.select([*columns, "validation_metric"]).to_pylist():
             if row["validation_metric"] is not None and row["step_steps"] is not None:

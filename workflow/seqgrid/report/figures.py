@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,9 @@ from matplotlib.lines import Line2D
 from seqgrid.report import panels
 from seqgrid.report.content import Content
 
+if TYPE_CHECKING:  # provisional in matplotlib
+    from matplotlib.typing import RcKeyType
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")  # 11 and 8 share no factor
 
@@ -24,7 +28,7 @@ MOST_PANELS = 12
 COLUMNS = 3
 PANEL = (4.3, 3.1)  # inches
 
-STYLE = {
+STYLE: "dict[RcKeyType, float | str]" = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -1,6 +1,7 @@
 """Markdown that reads well in a terminal and on a code forge: aligned tables, wrapped text."""
 
 import textwrap
+from collections.abc import Callable
 from math import isnan
 
 WIDTH = 100  # columns of wrapped text; tables may be wider
@@ -44,7 +45,7 @@ def size(value: float | None) -> str:
     return f"{value:.0f} B"
 
 
-def span(values: list, show: object = count) -> str:
+def span(values: list, show: Callable[[float | None], str] = count) -> str:
     """`low to high` of numbers, or the one number they all are."""
     known = [v for v in values if v is not None]
     if not known:

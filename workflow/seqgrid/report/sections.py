@@ -1,6 +1,7 @@
 """The answer and the coverage, and what all sections share."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from seqgrid.analysis import ledger
 from seqgrid.report.content import HEADLINES, Content, complete
@@ -154,7 +155,7 @@ def marked(row: dict) -> str:
     return f"{number(row['median'])}{'' if complete(row) else DAGGER}{stale}"
 
 
-def more(rows: list[dict]) -> str:
+def more(rows: Sequence[object]) -> str:
     """Says how many rows a table leaves out."""
     hidden = len(rows[MOST_ROWS:])
     return f"{hidden} more rows stand in `summary.parquet`." if hidden else ""

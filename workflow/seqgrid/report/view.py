@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -57,8 +58,10 @@ class View:
         for final, found in inside.items():
             if found:
                 fill = colour if final else "white"
-                style = {"mfc": fill, "mec": colour, "ms": 5, "zorder": 3, "alpha": 0.9}
-                self.axis.plot(*zip(*found, strict=True), marker, ls="none", **style)
+                points_at = zip(*found, strict=True)
+                self.axis.plot(
+                    *points_at, marker, ls="none", mfc=fill, mec=colour, ms=5, zorder=3, alpha=0.9
+                )
 
     def levels(
         self, levels: list[dict], ends: tuple[float, float], name: bool, whole: bool = False
@@ -72,7 +75,7 @@ class View:
         for level in shown:
             height = level["value"]
             style = LEVEL_STYLES.get(level["kind"], "-")
-            look = {"color": "#555555", "ls": style, "lw": 0.9, "zorder": 1}
+            look: dict[str, Any] = {"color": "#555555", "ls": style, "lw": 0.9, "zorder": 1}
             if whole:
                 self.axis.axhline(height, *ends, **look)
             else:
@@ -97,8 +100,16 @@ class View:
 
     def _edge(self, x: float, y: float, marker: str, words: str, colour: str) -> None:
         self.used = True
-        style = {"mfc": colour, "mec": colour, "ms": 7, "zorder": 4, "clip_on": False}
-        self.axis.plot([x], [y], marker, ls="none", **style)
+        self.axis.plot(
+            [x], [y], marker, ls="none", mfc=colour, mec=colour, ms=7, zorder=4, clip_on=False
+        )
         # Beside the marker: above it, the words would cover values close to the edge.
-        offset = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-        self.axis.annotate(words, (x, y), fontsize=6.5, color=colour, **offset)
+        self.axis.annotate(
+            words,
+            (x, y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            fontsize=6.5,
+            color=colour,
+            va="center",
+        )
