@@ -197,6 +197,15 @@ def test_failed_with_its_traceback(project):
     assert "outcome.json" in said
 
 
+def test_a_missing_file_in_model_code_is_a_failure_and_no_reason_to_try_again(project):
+    trouble = "open('/no/such/table')"
+    project.add("model", "trouble", MODEL.format(trouble=trouble))
+    write_study(project, label="trouble", settings="")
+    outcome, _, _ = run_cell(project)
+    assert outcome["outcome"] == "failed"
+    assert outcome["reason"].startswith("FileNotFoundError")
+
+
 def test_a_model_file_that_does_not_import_fails_the_cell_alone(project):
     text = MODEL.format(trouble="pass") + "\nimport a_package_nobody_has\n"
     project.add("model", "trouble", text)

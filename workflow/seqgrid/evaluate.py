@@ -21,7 +21,7 @@ from seqgrid import checkpoint, provenance, registry, sources, tables, train
 from seqgrid.cell import Cell
 from seqgrid.job import WRONG_CALL, WrongCall, say
 from seqgrid.loop import predict
-from seqgrid.outcome import FileRecord, Invalid, write_text
+from seqgrid.outcome import EvaluationRecord, FileRecord, Invalid, write_text
 from seqgrid.store import Part
 from seqgrid.study import Evaluation
 
@@ -55,15 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
     seconds = time.perf_counter() - begin
     target = folder / f"evaluation-{options.name}.parquet"
     tables.write(tables.from_rows("evaluation_file", rows, metadata), target)
-    record = {
-        "file": FileRecord.of(target).model_dump(),
-        "checkpoint": outcome.files["checkpoint.pt"].sha256,
-        "source_digest": sources.evaluation_digest(cell.model, cell.task),
-        "seconds": seconds,
-        "ended_at": provenance.now(),
-        "error": error,
-    }
-    write_text(target.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+    record = EvaluationRecord(
+        file=FileRecord.of(target),
+        checkpoint=outcome.files["checkpoint.pt"].sha256,
+        source_digest=sources.evaluation_digest(cell.model, cell.task),
+        seconds=seconds,
+        ended_at=provenance.now(),
+        error=error,
+    )
+    write_text(target.with_suffix(".json"), record.model_dump_json(indent=1) + "\n")
     return 0
 
 

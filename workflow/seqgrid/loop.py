@@ -213,7 +213,8 @@ class Loop:
         self.optimiser.zero_grad(set_to_none=True)
         loss = metrics.loss_of(self.model(batch.inputs), batch, self.task.loss)
         loss.backward()
-        self.gradient_norm = optimiser.clip(self.parameters, self.cell.training.gradient_clip)
+        limit = self.cell.training.gradient_clip
+        self.gradient_norm = optimiser.clip(self.optimiser, self.parameters, limit)
         self.optimiser.step()
         self.loss_sum += loss.detach()
         self.loss_steps += 1

@@ -15,6 +15,8 @@ class AdamW(torch.optim.AdamW):
     imports torch._dynamo, 1.2 s of CPU time in every process of a grid.
     """
 
+    grad_scale: Tensor | None = None
+
     step = torch.no_grad()(torch.optim.Adam.step.__wrapped__)  # ty: ignore[missing-attribute]
 
 
@@ -38,17 +40,15 @@ def make(model: nn.Module, training: Training) -> AdamW:
 
 
 @torch.no_grad()
-def clip(parameters: list[nn.Parameter], limit: float | None) -> Tensor:
-    """Scale the gradients down to a norm of at most `limit`; returns the norm before.
+def clip(adamw: AdamW, parameters: list[nn.Parameter], limit: float | None) -> Tensor:
+    """Have the next step scale the gradients to a norm of at most `limit`; returns their norm.
 
-    What torch.nn.utils.clip_grad_norm_ does, in half of the time: one norm of one vector instead
-    of a norm of norms, and no sorting by device. Without a limit nothing is scaled.
+    The fused step divides gradients by `grad_scale` as it reads them, which torch.amp made it for.
+    torch.nn.utils.clip_grad_norm_ goes over all of them twice more and takes 2.5 times as long.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients]))
-    if limit is not None:
-        # where the norm is within the limit the factor is exactly 1; asking would stall a GPU
-        torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+    gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.cat(gradients))
+    adamw.grad_scale = None if limit is None else (norm / limit).clamp(min=1.0)
     return norm
 
 

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         return WRONG_CALL
     lease = Lease(part.cell_folder)
     try:
-        lease.acquire([part.heartbeat])
+        lease.acquire(part.heartbeats)
         return Supervisor(cell, part).run()
     except Taken as error:
         say(f"{part}: {error}; try again when it is done")

@@ -5,12 +5,14 @@ import os
 import signal
 import time
 import traceback
+from dataclasses import dataclass
 from typing import Any
 
 from seqgrid import provenance, sources
 from seqgrid.cell import Cell
 from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, execution, say
 from seqgrid.lease import HEARTBEAT_SECONDS
+from seqgrid.outcome import UNFINISHED, Name, Progress
 from seqgrid.store import Part
 from seqgrid.tables import history_bytes
 
@@ -46,20 +48,30 @@ class _Worker:
         self.begun_at = 0
 
     def run(self) -> int:
+        """Train and record the end; returns the exit status.
+
+        Raises:
+            OSError: the end could not be recorded.
+        """
         self.part.write_beat(state="starting", step=self.part.step())
         try:
-            return self._train()
+            end = self._train()
         except MemoryError as error:
-            return self._end("out_of_memory", str(error) or "no memory left", keep=True)
-        except OSError:
-            raise
+            end = _End("out_of_memory", str(error) or "no memory left", trusted=False)
         except Exception as error:
             if _is_out_of_memory(error):
-                return self._end("out_of_memory", str(error).splitlines()[0], keep=True)
-            reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
-            return self._end("failed", reason, error=traceback.format_exc(), keep=True)
+                end = _End("out_of_memory", str(error).splitlines()[0], trusted=False)
+            else:
+                words = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+                trace = traceback.format_exc()
+                end = _End("failed", words.splitlines()[0], error=trace, trusted=False)
+        if end.outcome in UNFINISHED and self.restarts_left > 0:
+            self.loop.save()
+            return TRY_AGAIN
+        self._record(end)
+        return 0
 
-    def _train(self) -> int:
+    def _train(self) -> "_End":
         import torch
 
         from seqgrid.loop import Diverged, Loop
@@ -72,15 +84,11 @@ class _Worker:
         try:
             reason = self.loop.run(self._pause)
         except Diverged as error:
-            return self._end("diverged", str(error))
+            return _End("diverged", str(error))
         if reason is not None:
-            return self._end("finished", reason)
+            return _End("finished", reason)
         cut, why = ("interrupted", self.stop[0]) if self.stop else ("timed_out", self.why)
-        if self.restarts_left > 0:
-            self.loop.save()
-            return TRY_AGAIN
-        step, total = self.loop.track.step, self.cell.training.steps
-        return self._end(cut, f"{why} at step {step} of {total}")
+        return _End(cut, f"{why} at step {self.loop.track.step} of {self.cell.training.steps}")
 
     def _start(self) -> Any:
         newest = self.part.newest_state()
@@ -125,30 +133,40 @@ class _Worker:
             seconds_left=left,
         )
 
-    def _end(self, outcome: str, reason: str, error: str | None = None, keep: bool = False) -> int:
-        """Store the outcome; `keep` the newest checkpoint where the state cannot be trusted."""
+    def _record(self, end: "_End") -> None:
+        """Store the outcome; where the state cannot be trusted, with the newest checkpoint."""
         digest = sources.training_digest(self.cell.model, self.cell.task)
         facts = provenance.collect(digest, self.limits.get("study"), THREADS)
-        fields: dict[str, Any] = {}
-        rows: list[dict] = []
-        if self.loop is not None:
+        if self.loop is None:
+            from seqgrid.checkpoint import summary
+
+            checkpoint = self.part.newest_state()
+            rows, progress = summary(checkpoint) if checkpoint else ([], Progress())
+        else:
+            checkpoint = self.loop.save() if end.trusted else self.part.newest_state()
+            rows, progress = self.loop.track.rows, self.loop.progress()
             facts = facts.model_copy(update=self.loop.facts())
-            rows = self.loop.track.rows
-        checkpoint = self.part.newest_state() if keep else self.loop.save()
-        if self.loop is not None:
-            fields["progress"] = self.loop.progress()
         self.part.finish(
             checkpoint,
             history_bytes(rows),
-            outcome=outcome,
-            reason=reason,
-            error=error,
+            outcome=end.outcome,
+            reason=end.reason,
+            error=end.error,
+            progress=progress,
             provenance=facts,
-            **fields,
         )
-        if error:
-            say(f"{self.part}: {reason}; the traceback is in {self.part.folder}/outcome.json")
-        return 0
+        if end.error:
+            say(f"{self.part}: {end.reason}; traceback in {self.part.folder}/outcome.json")
+
+
+@dataclass(frozen=True)
+class _End:
+    """How the training ended; `trusted` where its state is worth saving."""
+
+    outcome: Name
+    reason: str
+    error: str | None = None
+    trusted: bool = True
 
 
 def _deadline(part_seconds: float | None) -> tuple[float, str]:
@@ -156,8 +174,9 @@ def _deadline(part_seconds: float | None) -> tuple[float, str]:
     limits = [(float("inf"), "no limit")]
     if part_seconds:
         limits.append((time.monotonic() + part_seconds, f"part_seconds {part_seconds:g} used up"))
-    if end := os.environ.get("SLURM_JOB_END_TIME"):
-        left = float(end) - time.time() - MARGIN_SECONDS
+    end = os.environ.get("SLURM_JOB_END_TIME", "")
+    if end.isdigit():  # seconds since 1970
+        left = int(end) - time.time() - MARGIN_SECONDS
         limits.append((time.monotonic() + left, "the job's time limit"))
     return min(limits)
 
