@@ -13,7 +13,7 @@ MODELS = {
     "transformer": ("attention", {"num_heads": 2}),
     "deltanet": ("deltanet", {"num_heads": 2}),
 }
-SIZES = {32: 2.0, 1024: 12.0}  # length: seconds of training
+SIZES = {32: 2.0, 1024: 8.0}  # length: seconds of training
 
 
 def run(quick: bool) -> list[Table]:
