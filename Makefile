@@ -6,7 +6,7 @@ STUDY ?= quickstart
 INSTALL := PIP_CONSTRAINT=envs/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-.PHONY: help run test test-slow test-all lint format bench clean
+.PHONY: help run test test-slow test-all lint format generated bench clean
 
 help: ## print what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,11 @@ format: $(VENV)/.tests ## put the sources into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+generated: $(VENV)/.tests ## write anew what is made from the sources: editor schema, docs, held defaults
+	$(BIN)/python -m seqgrid.study_schema > config/study.schema.json
+	$(BIN)/python docs/generate.py
+	$(BIN)/python tests/test_study.py
 
 bench: $(VENV)/.tests ## measure, against named rivals in the same run
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
