@@ -1,4 +1,4 @@
-"""`python docs/generate.py`: write the reference parts of docs/study.md and docs/tables.md anew.
+"""`python docs/generate.py`: write the reference parts of the pages anew.
 
 Whatever stands above the marker of a page is written by hand and stays.
 """
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from seqgrid import cell, registry, settings, study_schema, tables
+from seqgrid.analysis import verdicts
 
 DOCS = Path(__file__).parent
 MARKER = "<!-- from here on: python docs/generate.py -->\n"
@@ -73,7 +74,12 @@ def main() -> int:
 def pages() -> dict[Path, str]:
     """The pages as they should be."""
     found = {}
-    for name, lines in (("study.md", study_reference()), ("tables.md", tables_reference())):
+    made = {
+        "study.md": study_reference(),
+        "tables.md": tables_reference(),
+        "verdicts.md": verdicts_reference(),
+    }
+    for name, lines in made.items():
         path = DOCS / name
         head, marker, _ = path.read_text(encoding="utf-8").partition(MARKER)
         if not marker:
@@ -118,6 +124,18 @@ def tables_reference() -> Iterator[str]:
             ("column", "type", "meaning"), [(f"`{n}`", str(t), about) for n, t, about in columns]
         )
         yield ""
+
+
+def verdicts_reference() -> Iterator[str]:
+    """Every rule in a sentence, as the report prints it."""
+    scopes = {
+        "level": "each evaluated length",
+        "group": "all seeds of a model, task and training length",
+        "cell": "one seed",
+    }
+    rows = [(f"**{r.name}**", scopes[r.scope], r.sentence) for r in verdicts.RULES]
+    yield from ("## The rules", "")
+    yield from _table(("verdict", "about", "rule"), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
