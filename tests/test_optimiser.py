@@ -5,9 +5,10 @@ import sys
 
 import pytest
 import torch
+from torch import nn
+
 from seqgrid import optimiser
 from seqgrid.cell import Training
-from torch import nn
 
 
 def model_and_data():

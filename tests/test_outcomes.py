@@ -257,6 +257,30 @@ def test_out_of_memory(project):
     assert outcome["progress"]["peak_memory_bytes"] > 0
 
 
+def test_a_budget_of_seconds_ends_with_a_validation(project):
+    write_study(project, training="seconds: 0.05")
+    text = (project.folder / "config/studies/small.yaml").read_text()
+    text = text.replace("steps: 40", "steps: 100000")
+    project.study(text.replace("every_steps: 10", "every_steps: 50000"))
+    outcome, _, part = run_cell(project)
+    assert outcome["outcome"] == "finished"
+    history = pq.read_table(part / "history.parquet").to_pylist()
+    assert [row["step_steps"] for row in history] == [outcome["progress"]["step"]]
+    assert outcome["progress"]["best_step"] == outcome["progress"]["step"]
+
+
+def test_a_model_whose_unable_fails_is_a_failed_cell(project):
+    text = MODEL.format(trouble="pass").replace(
+        "forget_bias: float = 0.0",
+        "forget_bias: float = 0.0\n    def unable(self, seqlen):\n        return LIMIT",
+    )
+    project.add("model", "trouble", text + "\nLIMIT = None\n")
+    write_study(project, label="trouble", settings="")
+    outcome, _, _ = run_cell(project)
+    assert outcome["outcome"] == "failed"
+    assert "Settings.unable of models/trouble.py: NameError" in outcome["reason"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

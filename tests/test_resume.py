@@ -226,7 +226,7 @@ def test_sigkill_of_the_training_process_alone_is_healed_in_place(tmp_path, unbr
     assert_same_end(outcome_and_weights(tmp_path / "cells", cell), end)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_a_signal_saves_and_the_next_part_goes_on(tmp_path, unbroken, name):
     cell, end = unbroken
     folder = place(tmp_path, cell)

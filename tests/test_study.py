@@ -210,8 +210,8 @@ ONE_LINE = {
     ),
     "a sweep of nothing known": (
         {"sweep": "{learning_rate: [1e-3]}"},
-        "sweep.learning_rate: what is swept is one of model.KEY, task.KEY, training.KEY, "
-        "validation.KEY, stopping.KEY",
+        "sweep.learning_rate: what is swept is one of model.KEY, training.KEY, validation.KEY, "
+        "stopping.KEY",
     ),
     "a sweep of an unknown key": (
         {"sweep": "{training.rate: [1e-3]}"},
@@ -263,10 +263,10 @@ ONE_LINE = {
         "tokens; use fewer pairs or a longer sequence; or leave the length out, or set "
         "tasks.mqar.lengths",
     ),
-    "a length too short for a swept task": (
-        {"tasks": "{mqar: }", "lengths": "[16]", "sweep": "{task.num_pairs: [2, 8]}"},
-        "lengths: mqar does not exist at length 16: 8 pairs and their queries need 32 tokens; use "
-        "fewer pairs or a longer sequence; or leave the length out, or set tasks.mqar.lengths",
+    "a swept task, whose levels would differ": (
+        {"sweep": "{task.num_pairs: [2, 8]}"},
+        "sweep.task.num_pairs: what is swept is one of model.KEY, training.KEY, validation.KEY, "
+        "stopping.KEY",
     ),
     "an evaluation length too short": (
         {"tasks": "{mqar: }", "lengths": "[16]", "evaluation": "{lengths: [8]}"},

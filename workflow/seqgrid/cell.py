@@ -115,10 +115,10 @@ class Cell(Strict):
         return copied
 
     def write(self, folder: Path) -> None:
-        """Write `cell.json` into the folder, unless it is there and says the same."""
+        """Write `cell.json` into the folder, unless it is there: what was begun is not renamed."""
         try:
-            if Cell.read(folder) == self:
-                return
+            Cell.read(folder)
+            return
         except (OSError, ValueError):
             folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "cell.json", self.model_dump_json(indent=1) + "\n", durable=False)

@@ -125,11 +125,11 @@ class Collector:
             "evaluation_stale": bool(s.evaluation and s.evaluation.stale),
             "model_file": cell.model,
             "task_file": cell.task,
-            "settings": cell.model_dump_json(),
+            "settings": self._settings(s),
             "parts": len(s.outcomes),
             "budget_steps": cell.training.steps,
             "reused": False,
-            "mixed_sources": len({o.provenance.source_digest for o in s.outcomes}) > 1,
+            "mixed_sources": len({_made_by(o) for o in s.outcomes}) > 1,
             "evaluation_seconds": s.evaluation.seconds if s.evaluation else None,
         }
         if s.evaluation and s.evaluation.error:
@@ -159,6 +159,14 @@ class Collector:
         peaks = [o.progress.peak_memory_bytes for o in s.outcomes if o.progress.peak_memory_bytes]
         row["peak_memory_bytes"] = max(peaks, default=None)
         return row
+
+    def _settings(self, s: Standing) -> str:
+        """The settings a training was begun with; where none was, those asked for."""
+        try:
+            text = (self.cells / s.row.cell.path / s.reported_run / "cell.json").read_text()
+            return json.dumps(json.loads(text))
+        except (OSError, ValueError):
+            return s.row.cell.model_dump_json()
 
     def _folder(self, s: Standing) -> Path:
         assert s.last
@@ -233,6 +241,13 @@ def _numbers(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if name in ("scored", "loss_sum") or not np.isnan(column).all():
             found[name] = column
     return found
+
+
+def _made_by(outcome: Outcome) -> tuple:
+    """What must not change from part to part of one training."""
+    made = outcome.provenance
+    torch = made.versions.get("torch")
+    return made.source_digest, made.device, made.dtype, str(made.backend), torch
 
 
 def _facts(outcome: Outcome) -> dict[str, Any]:

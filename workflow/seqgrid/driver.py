@@ -29,7 +29,7 @@ def start(config: Mapping[str, Any]) -> Driver:
     """Plan a run; on a mistake of the user's, one line a problem and the end of the process."""
     try:
         return _start(config)
-    except (StudyError, plan.WrongRequest) as error:
+    except (StudyError, plan.WrongRequest, OSError) as error:
         say(str(error))
         sys.exit(1)
 
@@ -38,14 +38,17 @@ def _start(config: Mapping[str, Any]) -> Driver:
     for key in config:
         if key not in CONFIG_KEYS:
             raise plan.WrongRequest(f"--config {key}: {unknown(key, CONFIG_KEYS, 'a setting')}")
-    name = str(config.get("study", ""))
+    name = str(config.get("study") or "")
     loaded, rows = study.load(name)
+    for key in ("cell", "rerun"):
+        if key in config and config[key] in (None, ""):
+            raise plan.WrongRequest(f"--config {key}=: give it a value, or leave it out")
     asked = config.get("rerun") or ""
     rerun = plan.parse_rerun(map(str, asked) if isinstance(asked, list | tuple) else str(asked))
     everything = plan.plan(rows, RESULTS, rerun)
-    chosen = plan.select(everything, str(config["cell"])) if config.get("cell") else everything
+    chosen = plan.select(everything, str(config["cell"])) if "cell" in config else everything
     missing = [f"{RESULTS}/cells/{s.target}" for s in chosen if s.target]
-    if config.get("cell"):
+    if "cell" in config:
         # With nothing to make, a file that is there: Snakemake then says "Nothing to be done".
         targets = missing or [f"{RESULTS}/cells/{s.row.cell.path}/cell.json" for s in chosen]
     else:

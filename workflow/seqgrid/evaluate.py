@@ -19,7 +19,7 @@ import torch
 
 from seqgrid import checkpoint, provenance, registry, sources, tables, train
 from seqgrid.cell import Cell
-from seqgrid.job import WRONG_CALL, WrongCall, say
+from seqgrid.job import TRY_AGAIN, WRONG_CALL, WrongCall, say
 from seqgrid.loop import predict
 from seqgrid.outcome import EvaluationRecord, FileRecord, Invalid, write_text
 from seqgrid.store import Part
@@ -49,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     metadata: dict[str, str] = {}
     try:
         rows, metadata = evaluate(cell, part, evaluation)
+    except (OSError, MemoryError, torch.OutOfMemoryError) as problem:
+        say(f"{part}: cannot be evaluated now ({problem}); nothing is lost, try again")
+        return TRY_AGAIN
     except Exception as problem:
         error = traceback.format_exc()
         say(f"{part}: evaluation failed: {type(problem).__name__}: {problem}")

@@ -96,7 +96,8 @@ class Grid:
 
     def _variants(self) -> list[tuple[str, dict[str, Any]]]:
         """Every combination of swept settings, with the words for it."""
-        groups = ("model", "task", *SWEPT)
+        # Not tasks: each has levels of its own, and selecting the easier of two is no selection.
+        groups = ("model", *SWEPT)
         for key, values in self.study.sweep.items():
             group, _, name = key.partition(".")
             if group not in groups or not name:
@@ -252,7 +253,13 @@ class Grid:
                 key = (row.task, row.variant, seqlen)
                 if key not in possible:
                     record = registry.settings("task", row.cell.task)
-                    possible[key] = record(**row.cell.task_settings).impossible(seqlen)
+                    try:
+                        possible[key] = record(**row.cell.task_settings).impossible(seqlen)
+                    except Exception as error:
+                        words = f"its Settings.impossible fails ({type(error).__name__}: {error})"
+                        possible[key] = (
+                            f"{words}; it may use only {', '.join(sorted(registry.LIGHT))}"
+                        )
                 if reason := possible[key]:
                     trained = row.cell.seqlen == seqlen
                     remedy = f"tasks.{row.task}.{'lengths' if trained else 'evaluation_lengths'}"

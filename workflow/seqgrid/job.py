@@ -7,7 +7,9 @@ from pathlib import Path
 
 TRY_AGAIN = 75  # exit status EX_TEMPFAIL of sysexits.h: nothing is lost, run the job again
 WRONG_CALL = 2  # exit status: the command line or a file it names is wrong
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2
+)  # fmt: skip
 
 
 class WrongCall(Exception):

@@ -198,11 +198,12 @@ class Loop:
             step = self.track.step
             if step % FINITE_CHECK_STEPS == 0 and not torch.isfinite(self.loss_sum):
                 raise Diverged(f"the training loss was not finite by step {step}")
-            if step % self.cell.validation.every_steps == 0 or step == total:
+            reason = self._finished()
+            if step % self.cell.validation.every_steps == 0 or step == total or reason:
                 begin = time.perf_counter()
                 self._validate()
                 self.seconds.validation += time.perf_counter() - begin
-            reason = self._finished()
+                reason = self._finished()
         return reason
 
     def _step(self) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from seqgrid import lease, outcome, provenance, sources
+from seqgrid.cell import Cell
 from seqgrid.outcome import Absent, Invalid, Outcome, Verified, write_text
 from seqgrid.store import Part
 from seqgrid.study import Row, Study
@@ -226,9 +227,20 @@ def _read_run(row: Row, cells: Path, name: str, entries: list[str], verified: Ve
         trouble=trouble,
         absent=absent,
         part=number,
-        stale=any(o.provenance.source_digest != digest for o in outcomes),
+        stale=any(o.provenance.source_digest != digest for o in outcomes)
+        or bool(outcomes and _other_settings(cells / cell.path / name, cell)),
         evaluation=evaluation,
     )
+
+
+def _other_settings(folder: Path, cell: Cell) -> bool:
+    """Whether the training was begun with other settings, as after a changed default."""
+    try:
+        return Cell.read(folder) != cell
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
 
 
 def _evaluation(part: Part, row: Row, last: Outcome, verified: Verified) -> Found | None:
@@ -257,7 +269,7 @@ def prepare(standings: list[Standing], name: str, study: Study, results: Path) -
     }
     text = json.dumps(limits) + "\n"
     for standing in standings:
-        if standing.next in ("train", "resume"):
+        if standing.next:
             folder = results / "cells" / standing.row.cell.path / standing.run
             standing.row.cell.write(folder)
             path = folder / "execution.json"

@@ -53,7 +53,10 @@ def _parsed(module: str) -> tuple[str, list[str]]:
     path = _file(module)
     if path is None:
         return "missing", []
-    tree = ast.parse(path.read_text())
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # it fails where it is used; here it only is another source
+        return hashlib.sha256(path.read_bytes()).hexdigest(), []
     imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:

@@ -1,5 +1,6 @@
 """A study: one question, one grid, one report. Its YAML file becomes rows, each a cell."""
 
+import re
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from seqgrid.study_schema import Study
 __all__ = ["STUDIES", "Evaluation", "Row", "Study", "available", "load"]
 
 STUDIES = Path("config/studies")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it becomes part of paths and commands
 
 
 def available() -> list[str]:
@@ -27,6 +29,8 @@ def load(name: str) -> tuple[Study, list[Row]]:
     """
     if name not in available():
         raise StudyError([f"study: {unknown(str(name), available(), f'a file in {STUDIES}')}"])
+    if not NAME.fullmatch(name):
+        raise StudyError([f"study: '{name}' is not a name of letters, digits, '.', '_' and '-'"])
     path = STUDIES / f"{name}.yaml"
     content = read_yaml(path)
     if not isinstance(content, dict):

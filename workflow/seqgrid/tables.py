@@ -98,7 +98,11 @@ TABLES: dict[str, list[Column]] = {
         ("reused", BOOL, "another study trained this cell"),
         ("stale", BOOL, "the sources of the training have changed since"),
         ("evaluation_stale", BOOL, "the sources of the evaluation have changed since"),
-        ("mixed_sources", BOOL, "its parts were trained by different sources"),
+        (
+            "mixed_sources",
+            BOOL,
+            "its parts differ in sources, device, dtype, backend or torch",
+        ),
         ("model_file", TEXT, "name of the model in the registry"),
         ("task_file", TEXT, "name of the task in the registry"),
         ("settings", TEXT, "resolved settings, a JSON object"),

@@ -19,7 +19,9 @@ from seqgrid.lease import Lease, Taken
 from seqgrid.outcome import Absent, Invalid, Progress
 from seqgrid.store import Part
 
-MAX_DEATHS = 3  # in a row, without a step of progress
+# In a row, without a step of progress. A death the supervisor saw is most likely the training's
+# own; one without a trace is more likely a lost node, a power cut or a kill of everything.
+MAX_DEATHS, MAX_DEATHS_UNSEEN = 3, 10
 RUN_FOLDER = re.compile(r"(?P<cell>[^/]+/[^/]+/L\d+/seed\d+-[0-9a-f]+)(/(?P<run>again\d+))?/?$")
 
 
@@ -82,13 +84,21 @@ class Supervisor:
         """Bring the part to its outcome; returns the exit status."""
         if self._republished():
             return 0
-        if reason := self.cell.unable():
+        try:
+            reason = self.cell.unable()
+        except Exception as error:
+            words = (
+                f"Settings.unable of models/{self.cell.model}.py: {type(error).__name__}: {error}"
+            )
+            return self._finish("failed", words)
+        if reason:
             return self._finish("skipped", reason)
         for number in STOP_SIGNALS:
             signal.signal(number, self._forward)
         while True:
             deaths = self.part.deaths_here()
-            if len(deaths) >= MAX_DEATHS:
+            seen = sum(death["ended"] is not None for death in deaths)
+            if seen >= MAX_DEATHS or len(deaths) >= MAX_DEATHS_UNSEEN:
                 last = deaths[0]["ended"] or "no trace, as after a lost node or a kill of the job"
                 return self._finish(
                     "killed",

@@ -177,9 +177,9 @@ class Study:
         return key == best
 
     def _selection(self, key: Key) -> float | None:
-        """Median over seeds of the best validation metric; a diverged seed is worse than any."""
-        judged = [c for c in self.cells[key] if c["outcome"] in ("finished", "diverged")]
-        best = [None if c["outcome"] == "diverged" else c["best_validation_metric"] for c in judged]
+        """Median over seeds of the best validation metric; one without a result is the worst."""
+        judged = [c for c in self.cells[key] if c["outcome"] != "skipped"]
+        best = [c["best_validation_metric"] if c["outcome"] == "finished" else None for c in judged]
         values = [nan if value is None else value for value in best]
         return stats.median(values, self._better(key[1])) if values else None
 
