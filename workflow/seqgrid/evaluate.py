@@ -7,6 +7,7 @@ be computed later. A part without weights, or a failure here, is recorded as dat
 
 import argparse
 import json
+import os
 import sys
 import time
 import traceback
@@ -22,8 +23,8 @@ from seqgrid.cell import Cell
 from seqgrid.job import TRY_AGAIN, WRONG_CALL, WrongCall, say
 from seqgrid.loop import predict
 from seqgrid.outcome import EvaluationRecord, FileRecord, Invalid, write_text
+from seqgrid.rows import Evaluation
 from seqgrid.store import Part
-from seqgrid.study import Evaluation
 
 BATCH = 128
 
@@ -131,4 +132,7 @@ def _rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # taking torch down in order takes half a second and changes nothing
