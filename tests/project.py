@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("Snakefile", "config", "profiles", "workflow")
+COPIED = ("Snakefile", "config", "profiles", "slurm", "workflow")
 
 
 class Project:
@@ -18,7 +18,9 @@ class Project:
         self.folder = folder
         for name in COPIED:
             source = ROOT / name
-            if source.is_dir():
+            if source.is_symlink():
+                (folder / name).symlink_to(source.readlink())
+            elif source.is_dir():
                 ignored = shutil.ignore_patterns("__pycache__")
                 shutil.copytree(source, folder / name, ignore=ignored)
             else:

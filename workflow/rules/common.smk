@@ -19,7 +19,11 @@ if workflow.is_main_process:
 
 
 def targets(wildcards):
-    """What is missing. Evaluated when Snakemake knows whether this is a dry run."""
+    """What is missing. Evaluated when Snakemake knows where jobs will run, if at all."""
+    executor = workflow.executor_plugin
+    if executor is not None and executor.name == "slurm":
+        asked = workflow.resource_settings.default_resources or {}
+        driver.check_site({name: resource.raw for name, resource in asked.items()})
     if workflow.dryrun and not workflow.output_settings.printshellcmds:
         # Counts instead of a page for every job (`-n -p` prints those), in half the time. The
         # logger keeps the set it was given, so that the counts themselves are still printed.

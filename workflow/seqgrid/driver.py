@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgrid import collection, plan, study
+from seqgrid import collection, plan, site, study
 from seqgrid.job import say
 from seqgrid.study_file import StudyError, unknown
 
@@ -30,6 +30,15 @@ def start(config: Mapping[str, Any]) -> Driver:
     try:
         return _start(config)
     except (StudyError, plan.WrongRequest, OSError) as error:
+        say(str(error))
+        sys.exit(1)
+
+
+def check_site(resources: Mapping[str, Any]) -> None:
+    """Ask SLURM whether it would take the jobs; if not, one line and the end of the process."""
+    try:
+        site.check(resources, site.profile_file())
+    except site.NotReady as error:
         say(str(error))
         sys.exit(1)
 
