@@ -1,0 +1,228 @@
+"""`snakemake --profile slurm` on a real SLURM, and what clusters do to jobs and drivers."""
+
+import time
+
+import pytest
+import torch
+from cluster_processes import until
+from slurm_grid import Grid
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def grid(tmp_path, cluster):
+    grid = Grid(tmp_path, cluster)
+    yield grid
+    for driver in grid.drivers:
+        if driver.process.poll() is None:
+            driver.kill()
+        cluster.run("scancel", *driver.jobs, check=False)
+    for name in cluster.names:
+        cluster.up(name)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The end of the same training that nothing disturbed, on this machine without SLURM."""
+    grid = Grid(tmp_path_factory.mktemp("unbroken"), None)
+    done = grid.project.snakemake()
+    assert done.returncode == 0, done.text
+    return grid.end()
+
+
+def assert_same(found, unbroken):
+    for name, state in unbroken[0].items():
+        for key, tensor in state.items():
+            assert torch.equal(found[0][name][key], tensor), (name, key)
+    assert found[1] == unbroken[1]
+
+
+def assert_whole(grid, unbroken):
+    """The cell finished as if undisturbed, is in the report, and nothing is left to do."""
+    outcome = grid.part.read()
+    assert (outcome.outcome, outcome.progress.step) == ("finished", 60)
+    assert_same(grid.end(), unbroken)
+    assert "slow" in (grid.folder / "results/studies/small/report.md").read_text()
+    assert grid.project.missing() == {}
+
+
+def begins(grid):
+    """Steps at which attempts that trained began, as the trainer said in the jobs' logs."""
+    return [attempt["from_step"] for attempt in grid.part.attempts()]
+
+
+def states(cluster, job):
+    return [row["State"].split()[0] for row in cluster.sacct("-j", job, fields="State")]
+
+
+def test_from_a_fresh_copy_to_the_report(grid, unbroken):
+    driver = grid.finish()
+    assert_whole(grid, unbroken)
+    # train and evaluate; tables and report are made where the driver runs
+    assert len(driver.jobs) == 2
+    assert "Nothing to be done" in grid.finish().said
+
+
+def test_three_time_limits_in_a_row_lose_nothing(grid, cluster, unbroken):
+    driver = grid.start()
+    reached = []
+    for number in (1, 2, 3):
+        job = driver.running(number)
+        reached.append(grid.wait_for_progress())
+        # A limit that comes without notice; a minute of this cluster is over after 10 s.
+        cluster.run("scontrol", "update", f"jobid={job}", "TimeLimit=1")
+        cluster.wait(job, "TIMEOUT")
+        assert grid.part.step() >= reached[-1]
+    driver.running(4)
+    grid.slow.unlink()
+    driver.wait()
+    assert driver.said.count("SLURM status is: 'TIMEOUT'") == 3
+    assert reached == sorted(set(reached))
+    assert_whole(grid, unbroken)
+
+
+def test_a_cancelled_job_goes_on_in_the_next(grid, cluster, unbroken):
+    driver = grid.start()
+    job = driver.running(1)
+    grid.wait_for_progress()
+    cluster.run("scancel", job)
+    cluster.wait(job, "CANCELLED")
+    reached = grid.part.step()
+    driver.running(2)
+    assert grid.wait_for_progress() > reached
+    grid.slow.unlink()
+    driver.wait()
+    assert_whole(grid, unbroken)
+
+
+def test_a_node_that_is_set_down_sends_its_job_elsewhere(grid, cluster, unbroken):
+    driver = grid.start()
+    job = driver.running(1)
+    reached = grid.wait_for_progress()
+    node = cluster.run("squeue", "-h", "-j", job, "-o", "%N")
+    cluster.down(node)
+    until(lambda: states(cluster, job)[:1] == ["NODE_FAIL"], "NODE_FAIL")
+    cluster.wait(job, "RUNNING")  # the same job, as SLURM requeues it
+    assert cluster.run("squeue", "-h", "-j", job, "-o", "%N") != node
+    assert grid.wait_for_progress() > reached
+    grid.slow.unlink()
+    driver.wait()
+    assert driver.jobs[0] == job
+    assert_whole(grid, unbroken)
+
+
+def test_a_node_whose_daemon_dies_leaves_a_trainer_that_nothing_trains_beside(
+    grid, cluster, unbroken
+):
+    driver = grid.start()
+    job = driver.running(1)
+    reached = grid.wait_for_progress()
+    node = cluster.run("squeue", "-h", "-j", job, "-o", "%N")
+    cluster.kill_slurmd(node)
+    until(lambda: states(cluster, job)[:1] == ["NODE_FAIL"], "NODE_FAIL", 120)
+    # The old trainer goes on, as SLURM cannot reach it; the requeued job must not join it.
+    assert grid.wait_for_progress() > reached
+    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    grid.slow.unlink()
+    driver.wait()
+    assert len(grid.part.attempts()) == 1
+    assert_whole(grid, unbroken)
+
+
+def logs(grid):
+    return "".join(p.read_text() for p in grid.folder.glob(".snakemake/slurm_logs/**/*.log"))
+
+
+def test_a_preempted_job_goes_on_when_there_is_room(grid, cluster, unbroken):
+    grid.profile({"  runtime:": "  qos: preempt\n  runtime:"})
+    driver = grid.start()
+    job = driver.running(1)
+    reached = grid.wait_for_progress()
+    preempt(cluster)
+    until(lambda: "PREEMPTED" in states(cluster, job), "PREEMPTED")
+    cluster.wait(job, "RUNNING")
+    assert grid.wait_for_progress() > reached
+    grid.slow.unlink()
+    driver.wait()
+    assert driver.jobs[0] == job
+    assert_whole(grid, unbroken)
+
+
+def preempt(cluster):
+    whole = ["-q", "regular", "--nodes=2", "--exclusive", "-t", "1", "-o", "/dev/null"]
+    cluster.wait(cluster.run("sbatch", "--parsable", *whole, "--wrap", "true"), "COMPLETED")
+
+
+def test_without_requeue_a_preempted_job_is_waited_for_in_vain(grid, cluster, unbroken):
+    grid.profile({"  runtime:": "  qos: preempt\n  runtime:", "slurm-requeue": "slurm-no-requeue"})
+    driver = grid.start()
+    job = driver.running(1)
+    grid.wait_for_progress()
+    preempt(cluster)
+    cluster.wait(job, "PREEMPTED")
+    time.sleep(10)
+    assert driver.process.poll() is None
+    assert len(driver.jobs) == 1
+    driver.kill()
+    assert grid.project.snakemake("--unlock").returncode == 0
+    grid.profile({"slurm-no-requeue": "slurm-requeue"})
+    grid.finish()
+    assert_whole(grid, unbroken)
+
+
+HUNGRY = """
+    if Path("hungry").exists():
+        eaten = []
+        while len(eaten) < 30:
+            eaten.append(bytearray(100 << 20))
+            time.sleep(0.05)
+"""
+
+
+def test_a_job_without_enough_memory_becomes_an_outcome(grid, cluster):
+    model = grid.folder / "workflow/seqgrid/models/slow.py"
+    model.write_text(model.read_text().replace("    model = ", HUNGRY + "    model = "))
+    grid.profile({"mem_mb: 3000": "mem_mb: 1000"})
+    (grid.folder / "hungry").touch()
+    driver = grid.finish()
+    steps = cluster.sacct("-j", driver.jobs[0], fields="JobID,State")
+    print(steps, logs(grid), driver.said, grid.part.attempts())
+    outcome = grid.part.read()
+    assert outcome.outcome == "killed"
+
+
+def test_a_killed_driver_leaves_a_job_that_nothing_trains_beside(grid, cluster, unbroken):
+    first = grid.start()
+    job = first.running(1)
+    grid.wait_for_progress()
+    first.kill()
+    refused = grid.project.snakemake("--profile", "slurm")
+    assert refused.returncode != 0
+    assert "--unlock" in refused.text
+    assert grid.project.snakemake("--profile", "slurm", "--unlock").returncode == 0
+    second = grid.start()
+    second.running(1)
+    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    assert cluster.state(job) == "RUNNING"
+    grid.slow.unlink()
+    second.wait()
+    assert len(grid.part.attempts()) == 1
+    assert_whole(grid, unbroken)
+
+
+def test_two_drivers_never_train_a_cell_twice(grid, cluster, unbroken):
+    first = grid.start()
+    first.running(1)
+    grid.wait_for_progress()
+    second = grid.start()
+    second.wait(status=1)
+    assert "LockException" in second.said
+    forced = grid.start("--nolock")
+    forced.running(1)
+    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    grid.slow.unlink()
+    first.wait()
+    forced.wait()
+    assert len(grid.part.attempts()) == 1
+    assert_whole(grid, unbroken)
