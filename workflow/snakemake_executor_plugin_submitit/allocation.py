@@ -83,6 +83,8 @@ class Allocation:
 
     def checkpoint(self) -> DelayedSubmission:
         """Called by submitit before it requeues the allocation."""
+        if not self.running and not self.tickets.names_waiting():
+            os._exit(0)  # there is nothing to be requeued for
         self._stop()
         return DelayedSubmission(
             Allocation(
