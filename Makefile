@@ -6,7 +6,7 @@ STUDY ?= quickstart
 INSTALL := PIP_CONSTRAINT=envs/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-.PHONY: help run test test-slow test-all lint format generated bench clean
+.PHONY: help run test test-slow test-slurm test-all lint format generated bench clean
 
 help: ## print what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,12 +16,15 @@ run: $(VENV)/.runs ## run a study on this machine (STUDY=quickstart) and say whe
 	@echo "The report: results/studies/$(STUDY)/report.md"
 
 test: $(VENV)/.tests ## the everyday tests
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu and not slurm"
 
 test-slow: $(VENV)/.tests ## the tests that take minutes
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu and not slurm"
 
-test-all: test test-slow ## both
+test-slurm: $(VENV)/.tests ## the tests on a real SLURM (Debian packages: tests/cluster.py says which)
+	$(PYTEST) -m slurm
+
+test-all: test test-slow ## both but those on SLURM
 
 lint: $(VENV)/.tests ## style, formatting and types
 	$(BIN)/ruff check .

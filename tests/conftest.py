@@ -1,5 +1,6 @@
 """Fixtures that several test files use."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import cluster as slurm
 from project import Project
 
 
@@ -18,3 +20,14 @@ def project(tmp_path):
 @pytest.fixture(scope="module")
 def shared_project(tmp_path_factory):
     return Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A running SLURM with accounts, two nodes and a clock six times as fast."""
+    if lacking := slurm.missing():
+        words = f"needs SLURM: apt-get install --no-install-recommends {' '.join(lacking)}"
+        # Where SLURM is meant to be there, a skip would hide that nothing was tested.
+        (pytest.fail if os.environ.get("SEQGRID_REQUIRE_SLURM") == "1" else pytest.skip)(words)
+    with slurm.Cluster() as running:
+        yield running
