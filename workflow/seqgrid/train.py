@@ -128,8 +128,7 @@ class Supervisor:
             say(f"{self.part}: whether it was for want of memory cannot be read on this host")
             return False
         if after > before:
-            why = {"state": deaths.HOST_OOM, "reason": "killed by the kernel"}
-            postmortem.note(self.part, self.part.attempts()[-1], why)
+            postmortem.note(self.part, self.part.attempts()[-1], {"state": deaths.HOST_OOM})
         return after > before
 
     def _republished(self) -> bool:
