@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from grid_factory import provenance_of
 
-from seqgrid import deaths, hostmemory, postmortem, scheduler
+from seqgrid import collect, deaths, hostmemory, postmortem, scheduler, tables, train
 from seqgrid.store import Part, add_rolling
 
 CELL = "gru/adding_problem/L8/seed0-0123456789"
@@ -118,6 +118,36 @@ def test_the_outcome_keeps_the_last_death(part):
     assert "CANCELLED by ada" in made.last_death.words
 
 
+def test_the_table_of_parts_names_the_last_death(part):
+    die(part, "OUT_OF_MEMORY")
+    die(part, ended="signal 9 (SIGKILL)")
+    why = {"state": "NODE_FAIL", "node": "n2"}
+    part.note_death(part.attempts()[-1], why=why, reached=840, kept=800)
+    fields = {"outcome": "killed", "reason": "because", "provenance": provenance_of()}
+    row = collect._part(part.finish(None, b"history", **fields))
+    assert (row["silent_deaths"], row["last_death"]) == (2, "NODE_FAIL")
+    assert row["last_death_host"] == "n2"
+    assert row["last_death_lost_steps"] == 40
+    tables.from_rows("parts", [row])
+
+
+def test_what_the_scheduler_starts_again_is_no_restart_of_the_workflow(part, monkeypatch):
+    monkeypatch.setenv("SEQGRID_INVOCATION", "invocation")
+    monkeypatch.setenv("SEQGRID_RETRIES", "2")
+    supervisor = train.Supervisor(None, part)
+    for pid, job, started, left in [
+        (1, "12", "T1", 2),
+        (2, "12", "T2", 2),  # preempted and requeued: the same job
+        (3, "13", "T3", 1),
+        (4, "13", "T3", 0),  # in the same allocation, but not by the scheduler
+        (5, "13", "T4", 0),
+        (6, None, None, -1),
+    ]:
+        facts = {"host": "n1", "pid": pid, "job": job, "job_started": started}
+        part._note({"started_at": f"t{pid}", "invocation": "invocation"} | facts)
+        assert supervisor._restarts_left() == left
+
+
 def test_memory_doubles_with_each_death_for_want_of_it_and_not_for_others(tmp_path, part):
     assert postmortem.memory_factor(part) == 1
     for state, factor in [
@@ -207,6 +237,8 @@ def recorded(job, since="2026-11-21T12:00:00+00:00", started=None):
         ("6", "FAILED", None, "n1"),
         ("8_1", "COMPLETED", None, "n1"),
         ("8_2", "FAILED", None, "n1"),
+        ("10", "FAILED", None, "n1"),  # the same, by its other id
+        ("9", "COMPLETED", None, "n1"),
     ],
 )
 def test_the_accounting_is_read(job, state, by, node):

@@ -6,7 +6,7 @@ What was found stands in the part's attempts.jsonl, in a line of its own that na
 import time
 from dataclasses import replace
 
-from seqgrid import deaths, lease, provenance, scheduler
+from seqgrid import deaths, provenance, scheduler
 from seqgrid.job import say
 from seqgrid.store import Part
 
@@ -63,7 +63,7 @@ def memory_factor(part: Part) -> int:
     died = [a for p in parts for a in p.attempts() if deaths.died(a)]
     states = [(a.get("why") or {}).get("state") for a in died]
     attempt = _unexplained(part)
-    if attempt is not None and lease.held(part.cell_folder) is None:
+    if attempt is not None:
         states.append(_ask_once(attempt).get("state"))
     return min(2 ** states.count(deaths.HOST_OOM), MOST_MEMORY)
 

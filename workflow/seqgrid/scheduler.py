@@ -18,7 +18,7 @@ JOB = re.compile(r"\d+(_\d+)?")  # a job, or a task of an array
 ASK_SECONDS = 20.0  # the most that one question may take
 LAG_SECONDS = 6.0  # how far the accounting may be behind
 YEAR_SECONDS = 365 * 86400.0
-COLUMNS = ("jobid", "state", "exitcode", "start", "end", "nodelist")
+COLUMNS = ("jobid", "jobidraw", "state", "exitcode", "start", "end", "nodelist")
 # Of a job that scontrol shows: it runs, or will. Everything else is an end.
 ACTIVE = (
     "RUNNING", "PENDING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD",
@@ -146,9 +146,10 @@ def parse_accounting(text: str, job: str) -> list[dict]:
         if len(row) < len(COLUMNS):
             continue
         row["ended"] = _time(row["end"]) is not None
-        if row["jobid"] == job:
+        # A task of an array has an id of its own besides ARRAY_TASK.
+        if job in (row["jobid"], row["jobidraw"]):
             found.append(row | {"steps": []})
-        elif found and row["jobid"].startswith(f"{job}."):
+        elif found and row["jobid"].startswith(f"{found[-1]['jobid']}."):
             found[-1]["steps"].append(row)
     return found
 
