@@ -83,6 +83,17 @@ def test_time_limits_without_a_step_of_progress_say_that_the_allocation_is_too_s
     assert "the allocation is too short" in given_up(part)
 
 
+def test_stopping_in_good_order_at_a_time_limit_before_the_first_step_counts_too(part):
+    for _ in range(2):
+        die(part, "TIMEOUT", ended="exit 75")
+    assert given_up(part) is None
+    die(part, ended="exit 75")  # by a signal, or a full disk: nothing speaks against another try
+    assert given_up(part) is None
+    for _ in range(3):
+        die(part, "TIMEOUT", ended="exit 75")
+    assert "the allocation is too short" in given_up(part)
+
+
 def test_progress_forgives_every_kind_of_death(part):
     for state in ["OUT_OF_MEMORY", "TIMEOUT"] * 2:
         die(part, state)

@@ -134,6 +134,22 @@ def test_a_time_limit(jobs, cluster, asking, capfd):
     assert "ended TIMEOUT at step 840" in said
 
 
+def test_a_time_limit_that_comes_before_the_first_step(jobs, cluster, asking, capfd):
+    # As a trainer that is told to stop while it starts.
+    end = (
+        "import signal\n"
+        "signal.signal(15, lambda *_: (part.end_attempt('exit 75'), os._exit(75)))\n"
+        "[path.unlink() for path in part.rolling()]\n" + SLEEP
+    )
+    job, part = jobs.submit("short", "--time=1", end=end)
+    cluster.wait(job, "TIMEOUT", seconds=90)
+    assert part.attempts()[0]["ended"] == "exit 75"
+    why, said = explained(part, capfd)
+    assert why["state"] == "TIMEOUT"
+    assert "ended TIMEOUT, exit 75" in said
+    assert len(part.deaths_here()) == 1
+
+
 @pytest.mark.parametrize("prefix", ["exec", "srun"])
 def test_too_little_memory_in_the_job_or_in_a_step_of_it(jobs, cluster, asking, capfd, prefix):
     if not cluster.cgroup:
@@ -220,23 +236,23 @@ def train(part):
 def test_a_trainer_short_of_memory_asks_for_more_instead_of_dying_again(jobs, cluster, asking):
     if not cluster.cgroup:
         pytest.skip("needs control groups that hold jobs to their memory")
-    part = place(jobs.folder / "short", batch_size=400_000)
+    part = place(jobs.folder / "memory", batch_size=400_000)
     # One process is killed, not the whole job: the supervisor lives to tell.
     command = f"{train(part)}; echo exit $?"
-    job = jobs.run("short", command, "--mem=700")
+    job = jobs.run("trainer", command, "--mem=700")
     cluster.wait(job, "OUT_OF_MEMORY", "COMPLETED", "FAILED", seconds=120)
-    assert "exit 75" in jobs.said("short")
+    assert "exit 75" in jobs.said("trainer")
     [attempt] = part.attempts()
     assert attempt["ended"] == "signal 9 (SIGKILL)"
     assert attempt["why"]["state"] == "OUT_OF_MEMORY"
-    assert f"job {job} on" in jobs.said("short")
-    assert "ended OUT_OF_MEMORY, signal 9 (SIGKILL) at step" in jobs.said("short")
+    assert f"job {job} on" in jobs.said("trainer")
+    assert "ended OUT_OF_MEMORY, signal 9 (SIGKILL) at step" in jobs.said("trainer")
     assert not (part.folder / "outcome.json").exists()
     assert postmortem.memory_factor(part) == 2
     # Twice more, and it is an outcome: the same is not tried for ever.
     for _ in range(2):
         cluster.wait(
-            jobs.run("short", command, "--mem=700"), "OUT_OF_MEMORY", "COMPLETED", seconds=120
+            jobs.run("trainer", command, "--mem=700"), "OUT_OF_MEMORY", "COMPLETED", seconds=120
         )
     found = part.read()
     assert (found.outcome, found.silent_deaths) == ("killed", 3)

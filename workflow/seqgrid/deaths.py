@@ -24,6 +24,7 @@ class Kind:
     advice: str  # said where the limit is reached
 
 
+TOO_SHORT = ("TIMEOUT", "DEADLINE")
 POLICY = (
     Kind(
         name="the training's own",
@@ -34,7 +35,7 @@ POLICY = (
     Kind(
         name="the allocation is too short",
         limit=3,
-        states=("TIMEOUT", "DEADLINE"),
+        states=TOO_SHORT,
         advice="the time limit is shorter than the start and one interval between checkpoints",
     ),
     Kind(
@@ -54,6 +55,11 @@ scheduler's that stands nowhere here counts as UNKNOWN.
 def died(attempt: dict) -> bool:
     """Whether an attempt ended without a word of its own."""
     return attempt["ended"] not in SPOKEN
+
+
+def in_vain(attempt: dict) -> bool:
+    """Whether an attempt died, or stopped in good order at a time limit and had not begun."""
+    return died(attempt) or _why(attempt).get("state") in TOO_SHORT
 
 
 def kind_of(attempt: dict) -> Kind:

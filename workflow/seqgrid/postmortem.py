@@ -18,13 +18,22 @@ PLANNING_SECONDS = 60.0
 def explain(part: Part) -> None:
     """Note why the last attempt died, where nobody has yet, and say so; for who holds the lease.
 
+    Of one that stopped in good order without a step of progress it is noted where the job's time
+    limit was the reason: an allocation too short to begin in is no better the next time.
+
     Raises:
         OSError: it could not be written.
     """
-    attempt = _unexplained(part)
-    if attempt is not None:
+    attempt = next(reversed(part.attempts()), None)
+    if attempt is None or "why" in attempt:
+        return
+    if deaths.died(attempt):
         nothing = {"state": deaths.UNKNOWN} if attempt["ended"] is None else {}
         note(part, attempt, _ask(attempt) or nothing)
+    elif attempt["ended"] != "exit 0" and attempt.get("step") == part.step():
+        why = _ask(attempt)
+        if why.get("state") in deaths.TOO_SHORT:
+            note(part, attempt, why)
 
 
 def note(part: Part, attempt: dict, why: dict) -> None:
@@ -62,8 +71,8 @@ def memory_factor(part: Part) -> int:
     parts = [replace(part, number=number) for number in range(1, part.number + 1)]
     died = [a for p in parts for a in p.attempts() if deaths.died(a)]
     states = [(a.get("why") or {}).get("state") for a in died]
-    attempt = _unexplained(part)
-    if attempt is not None:
+    attempt = next(reversed(part.attempts()), None)
+    if attempt and deaths.died(attempt) and "why" not in attempt:
         states.append(_ask_once(attempt).get("state"))
     return min(2 ** states.count(deaths.HOST_OOM), MOST_MEMORY)
 
@@ -78,12 +87,6 @@ def _ask_once(attempt: dict) -> dict:
             _answers[key] = found
         _spent += time.monotonic() - begun
     return _answers.get(key, {})
-
-
-def _unexplained(part: Part) -> dict | None:
-    """The last attempt, where it died and nobody has noted why."""
-    attempt = next(reversed(part.attempts()), None)
-    return attempt if attempt and deaths.died(attempt) and "why" not in attempt else None
 
 
 def _ask(attempt: dict) -> dict:

@@ -203,10 +203,10 @@ class Part:
                     path.unlink(missing_ok=True)
 
     def deaths_here(self) -> list[dict]:
-        """The latest attempts, as long as each died without a word and without progress."""
+        """The latest attempts, as long as each died, or came too late, without progress."""
         found = []
         for attempt in reversed(self.attempts()):
-            if not deaths.died(attempt) or attempt.get("step") != self.step():
+            if not deaths.in_vain(attempt) or attempt.get("step") != self.step():
                 break
             found.append(attempt)
         return found
