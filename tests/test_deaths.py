@@ -74,7 +74,7 @@ def test_deaths_of_other_kinds_do_not_count_as_the_trainings_own(part):
         die(part, state)
     assert given_up(part) is None
     die(part, "OUT_OF_MEMORY")
-    assert "3 times: the training's own" in given_up(part)
+    assert "the training's own: 3" in given_up(part)
 
 
 def test_time_limits_without_a_step_of_progress_say_that_the_allocation_is_too_short(part):

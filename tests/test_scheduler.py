@@ -247,6 +247,7 @@ def test_a_trainer_short_of_memory_asks_for_more_instead_of_dying_again(jobs, cl
     assert attempt["why"]["state"] == "OUT_OF_MEMORY"
     assert f"job {job} on" in jobs.said("trainer")
     assert "ended OUT_OF_MEMORY, signal 9 (SIGKILL) at step" in jobs.said("trainer")
+    assert "not tried again with the memory of this job" in jobs.said("trainer")
     assert not (part.folder / "outcome.json").exists()
     assert postmortem.memory_factor(part) == 2
     # Twice more, and it is an outcome: the same is not tried for ever.
@@ -258,7 +259,7 @@ def test_a_trainer_short_of_memory_asks_for_more_instead_of_dying_again(jobs, cl
     assert (found.outcome, found.silent_deaths) == ("killed", 3)
     assert found.last_death.state == "OUT_OF_MEMORY"
     assert found.last_death.job_id
-    assert "3 times: the training's own" in found.reason
+    assert "the training's own: 3" in found.reason
 
 
 def test_a_trainer_goes_on_after_a_node_failure_and_its_outcome_says_so(jobs, cluster, asking):
@@ -347,12 +348,16 @@ def test_where_the_job_is_started_again_in_place_its_limit_is_not_the_trainers(
     lite, asking_lite, tmp_path
 ):
     jobs, part = Jobs(lite, tmp_path), place(tmp_path)
-    command = f"export SNAKEMAKE_SUBMITIT_REQUEUE=1; exec {train(part)}"
+    limits = "from seqgrid.worker import _deadline; print(_deadline(None)[1])"
+    ask = f"{sys.executable} -c '{limits}'"
+    command = f"{ask}; export SNAKEMAKE_SUBMITIT_REQUEUE=1; {ask}; exec {train(part)}"
     job = jobs.run("place", command, "--time=1", "--requeue", "--mem=2000")
     until(lambda: part.step() > 0, "a checkpoint", 60)
     step = part.step()
     lite.run("scancel", "--batch", "--signal=USR1", job)
     lite.wait(job, "FAILED", seconds=60)
+    before, after = jobs.said("place").splitlines()[:2]
+    assert (before, after) == ("the job's time limit of 60 s is near", "no limit")
     assert not (part.folder / "outcome.json").exists()
     assert part.attempts()[0]["ended"] == "exit 75"
     assert part.step() >= step

@@ -286,6 +286,7 @@ def _death(outcome: Outcome) -> dict[str, Any]:
     known = death.step is not None and death.kept_step is not None
     return {
         "last_death": death.state,
+        "last_death_reason": death.words,
         "last_death_host": death.host,
         "last_death_job_id": death.job_id,
         "last_death_lost_steps": death.step - death.kept_step if known else None,

@@ -95,8 +95,8 @@ def enough(deaths: list[dict], step: int) -> str | None:
     for kind in POLICY:
         if (count := kinds.count(kind)) >= kind.limit:
             return (
-                f"died {len(deaths)} times at step {step} without progress, {count} times: "
-                f"{kind.name}; last: {how(deaths[0])}, {where(deaths[0])}; {kind.advice}"
+                f"died {len(deaths)} times at step {step} without progress ({kind.name}: {count}); "
+                f"last: {where(deaths[0])} ended {how(deaths[0])}; {kind.advice}"
             )
     return None
 

@@ -135,6 +135,7 @@ TABLES: dict[str, list[Column]] = {
         ("attempts", INT, "processes that worked on the part"),
         ("silent_deaths", INT, "of them, those that died without a word"),
         ("last_death", TEXT, "how the last of these died: the scheduler's state, or the signal"),
+        ("last_death_reason", TEXT, "the same in words, with who cancelled the job"),
         ("last_death_host", TEXT, "where"),
         ("last_death_job_id", TEXT, "in which job of the scheduler"),
         ("last_death_lost_steps", INT, "steps it lost, from the last checkpoint to the heartbeat"),

@@ -112,6 +112,7 @@ class Supervisor:
             # A job has no more memory the next time; another one may be given more.
             if self._short_of_memory(ended, killed_before) and provenance.job_id():
                 if not self._enough():
+                    say(f"{self.part}: not tried again with the memory of this job")
                     return TRY_AGAIN
             else:
                 say(f"{self.part}: the training process ended with {ended}; starting it again")
