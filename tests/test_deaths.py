@@ -231,8 +231,8 @@ def test_what_is_no_job_is_not_asked_for(job):
 
 
 def recorded(job, since="2026-11-21T12:00:00+00:00", started=None):
-    """The answer from what the sacct of SLURM 22.05 printed, in tests/slurm/sacct.txt."""
-    text = (Path(__file__).parent / "slurm/sacct.txt").read_text()
+    """The answer from what the sacct of SLURM 22.05 printed, in tests/slurm/sacct-22.05.txt."""
+    text = (Path(__file__).parent / "slurm/sacct-22.05.txt").read_text()
     found = scheduler._choose(scheduler.parse_accounting(text, job), since, started)
     return scheduler._from_accounting(found) if found and found["ended"] else None
 

@@ -12,7 +12,7 @@ from seqgrid.store import Part
 
 MOST_MEMORY = 8  # times the first request
 # What a driver may spend on questions; an attempt that starts with too little notes its own death.
-PLANNING_SECONDS = 60.0
+PLANNING_SECONDS = 30.0
 
 
 def explain(part: Part) -> None:
