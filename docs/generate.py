@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from seqgrid import cell, registry, settings, study_schema, tables
+from seqgrid import cell, deaths, registry, settings, study_schema, tables
 from seqgrid.analysis import verdicts
 
 DOCS = Path(__file__).parent
@@ -78,6 +78,7 @@ def pages() -> dict[Path, str]:
         "study.md": study_reference(),
         "tables.md": tables_reference(),
         "verdicts.md": verdicts_reference(),
+        "outcomes.md": deaths_reference(),
     }
     for name, lines in made.items():
         path = DOCS / name
@@ -136,6 +137,16 @@ def verdicts_reference() -> Iterator[str]:
     rows = [(f"**{r.name}**", scopes[r.scope], r.sentence) for r in verdicts.RULES]
     yield from ("## The rules", "")
     yield from _table(("verdict", "about", "rule"), rows)
+
+
+def deaths_reference() -> Iterator[str]:
+    """How many deaths in a row are enough, kind by kind."""
+    rows = [
+        (kind.name, ", ".join(f"`{s}`" for s in kind.states), str(kind.limit), kind.advice)
+        for kind in deaths.POLICY
+    ]
+    yield from ("## How many deaths are enough", "")
+    yield from _table(("kind", "states", "in a row without a step of progress", "then"), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -68,6 +68,7 @@ class Tables:
         elsewhere=None,
         reason=None,
         error=None,
+        died=None,
         **columns,
     ):
         """One cell; `value` is its test score, `elsewhere` {length: score}, `curve` validations."""
@@ -124,7 +125,8 @@ class Tables:
         if ran:
             part = {"run": "", "part": 1, "outcome": outcome, "reason": reason, "error": error}
             counts = {"first_step_steps": 0, "last_step_steps": 2000, "attempts": 1}
-            self.rows["parts"].append(who | part | counts | {"silent_deaths": 0} | spent)
+            dead = {"silent_deaths": int(bool(died)), "last_death": died}
+            self.rows["parts"].append(who | part | counts | dead | spent)
         for step, score in zip(steps, curve or [], strict=True):
             self.rows["history"].append(
                 who
@@ -202,10 +204,10 @@ def everything() -> Tables:
     solved = {"solved_step_steps": 900, "solved_seconds": 9.0}
     made.cells("attention", "mqar", 64, [0.999, 0.998, 1.0], elsewhere={256: 0.4}, **solved)
     made.cells("attention", "mqar", 128, [0.997, 0.995, 0.999], elsewhere={256: 0.7}, **solved)
-    made.cells("lstm", "mqar", 64, [0.012, 0.009, 0.011], half=0.006)
+    made.cells("lstm", "mqar", 64, [0.012, 0.009, 0.011], half=0.006, died="NODE_FAIL")
     made.cells("lstm", "mqar", 128, [0.061, 0.058, 0.063])
     peak = [0.1, 0.5, 0.9, *[0.95] * 8, 0.7, 0.5, 0.4, 0.35, 0.3, 0.3, 0.3, 0.3, 0.3]
-    made.cell("deltanet", "mqar", 64, 0, 0.997, **solved)
+    made.cell("deltanet", "mqar", 64, 0, 0.997, died="OUT_OF_MEMORY", **solved)
     made.cell("deltanet", "mqar", 64, 1, 0.02, half=0.012)
     made.cell("deltanet", "mqar", 64, 2, 0.94, last=0.3, curve=peak)
     made.cell("deltanet", "mqar", 128, 0, 0.996, **solved)

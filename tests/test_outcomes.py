@@ -1,9 +1,12 @@
 """Every way a part can end is reached by a real run, exits 0 and says why."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -223,6 +226,7 @@ def test_killed_after_three_deaths_without_progress(project):
     assert outcome["outcome"] == "killed"
     assert "signal 9 (SIGKILL)" in outcome["reason"]
     assert (outcome["attempts"], outcome["silent_deaths"]) == (3, 3)
+    assert "OUT_OF_MEMORY" not in outcome["reason"]
 
 
 def test_a_crash_of_the_interpreter_is_an_outcome_too(project):
@@ -255,6 +259,42 @@ def test_out_of_memory(project):
     outcome, _, _ = run_cell(project, preexec_fn=limit)
     assert outcome["outcome"] == "out_of_memory"
     assert outcome["progress"]["peak_memory_bytes"] > 0
+
+
+@pytest.fixture
+def memory_group():
+    """A control group of 600 MB; the function puts the process that calls it inside."""
+    top = Path("/sys/fs/cgroup")
+    memory, limit = top / "memory", "memory.limit_in_bytes"
+    if not memory.is_dir():
+        memory, limit = top, "memory.max"
+    group = memory / f"seqgrid-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(600 << 20))
+    except OSError:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip("needs leave to make a control group of limited memory")
+    yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+    deadline = time.monotonic() + 20
+    while group.is_dir() and time.monotonic() < deadline:
+        try:
+            group.rmdir()
+        except OSError:  # the dead are not yet out
+            time.sleep(0.1)
+
+
+def test_a_kernel_short_of_memory_is_told_from_another_kill(project, memory_group):
+    write_study(project)
+    text = (project.folder / "config/studies/small.yaml").read_text()
+    project.study(text.replace("batch_size: 16", "batch_size: 400000"))
+    outcome, said, _ = run_cell(project, preexec_fn=memory_group)
+    assert outcome["outcome"] == "killed"
+    assert "OUT_OF_MEMORY, signal 9 (SIGKILL)" in outcome["reason"]
+    assert outcome["last_death"]["state"] == "OUT_OF_MEMORY"
+    # Outside of a job nobody could give it more: it ends here, after as many deaths as any other.
+    assert outcome["silent_deaths"] == said.count("ended OUT_OF_MEMORY") == 3
 
 
 def test_a_budget_of_seconds_ends_with_a_validation(project):

@@ -132,6 +132,11 @@ def test_reasons_and_commands_are_there(page):
         assert f"\nsnakemake --config study=synthetic{end}\n" in commands
 
 
+def test_deaths_are_counted_by_how_they_came_about(page):
+    words = " ".join(page.split())
+    assert "Of 4 parts a process died without a word: 3 NODE_FAIL, 1 OUT_OF_MEMORY." in words
+
+
 def test_text_is_wrapped_and_tables_line_up(page):
     for line in page.splitlines():
         if not line.startswith("|"):

@@ -69,6 +69,23 @@ def test_every_state_has_its_letter(every):
     assert f"at most, process {os.getpid()} on " in text
 
 
+def test_deaths_underway_are_named_with_job_host_and_step(every):
+    for row in (9, 10):
+        part = every.part("timed_out", row=row, publish=False)
+        (part.final / "outcome.json").unlink()
+        part.begin_attempt("invocation")
+        why = {"state": "NODE_FAIL", "node": "n2"}
+        part.note_death(part.attempts()[-1], why=why, reached=840, kept=800)
+    silent = every.part("timed_out", row=11, publish=False)
+    silent.begin_attempt("invocation")
+    [died] = re.findall(r"\ndied underway:\n(.*)", view(every), re.DOTALL)
+    known, unknown = died.splitlines()
+    assert known.startswith(f"  NODE_FAIL: {every.rows[9].cell.path}/part1, process {os.getpid()}")
+    assert "on n2, goes on from step" in known
+    assert known.endswith("and 1 more")
+    assert unknown.startswith(f"  without a trace (not looked into yet): {silent}")
+
+
 def test_reasons_are_given_for_all_that_is_not_fine(every):
     every.evaluate(
         every.part("finished", row=12), every.rows[12], error="Traceback\n  ...\nValueError: odd\n"

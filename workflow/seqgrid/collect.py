@@ -271,10 +271,25 @@ def _part(outcome: Outcome) -> dict[str, Any]:
         "last_step_steps": progress.step,
         "attempts": outcome.attempts,
         "silent_deaths": outcome.silent_deaths,
+        **_death(outcome),
         **{name: getattr(progress, name) for name in costs},
         "started_at": _time(outcome.started_at),
         "ended_at": _time(outcome.ended_at),
         **_facts(outcome),
+    }
+
+
+def _death(outcome: Outcome) -> dict[str, Any]:
+    death = outcome.last_death
+    if death is None:
+        return {}
+    known = death.step is not None and death.kept_step is not None
+    return {
+        "last_death": death.state,
+        "last_death_reason": death.words,
+        "last_death_host": death.host,
+        "last_death_job_id": death.job_id,
+        "last_death_lost_steps": death.step - death.kept_step if known else None,
     }
 
 

@@ -1,6 +1,7 @@
 """What the processes of jobs share: how they speak, end and are stopped."""
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +21,14 @@ def say(text: str) -> None:
     """One line on the console."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def started_again() -> bool:
+    """Whether what runs this job starts it again in place after a signal, however often.
+
+    It then also watches the scheduler's time limit.
+    """
+    return os.environ.get("SNAKEMAKE_SUBMITIT_REQUEUE") == "1"
 
 
 def execution(run_folder: Path) -> dict:

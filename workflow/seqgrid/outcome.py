@@ -82,6 +82,17 @@ class Provenance(Strict):
     backend: dict[str, str] = Field(default_factory=dict)
 
 
+class Death(Strict):
+    """How a process that worked on a part died, as far as anybody knows."""
+
+    state: str  # the scheduler's, such as NODE_FAIL; else the signal; UNKNOWN without a trace
+    words: str
+    host: str | None
+    job_id: str | None
+    step: int | None  # reached
+    kept_step: int | None  # of the newest checkpoint then; the steps between were lost
+
+
 class Outcome(Strict):
     """How one part of one cell ended."""
 
@@ -95,6 +106,7 @@ class Outcome(Strict):
     progress: Progress = Progress()
     attempts: int = 1  # processes that worked on the part
     silent_deaths: int = 0  # of them, those that died without a word
+    last_death: Death | None = None
     started_at: str  # ISO 8601, UTC
     ended_at: str
     provenance: Provenance

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqgrid import lease, plan, study
+from seqgrid import deaths, lease, plan, study
 from seqgrid.job import WRONG_CALL, say
 from seqgrid.plan import Standing
+from seqgrid.store import Part
 from seqgrid.study_file import StudyError
 
 RESULTS = Path("results")
@@ -71,6 +72,7 @@ def view(name: str, standings: list[Standing], results: Path) -> str:
         *_stale(standings),
         *_running(standings, holders),
         *_reasons(standings, states),
+        *_deaths(standings, holders, results),
     ]
     return "\n".join(lines)
 
@@ -219,6 +221,26 @@ def _reasons(standings: list[Standing], states: dict[str, str]) -> list[str]:
         text = textwrap.shorten(reason, 160, placeholder=" ...")
         lines.append(f"  {state.replace('_', ' ')}: {model} {task}: {text} ({where})")
     return _section("why", lines)
+
+
+def _deaths(standings: list[Standing], holders: dict[str, dict | None], results: Path) -> list[str]:
+    """Parts under way whose last process died, equal deaths together."""
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for s in standings:
+        if s.next not in ("train", "resume") or holders[s.row.cell.path]:
+            continue
+        part = Part(results / "cells", s.row.cell.path, s.run, s.part)
+        attempt = next(reversed(part.attempts()), None)
+        if attempt and deaths.died(attempt):
+            # Nobody has asked the scheduler before the next attempt does.
+            how = deaths.how(attempt) + ("" if "why" in attempt else " (not looked into yet)")
+            where = f"{part}, {deaths.where(attempt)}, goes on from step {part.step()}"
+            grouped[how].append(where)
+    lines = [
+        f"  {how}: {where[0]}" + (f" and {len(where) - 1} more" if len(where) > 1 else "")
+        for how, where in grouped.items()
+    ]
+    return _section("died underway", lines)
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgrid import outcome, provenance
-from seqgrid.job import TRY_AGAIN
+from seqgrid import deaths, outcome, provenance, scheduler
 from seqgrid.outcome import FileRecord, Outcome, write_bytes, write_text
 
 ROLLING = re.compile(r"step(\d{12})-([0-9a-f]{16})\.pt")
@@ -105,13 +104,15 @@ class Part:
             write_bytes(self.final / "checkpoint.pt", b"")
         write_bytes(self.final / "history.parquet", history)
         attempts = self.attempts()
+        # Not the one that speaks now.
+        ended = attempts[:-1] if attempts and _mine(attempts[-1]) else attempts
         made = Outcome(
             cell=self.cell,
             run=self.run,
             part=self.number,
             attempts=max(1, len(attempts)),
-            # The last attempt is the one that speaks now, unless its end is noted already.
-            silent_deaths=sum(_died(a) for a in attempts if a["ended"] or a is not attempts[-1]),
+            silent_deaths=sum(map(deaths.died, ended)),
+            last_death=deaths.last(ended),
             started_at=attempts[0]["started_at"] if attempts else provenance.now(),
             ended_at=provenance.now(),
             files={name: FileRecord.of(self.final / name) for name in outcome.PART_FILES},
@@ -140,7 +141,10 @@ class Part:
         return None
 
     def attempts(self) -> list[dict]:
-        """Who worked on the part, oldest first; 'ended' is None for a silent death."""
+        """Who worked on the part, oldest first; 'ended' is None for a silent death.
+
+        What was found out about a death stands under 'why', 'reached' and 'kept'.
+        """
         try:
             lines = self._attempts_file.read_text(errors="replace").splitlines()
         except OSError:
@@ -149,6 +153,11 @@ class Part:
         for record in filter(None, map(_json, lines)):
             if "started_at" in record:
                 found.append(record | {"ended": None})
+            elif "about" in record:
+                about = record.pop("about")
+                for attempt in found:
+                    if attempt["started_at"] == about:
+                        attempt.update(record)
             elif found and found[-1]["ended"] is None:
                 found[-1]["ended"] = record.get("ended")
         return found
@@ -161,6 +170,8 @@ class Part:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "job": provenance.job_id(),
+            # A job that SLURM starts again keeps its id.
+            "job_started": scheduler.job_started(),
             "invocation": invocation,
             "step": self.step(),
         }
@@ -169,6 +180,11 @@ class Part:
     def end_attempt(self, ended: str) -> None:
         """Note how the process ended."""
         self._note({"ended": ended})
+
+    def note_death(self, attempt: dict, *, why: dict, reached: int, kept: int) -> None:
+        """Note why an attempt died: the step it had reached, and that of the newest checkpoint."""
+        about = attempt["started_at"]
+        self._note({"about": about, "why": why, "reached": reached, "kept": kept})
 
     def _note(self, record: dict) -> None:
         with self._attempts_file.open("a+b") as file:
@@ -187,13 +203,13 @@ class Part:
                     path.unlink(missing_ok=True)
 
     def deaths_here(self) -> list[dict]:
-        """The latest attempts, as long as each died without a word and without progress."""
-        deaths = []
+        """The latest attempts, as long as each died, or came too late, without progress."""
+        found = []
         for attempt in reversed(self.attempts()):
-            if not _died(attempt) or attempt.get("step") != self.step():
+            if not deaths.in_vain(attempt) or attempt.get("step") != self.step():
                 break
-            deaths.append(attempt)
-        return deaths
+            found.append(attempt)
+        return found
 
     def step(self) -> int:
         """Step of the newest rolling checkpoint; 0 where there is none."""
@@ -255,10 +271,6 @@ def _mine(attempt: dict) -> bool:
     return attempt["ended"] is None and (
         attempt.get("host") == here[0] and attempt.get("pid") in here[1]
     )
-
-
-def _died(attempt: dict) -> bool:
-    return attempt["ended"] not in ("exit 0", f"exit {TRY_AGAIN}", "stopped")
 
 
 def _intact(path: Path) -> bool:

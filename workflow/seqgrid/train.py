@@ -6,22 +6,20 @@ a child that does the training, so that even a death by signal becomes an outcom
 """
 
 import argparse
+import itertools
 import os
 import re
 import signal
 import sys
 from pathlib import Path
 
-from seqgrid import provenance, sources
+from seqgrid import deaths, hostmemory, postmortem, provenance, sources
 from seqgrid.cell import Cell
 from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, WRONG_CALL, WrongCall, execution, say
 from seqgrid.lease import Lease, Taken
 from seqgrid.outcome import Absent, Invalid, Progress
 from seqgrid.store import Part
 
-# In a row, without a step of progress. A death the supervisor saw is most likely the training's
-# own; one without a trace is more likely a lost node, a power cut or a kill of everything.
-MAX_DEATHS, MAX_DEATHS_UNSEEN = 3, 10
 RUN_FOLDER = re.compile(r"(?P<cell>[^/]+/[^/]+/L\d+/seed\d+-[0-9a-f]+)(/(?P<run>again\d+))?/?$")
 
 
@@ -95,28 +93,44 @@ class Supervisor:
             return self._finish("skipped", reason)
         for number in STOP_SIGNALS:
             signal.signal(number, self._forward)
+        postmortem.explain(self.part)
         while True:
-            deaths = self.part.deaths_here()
-            seen = sum(death["ended"] is not None for death in deaths)
-            if seen >= MAX_DEATHS or len(deaths) >= MAX_DEATHS_UNSEEN:
-                last = deaths[0]["ended"] or "no trace, as after a lost node or a kill of the job"
-                return self._finish(
-                    "killed",
-                    f"died {len(deaths)} times at step {self.part.step()} without progress; "
-                    f"last: {last}",
-                )
+            if reason := self._enough():
+                return self._finish("killed", reason)
             self.part.begin_attempt(self.invocation)
+            killed_before = hostmemory.oom_kills()
             ended = self._attempt()
-            spoken = ended in ("exit 0", f"exit {TRY_AGAIN}")
+            spoken = ended in deaths.SPOKEN
             self.part.end_attempt("stopped" if self.stopping and not spoken else ended)
             if ended == "exit 0":
                 self.part.publish()
                 say(describe(self.cell, self.part))
                 return 0
-            if ended == f"exit {TRY_AGAIN}" or self.stopping:
+            if spoken or self.stopping:
                 say(f"{self.part}: stopped at step {self.part.step()}, goes on in the next job")
                 return TRY_AGAIN
-            say(f"{self.part}: the training process ended with {ended}; starting it again")
+            # A job has no more memory the next time; another one may be given more.
+            if self._short_of_memory(ended, killed_before) and provenance.job_id():
+                if not self._enough():
+                    say(f"{self.part}: not tried again with the memory of this job")
+                    return TRY_AGAIN
+            else:
+                say(f"{self.part}: the training process ended with {ended}; starting it again")
+
+    def _enough(self) -> str | None:
+        return deaths.enough(self.part.deaths_here(), self.part.step())
+
+    def _short_of_memory(self, ended: str, before: int | None) -> bool:
+        """Note whether it was the kernel that killed, for want of memory."""
+        if ended != f"signal {signal.SIGKILL.value} (SIGKILL)":
+            return False
+        after = hostmemory.oom_kills()
+        if before is None or after is None:
+            say(f"{self.part}: whether it was for want of memory cannot be read on this host")
+            return False
+        if after > before:
+            postmortem.note(self.part, self.part.attempts()[-1], {"state": deaths.HOST_OOM})
+        return after > before
 
     def _republished(self) -> bool:
         """Publish what the store holds; True where the part then stands."""
@@ -179,11 +193,16 @@ class Supervisor:
         """How often the workflow will still restart this job within its present invocation."""
         allowed = int(os.environ.get("SEQGRID_RETRIES", "0"))
         mine = {
-            (a["host"], a["pid"])
+            (a["host"], a["pid"]): (a["job"], a.get("job_started"))
             for a in self.part.attempts()
             if self.invocation and a["invocation"] == self.invocation
         }
-        return allowed - max(0, len(mine) - 1)
+        # What the scheduler itself started again, under the same id, is no restart of the workflow.
+        used = sum(
+            before[0] is None or before[0] != after[0] or before == after
+            for before, after in itertools.pairwise(mine.values())
+        )
+        return allowed - used
 
     def _forward(self, number: int, frame: object) -> None:
         self.stopping = True

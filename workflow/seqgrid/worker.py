@@ -1,16 +1,15 @@
 """The process that trains: saves, beats, stops in time, and turns every end into an outcome."""
 
 import ctypes
-import os
 import signal
 import time
 import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from seqgrid import provenance, sources
+from seqgrid import provenance, scheduler, sources
 from seqgrid.cell import Cell
-from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, execution, say
+from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, execution, say, started_again
 from seqgrid.lease import HEARTBEAT_SECONDS
 from seqgrid.outcome import UNFINISHED, Name, Progress
 from seqgrid.store import Part
@@ -18,8 +17,9 @@ from seqgrid.tables import history_bytes
 
 THREADS = 1  # two contending threads ran 20 times slower than one thread a worker
 CHECKPOINT_SECONDS = 60.0
-# Before a scheduler's limit: time for the last step, a validation and a checkpoint.
-MARGIN_SECONDS = 60.0
+# Before a scheduler's limit: time for the last step, a validation and a checkpoint. The smaller of
+# the two holds.
+MARGIN_SECONDS, MARGIN_SHARE = 60.0, 0.2
 
 
 def work(cell: Cell, part: Part, restarts_left: int, stopping: bool) -> int:
@@ -65,7 +65,9 @@ class _Worker:
                 words = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
                 trace = traceback.format_exc()
                 end = _End("failed", words.splitlines()[0], error=trace, trusted=False)
-        if end.outcome in UNFINISHED and self.restarts_left > 0:
+        # A signal is no end where the job is started again in place; being out of time may be.
+        again = started_again() and end.outcome == "interrupted"
+        if end.outcome in UNFINISHED and (again or self.restarts_left > 0):
             self.loop.save()
             return TRY_AGAIN
         self._record(end)
@@ -174,10 +176,11 @@ def _deadline(part_seconds: float | None) -> tuple[float, str]:
     limits = [(float("inf"), "no limit")]
     if part_seconds:
         limits.append((time.monotonic() + part_seconds, f"part_seconds {part_seconds:g} used up"))
-    end = os.environ.get("SLURM_JOB_END_TIME", "")
-    if end.isdigit():  # seconds since 1970
-        left = int(end) - time.time() - MARGIN_SECONDS
-        limits.append((time.monotonic() + left, "the job's time limit"))
+    left = None if started_again() else scheduler.seconds_left()
+    if left:
+        usable = left[0] - min(MARGIN_SECONDS, MARGIN_SHARE * left[1])
+        words = f"the job's time limit of {left[1]:g} s is near"
+        limits.append((time.monotonic() + usable, words))
     return min(limits)
 
 

@@ -4,7 +4,7 @@ Costs are in seconds and bytes. Cells that another study trained count in full a
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from seqgrid.analysis import stats
@@ -124,6 +124,12 @@ def superseded_seconds(parts: list[dict]) -> float:
     # '' < 'again1' < 'again10': the number decides, not the alphabet.
     latest = {cell: max(found, key=_run_number) for cell, found in runs.items()}
     return sum(t for cell, found in runs.items() for r, t in found.items() if r != latest[cell])
+
+
+def deaths(parts: list[dict]) -> dict[str, int]:
+    """How the last death of each part came about that had one, the most frequent first."""
+    found = Counter(part["last_death"] for part in parts if part["last_death"])
+    return dict(found.most_common())
 
 
 def step_seconds(cells: list[dict]) -> dict[tuple[str, str, int], float]:

@@ -24,7 +24,7 @@ from seqgrid.report.sections import MOST_ROWS, figure, matrix
 # Outcomes after which the same cell is worth another try, and what to look at before.
 AGAIN = {
     "failed": "a traceback stands above; mend its cause first",
-    "killed": "jobs died without a word; look at the scheduler's reason first",
+    "killed": "its processes died; mend what the reason above names first",
     "out_of_memory": "give the job more memory, or a smaller batch",
     "diverged": "lower or sweep the learning rate; the same settings may diverge again",
 }
@@ -55,6 +55,9 @@ def cost(content: Content) -> str:
         notes.append(f"{seconds(total['reused_seconds'])} were spent by another study.")
     if earlier:
         notes.append(f"{seconds(earlier)} went into earlier runs of cells trained again.")
+    if dead := ledger.deaths(content.parts):
+        kinds = ", ".join(f"{n} {state}" for state, n in dead.items())
+        notes.append(f"Of {sum(dead.values())} parts a process died without a word: {kinds}.")
     steps = {k: seconds(v) for k, v in ledger.step_seconds(content.cells).items()}
     return blocks(
         table([*header], body),
