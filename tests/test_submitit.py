@@ -134,9 +134,10 @@ def test_a_ticket_is_found_by_its_key_wherever_it_is(tmp_path):
     assert tickets.find("k") == (ticket, "7_1")
     tickets.finish("7_1", ticket, 3)
     assert tickets.find("k") is None
-    assert tickets.finished() == {ticket.name: 3}
+    assert tickets.finished([ticket.name, "other"]) == {ticket.name: 3}
+    assert tickets.finished(["other"]) == {}
     tickets.collect(ticket.name)
-    assert tickets.finished() == {}
+    assert tickets.finished([ticket.name]) == {}
 
 
 def test_a_requeued_allocation_finds_what_it_had_not_finished(tmp_path):
@@ -147,7 +148,7 @@ def test_a_requeued_allocation_finds_what_it_had_not_finished(tmp_path):
     # Cut between the note that it is done and the removal of the claim.
     (tickets.done / f"{first.name}.json").write_text(json.dumps({"exit": 0}))
     assert list(tickets.mine("7")) == [second]
-    assert tickets.finished() == {first.name: 0}
+    assert tickets.finished([first.name, second.name]) == {first.name: 0}
 
 
 def test_a_torn_ticket_holds_up_no_other(tmp_path):

@@ -213,7 +213,8 @@ class Executor(RemoteExecutor):
                 fleet.look()
         # In the order in which a ticket moves, so that none is missed on its way.
         there = {k: v for f in fleets for k, v in f.tickets.standing().items()} if looked else None
-        finished = {k: v for f in fleets for k, v in f.tickets.finished().items()}
+        wanted = {str(info.external_jobid) for info in active_jobs}
+        finished = {k: v for f in fleets for k, v in f.tickets.finished(wanted).items()}
         for info in active_jobs:
             fleet, ticket = self.queued[str(info.external_jobid)]
             if ticket.name in finished:
