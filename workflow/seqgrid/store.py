@@ -12,6 +12,7 @@ The workflow may delete declared outputs whenever it likes: they are hard links,
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import socket
@@ -104,7 +105,9 @@ class Part:
         else:
             write_bytes(self.final / "checkpoint.pt", b"")
         write_bytes(self.final / "history.parquet", history)
-        attempts = self.attempts()
+        attempts, ended_at = self.attempts(), provenance.now()
+        jobs = {(a.get("host"), a.get("pid"), a.get("job")): a.get("asked") for a in attempts}
+        asked = [pair for pair in jobs.values() if pair]
         made = Outcome(
             cell=self.cell,
             run=self.run,
@@ -112,8 +115,12 @@ class Part:
             attempts=max(1, len(attempts)),
             # The last attempt is the one that speaks now, unless its end is noted already.
             silent_deaths=sum(_died(a) for a in attempts if a["ended"] or a is not attempts[-1]),
-            started_at=attempts[0]["started_at"] if attempts else provenance.now(),
-            ended_at=provenance.now(),
+            jobs=max(1, len(jobs)),
+            wall_seconds=_wall_seconds(attempts, ended_at),
+            asked_minutes=sum(minutes for minutes, _ in asked) if asked else None,
+            asked_mb=asked[-1][1] if asked else None,
+            started_at=attempts[0]["started_at"] if attempts else ended_at,
+            ended_at=ended_at,
             files={name: FileRecord.of(self.final / name) for name in outcome.PART_FILES},
             **fields,
         )
@@ -150,11 +157,14 @@ class Part:
             if "started_at" in record:
                 found.append(record | {"ended": None})
             elif found and found[-1]["ended"] is None:
-                found[-1]["ended"] = record.get("ended")
+                found[-1] |= {"ended": record.get("ended"), "ended_at": record.get("ended_at")}
         return found
 
-    def begin_attempt(self, invocation: str | None) -> None:
-        """Note that a process starts working on the part, and clear away what a killed one left."""
+    def begin_attempt(self, invocation: str | None, asked: tuple[int, int] | None = None) -> None:
+        """Note that a process starts working on the part, and clear away what a killed one left.
+
+        asked: minutes and MB that its job asked for.
+        """
         self._tidy()
         record = {
             "started_at": provenance.now(),
@@ -163,12 +173,14 @@ class Part:
             "job": provenance.job_id(),
             "invocation": invocation,
             "step": self.step(),
+            "asked": asked,
+            "seen": (self.beat() or {}).get("time"),  # the last sign of the attempt before
         }
         self._note(record)
 
     def end_attempt(self, ended: str) -> None:
         """Note how the process ended."""
-        self._note({"ended": ended})
+        self._note({"ended": ended, "ended_at": provenance.now()})
 
     def _note(self, record: dict) -> None:
         with self._attempts_file.open("a+b") as file:
@@ -259,6 +271,20 @@ def _mine(attempt: dict) -> bool:
 
 def _died(attempt: dict) -> bool:
     return attempt["ended"] not in ("exit 0", f"exit {TRY_AGAIN}", "stopped")
+
+
+def _wall_seconds(attempts: list[dict], now: str) -> float | None:
+    """Seconds of all attempts; of one that died without a word, up to its last heartbeat."""
+    if not attempts:
+        return None
+    signs = [*(following.get("seen") for following in attempts[1:]), now]
+    ends = [a.get("ended_at") or sign for a, sign in zip(attempts, signs, strict=True)]
+    spans = (
+        provenance.seconds_since(a["started_at"]) - provenance.seconds_since(end)
+        for a, end in zip(attempts, ends, strict=True)
+        if end
+    )
+    return sum(span for span in spans if 0 < span < math.inf)
 
 
 def _intact(path: Path) -> bool:

@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m seqgrid.train", description=__doc__)
     parser.add_argument("run_folder", help="results/cells/MODEL/TASK/L*/seed*[/again*]")
     parser.add_argument("--part", type=int, default=1, help="number of the part")
+    parser.add_argument(
+        "--asked", type=int, nargs=2, metavar=("MINUTES", "MB"), help="what the job asked for"
+    )
     options = parser.parse_args(arguments)
     try:
         cell, part = find(options.run_folder, options.part)
@@ -39,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     lease = Lease(part.cell_folder)
     try:
         lease.acquire(part.heartbeats)
-        return Supervisor(cell, part).run()
+        return Supervisor(cell, part, options.asked).run()
     except Taken as error:
         say(f"{part}: {error}; try again when it is done")
         return TRY_AGAIN
@@ -74,8 +77,8 @@ def find(run_folder: str, number: int) -> tuple[Cell, Part]:
 class Supervisor:
     """Watches over the training process of one part."""
 
-    def __init__(self, cell: Cell, part: Part) -> None:
-        self.cell, self.part = cell, part
+    def __init__(self, cell: Cell, part: Part, asked: tuple[int, int] | None = None) -> None:
+        self.cell, self.part, self.asked = cell, part, asked
         self.child: int | None = None
         self.stopping = False
         self.invocation = os.environ.get("SEQGRID_INVOCATION")
@@ -105,7 +108,7 @@ class Supervisor:
                     f"died {len(deaths)} times at step {self.part.step()} without progress; "
                     f"last: {last}",
                 )
-            self.part.begin_attempt(self.invocation)
+            self.part.begin_attempt(self.invocation, self.asked)
             ended = self._attempt()
             spoken = ended in ("exit 0", f"exit {TRY_AGAIN}")
             self.part.end_attempt("stopped" if self.stopping and not spoken else ended)
