@@ -17,7 +17,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from seqgrid.outcome import Outcome
 from seqgrid.plan import Standing
@@ -57,7 +57,7 @@ class Quantity:
     def of(self, row: Row) -> Amount | None:
         """The best estimate for a row's cell; None where nothing is known of its model."""
         if own := self.own.get(row.cell.path):
-            return Amount(max(own), "own", f"{_count(len(own), 'earlier part')} of the cell")
+            return Amount(max(own), "own", f"{counted(len(own), 'earlier part')} of the cell")
         key = row.model, row.task, row.cell.seqlen, row.variant
         if key not in self.found:
             self.found[key] = self._of_others(*key)
@@ -67,9 +67,9 @@ class Quantity:
         lengths = self.places.get((model, task), {})
         if groups := lengths.get(seqlen):
             parts = sum(map(len, groups.values()))
-            cells = _count(len(self.cells[model, task, seqlen]), "equal cell")
+            cells = counted(len(self.cells[model, task, seqlen]), "equal cell")
             value = self._slowest(groups, variant)
-            return Amount(value, "equal", f"{_count(parts, 'part')} of {cells}")
+            return Amount(value, "equal", f"{counted(parts, 'part')} of {cells}")
         if lengths:
             known = {at: self._slowest(groups, variant) for at, groups in lengths.items()}
             words = f"length {_listed(known)} of the same model and task"
@@ -88,19 +88,21 @@ class Quantity:
         return max(map(self.typical, own or groups.values()))
 
     def _scaled(self, known: dict[int, float], seqlen: int) -> float:
-        """By a power law from the nearest length.
+        """By the power law through the lengths on both sides, or from the nearest length.
 
-        Towards shorter lengths it falls linearly at most, towards longer ones it grows
-        quadratically at most; where one length is known, it is flat and linear.
+        Beyond the known lengths the power is fitted to all of them; it falls linearly at most
+        towards shorter ones and grows quadratically at most towards longer ones. Where one length
+        is known, it is flat and linear.
         """
         nearest = min(known, key=lambda at: abs(math.log(seqlen / at)))
-        longer = seqlen > nearest
-        growth = float(longer)
-        if len(known) > 1:
-            x, y = map(math.log, known), map(math.log, known.values())
-            growth = statistics.linear_regression(list(x), list(y)).slope
-            least, most = (self.least_growth, 2.0) if longer else (0.0, 1.0)
-            growth = min(max(growth, least), most)
+        shorter, longer = [a for a in known if a < seqlen], [a for a in known if a > seqlen]
+        if shorter and longer:
+            growth = _growth({at: known[at] for at in (max(shorter), min(longer))})
+        else:
+            growth = float(bool(shorter))
+            if len(known) > 1:
+                least, most = (self.least_growth, 2.0) if shorter else (0.0, 1.0)
+                growth = min(max(_growth(known), least), most)
         return known[nearest] * (seqlen / nearest) ** growth
 
 
@@ -142,11 +144,6 @@ class Known:
             if found.peak_host_bytes:
                 self.evaluation_bytes.add(s.row, hardware, found.peak_host_bytes)
 
-    def to_come(self, s: Standing) -> float | None:
-        """Seconds of training that a cell still takes at most; None where nothing is known."""
-        rate = self.step_seconds.of(s.row)
-        return None if rate is None else rate.value * remaining(s)
-
 
 @dataclass(frozen=True)
 class Forecast:
@@ -156,19 +153,25 @@ class Forecast:
     on_gpu: bool
     parts: int  # that it rests on
     cells: int
-    unknown: int  # cells of whose model no part has run
+    levels: dict[Level, int]  # cells to train, by what their estimate rests on
+    unknown: int  # cells to train of whose model no part has run
 
     @classmethod
     def of(cls, standings: list[Standing]) -> "Forecast":
         """The forecast of a study."""
         known = Known(standings)
         seconds, unknown = 0.0, 0
+        levels: dict[Level, int] = dict.fromkeys(get_args(Level), 0)
         for s in standings:
-            training = known.to_come(s) if s.next in ("train", "resume") else 0.0
-            unknown += training is None
-            evaluation = known.evaluation_seconds.of(s.row) if s.next else None
-            seconds += (training or 0.0) + (evaluation.value if evaluation else 0.0)
-        return cls(seconds, known.on_gpu, known.parts, len(known.cells), unknown)
+            if s.next in ("train", "resume"):
+                if rate := known.step_seconds.of(s.row):
+                    seconds += rate.value * remaining(s)
+                    levels[rate.level] += 1
+                else:
+                    unknown += 1
+            if s.next and (evaluation := known.evaluation_seconds.of(s.row)):
+                seconds += evaluation.value
+        return cls(seconds, known.on_gpu, known.parts, len(known.cells), levels, unknown)
 
 
 def spent(outcome: Outcome) -> float:
@@ -197,7 +200,14 @@ def _hardware(outcome: Outcome) -> str:
     return f"{outcome.provenance.device} {host}"
 
 
-def _count(number: int, what: str) -> str:
+def _growth(known: dict[int, float]) -> float:
+    """The exponent of a power law, by least squares of the logarithms."""
+    x, y = ([math.log(v) for v in values] for values in (known, known.values()))
+    return statistics.linear_regression(x, y).slope
+
+
+def counted(number: int, what: str) -> str:
+    """`1 part`, `2 parts`."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqgrid import lease, plan, study
-from seqgrid.estimates import Forecast, spent
+from seqgrid.estimates import Forecast, counted, spent
 from seqgrid.job import WRONG_CALL, say
 from seqgrid.plan import Standing
 from seqgrid.study_file import StudyError
@@ -28,6 +28,12 @@ LETTERS = {
     "skipped": "S",
     "corrupt": "C",
     "missing": ".",
+}
+BASES = {
+    "own": "earlier parts of the same cell",
+    "equal": "equal cells",
+    "lengths": "other lengths of the same model and task",
+    "tasks": "other tasks of the same model",
 }
 SHOWN = 20  # lines of a list
 WIDTH = 120  # where nothing tells the terminal's
@@ -146,15 +152,23 @@ def _forecast(standings: list[Standing]) -> list[str]:
     if not any(s.next for s in standings):
         return []
     found = Forecast.of(standings)
-    guesses = f"{found.unknown} cells of whose model no part has run ask for a first guess"
-    if not found.parts:
-        return ["", f"forecast: none yet; {guesses}"]
-    unit = "GPU" if found.on_gpu else "CPU"
-    text = (
-        f"forecast: about {_duration(found.seconds)} of {unit} time to come at most, "
-        f"from {found.parts} parts of {found.cells} cells"
-    )
-    return ["", text + (f"; besides, {guesses}" if found.unknown else "")]
+    lines = []
+    if found.parts:
+        unit = "GPU" if found.on_gpu else "CPU"
+        lines.append(
+            f"forecast: about {_duration(found.seconds)} of {unit} time to come at most, "
+            f"from {counted(found.parts, 'part')} of {counted(found.cells, 'cell')}"
+        )
+        lines += [
+            f"  {counted(number, 'cell')} from {BASES[level]}"
+            for level, number in found.levels.items()
+            if number
+        ]
+    else:
+        lines.append("forecast: none before the first part")
+    if found.unknown:
+        lines.append(f"  {counted(found.unknown, 'cell')} by a first guess, not counted")
+    return ["", *lines]
 
 
 def _duration(seconds: float) -> str:
