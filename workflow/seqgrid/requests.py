@@ -50,7 +50,7 @@ class Bounds:
         found = {}
         for name in ("runtime", "mem_mb", "max_runtime", "max_mem_mb"):
             value = resources[name] if resources and name in resources else None
-            value = getattr(value, "value", value)
+            value = getattr(value, "raw", value)  # of Snakemake's own record
             if isinstance(value, int) and value > 0:
                 found[name] = value
         return cls(**found)
