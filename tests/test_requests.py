@@ -307,6 +307,15 @@ def test_first_guesses_and_maxima_come_from_default_resources():
     assert Bounds.of(None) == Bounds.of({}) == DEFAULTS
 
 
+@pytest.mark.parametrize("value", ["1d", 0, "16GB"])
+def test_a_maximum_that_is_no_number_is_one_line(value, capsys):
+    with pytest.raises(SystemExit):
+        driver.bounds({"max_runtime": value})
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"max_runtime: a whole number of minutes above 0 is needed, got {value!r}" in said
+
+
 def test_the_forecast_sums_what_is_left_without_margins(results):
     ran(results, 0.1)
     ran(results, 0.2, steps=50000, outcome="timed_out", where={"seed": 1}, evaluated=False)

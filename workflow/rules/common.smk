@@ -10,7 +10,7 @@ PYTHON = sys.executable
 STUDY = str(config["study"])
 FOLDER = f"results/studies/{STUDY}"
 TARGETS, COLLECTED, PREPARE = [], [], lambda restarts: None
-BOUNDS = requests.Bounds.of(workflow.resource_settings.default_resources)
+BOUNDS = driver.bounds(workflow.resource_settings.default_resources)
 ASKED = requests.Asked({}, BOUNDS, driver.RESULTS)
 
 if workflow.is_main_process:

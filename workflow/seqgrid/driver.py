@@ -26,6 +26,15 @@ class Driver:
     prepare: Callable[[int], None]
 
 
+def bounds(resources: Mapping[str, Any] | None) -> requests.Bounds:
+    """What jobs may ask for, from a profile's default-resources; a mistake is one line."""
+    try:
+        return requests.Bounds.of(resources)
+    except ValueError as error:
+        say(str(error))
+        sys.exit(1)
+
+
 def start(config: Mapping[str, Any], bounds: requests.Bounds = requests.DEFAULTS) -> Driver:
     """Plan a run; on a mistake of the user's, one line a problem and the end of the process."""
     try:

@@ -46,13 +46,24 @@ class Bounds:
 
     @classmethod
     def of(cls, resources: Mapping[str, Any] | None) -> "Bounds":
-        """Those of Snakemake's default-resources that are plain numbers, the rest as above."""
+        """Those of Snakemake's default-resources, the rest as above.
+
+        Raises:
+            ValueError: a maximum is no whole number above 0. A first guess that is none is an
+            expression, as Snakemake's own default is, and passed over.
+        """
         found = {}
         for name in ("runtime", "mem_mb", "max_runtime", "max_mem_mb"):
             value = resources[name] if resources and name in resources else None
             value = getattr(value, "raw", value)  # of Snakemake's own record
             if isinstance(value, int) and value > 0:
                 found[name] = value
+            elif name.startswith("max_") and value is not None:
+                unit = "minutes" if name == "max_runtime" else "MB"
+                raise ValueError(
+                    f"default-resources: {name}: a whole number of {unit} above 0 is needed, "
+                    f"got {value!r}"
+                )
         return cls(**found)
 
 
