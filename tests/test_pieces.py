@@ -166,7 +166,7 @@ def test_what_does_not_fit_in_pieces_either_says_what_was_tried(project):
     with_pieces(project, 4, TOO_LARGE.format(when="", size=1))
     outcome, said, _ = run_cell(project)
     assert outcome["outcome"] == "out_of_memory"
-    assert outcome["reason"].endswith(" GB with batches in 4 pieces")
+    assert outcome["reason"].endswith(" GB with batches whole, then in 4 pieces")
     assert said.count("now in 4 pieces") == 1
     assert outcome["progress"]["pieces"] == 4
     assert outcome["progress"]["peak_memory_bytes"] > 10_000_000

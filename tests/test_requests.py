@@ -216,6 +216,15 @@ def test_another_kind_of_device_says_nothing_and_the_slowest_of_one_kind_counts(
     assert found.runtime == minutes(100000 * 0.06 * MARGINS["equal"][0] + START_SECONDS)
 
 
+def test_a_part_whose_trainer_was_killed_does_not_say_what_it_ran_on(results):
+    ran(results, 0.01, where={"seed": 1}, device="NVIDIA A100")
+    ran(results, 9.0, where={"seed": 2}, device=None, outcome="killed")
+    found = Forecast.of(results.plan())
+    assert found.on_gpu
+    assert found.parts == 1
+    assert jobs(results).train.basis == "from 1 part of 1 equal cell"
+
+
 def test_of_swept_settings_the_cells_own_count_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sweep = "sweep: {training.batch_size: [16, 64]}\n"

@@ -460,9 +460,20 @@ def test_a_profile_has_the_first_guess(project):
 def test_a_jobs_own_process_asks_what_the_driver_planned_without_planning(project):
     project.study(STUDY)
     ran(project.snakemake("cell=gru/*/L8/seed0*"))
-    # `status` prepares all cells and trains none.
-    ran(project.snakemake("status"))
+    prepare = "from seqgrid import driver; driver.start({'study': 'small'}).prepare(0)"
+    subprocess.run(
+        [sys.executable, "-c", prepare],
+        cwd=project.folder,
+        env=project.environment,
+        check=True,
+    )
+    # A look at the grid changes nothing of what the jobs under way read.
     cell = next(c for c in project.cells("gru/*/L8/seed1*"))
+    execution = cell / "execution.json"
+    before = execution.read_text()
+    site = profile(project, "site", "default-resources: {runtime: 2h, max_mem_mb: 700}\n")
+    ran(project.snakemake("status", *site))
+    assert execution.read_text() == before
     (project.folder / "config/studies/small.yaml").write_text("no study any more")
     name = cell.relative_to(project.folder / "results/cells")
     done = project.run(

@@ -112,7 +112,7 @@ class Known:
     def __init__(self, standings: Iterable[Standing]) -> None:
         standings = list(standings)
         last = max(
-            (o for s in standings for o in s.outcomes if _steps(o)),
+            (o for s in standings for o in s.outcomes if o.provenance.device),
             key=lambda o: o.ended_at,
             default=None,
         )
@@ -128,7 +128,8 @@ class Known:
                 self._add(s, outcome)
 
     def _add(self, s: Standing, outcome: Outcome) -> None:
-        if _on_gpu(outcome) != self.on_gpu:
+        # A part whose trainer was killed does not say what it ran on.
+        if not outcome.provenance.device or _on_gpu(outcome) != self.on_gpu:
             return
         hardware, progress = _hardware(outcome), outcome.progress
         if (steps := _steps(outcome)) and (seconds := spent(outcome)):
@@ -191,7 +192,7 @@ def _steps(outcome: Outcome) -> int:
 
 
 def _on_gpu(outcome: Outcome) -> bool:
-    return outcome.provenance.device not in (None, "cpu")
+    return outcome.provenance.device != "cpu"
 
 
 def _hardware(outcome: Outcome) -> str:

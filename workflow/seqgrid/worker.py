@@ -47,6 +47,7 @@ class _Worker:
         self.deadline, self.why = float("inf"), ""
         self.loop: Any = None
         self.begun_at, self.pieces = 0, 1
+        self.too_large: list[int] = []  # pieces with which memory ran out
 
     def run(self) -> int:
         """Train and record the end; returns the exit status.
@@ -59,8 +60,7 @@ class _Worker:
             end = self._train()
         except Exception as error:
             if memory.ran_out(error):
-                words = f"{_first_line(error)}; {self._tried()}"
-                end = _End("out_of_memory", words, trusted=False)
+                end = _End("out_of_memory", self._ran_out(error), trusted=False)
             else:
                 words = f"{type(error).__name__}: {_first_line(error)}"
                 trace = traceback.format_exc()
@@ -82,8 +82,8 @@ class _Worker:
         except Exception as error:
             if not memory.ran_out(error) or self._pieces() >= allowed or self.stop:
                 raise
-            words = f"{self.part}: {_first_line(error)}; {self._tried()}; now in {allowed} pieces"
-        say(words)
+            words = self._ran_out(error)
+        say(f"{self.part}: {words}; now in {allowed} pieces")
         self.loop = None
         gc.collect()  # what the exception's frames held
         torch.cuda.empty_cache()
@@ -111,11 +111,12 @@ class _Worker:
         """Pieces each batch is cut into; those of the checkpoint, where it has more."""
         return self.loop.pieces if self.loop else self.pieces
 
-    def _tried(self) -> str:
-        """What a training that ran out of memory had, and how its batches were cut."""
-        pieces = self._pieces()
-        how = "whole" if pieces == 1 else f"in {pieces} pieces"
-        return f"peak {memory.peak() / 1e9:.3g} GB with batches {how}"
+    def _ran_out(self, error: Exception) -> str:
+        """Why memory ran out: the error, the peak so far, and how batches were cut."""
+        self.too_large.append(self._pieces())
+        tried = ["whole" if n == 1 else f"in {n} pieces" for n in self.too_large]
+        peak = f"peak {memory.peak() / 1e9:.3g} GB with batches {', then '.join(tried)}"
+        return f"{_first_line(error)}; {peak}"
 
     def _start(self) -> Any:
         newest = self.part.newest_state()
