@@ -29,7 +29,9 @@ include: "workflow/rules/study.smk"
 
 
 onstart:
-    PREPARE(restarts=workflow.execution_settings.retries)
+    # A look at the grid, without the profile of the run that fills it, prepares nothing for that.
+    if set(workflow.dag_settings.targets) != {"status"}:
+        PREPARE(restarts=workflow.execution_settings.retries)
 
 
 onerror:

@@ -76,7 +76,7 @@ class Results:
             b"history",
             outcome=outcome,
             reason=fields.pop("reason", f"it was {outcome}"),
-            provenance=provenance_of(digest),
+            provenance=provenance_of(digest, device=fields.pop("device", "cpu")),
             **fields,
         )
         source.unlink(missing_ok=True)
@@ -104,13 +104,14 @@ class Results:
         return target
 
 
-def provenance_of(digest="0" * 12, asked_by="small"):
+def provenance_of(digest="0" * 12, asked_by="small", device="cpu", host="node1"):
     return Provenance(
         source_digest=digest,
         git_commit=None,
         git_dirty=None,
         versions={},
-        host="node1",
+        host=host,
+        device=device,
         job_id=None,
         threads=1,
         asked_by=asked_by,

@@ -90,6 +90,8 @@ class Tables:
             "validation_seconds": 2.0,
             "checkpoint_seconds": 0.5,
             "peak_memory_bytes": 300_000_000,
+            "peak_host_bytes": 250_000_000,
+            "pieces": 1,
         }
         times = {"started_at": START, "ended_at": START + timedelta(seconds=23)}
         spent = (cost | times | PROVENANCE) if ran else {}

@@ -252,5 +252,43 @@ def test_the_command_prints_the_path(tmp_path):
     assert subprocess.run(command[:-1], capture_output=True, check=False).returncode == 2
 
 
+def on_a_cluster(made, minutes=(60, 60, 120), seconds=(900.0, 1800.0, 3600.0)):
+    """Three trainings of one model that a scheduler was asked for, and one that it was not."""
+    asked = {"job_id": "17", "asked_mb": 2048, "jobs": 1}
+    for seed, (minute, second) in enumerate(zip(minutes, seconds, strict=True)):
+        made.cell("gru", "mqar", 64, seed, 0.5, pieces=4)
+        made.rows["parts"][-1] |= asked | {"asked_minutes": minute, "wall_seconds": second}
+    made.cell("lstm", "mqar", 64, 0, 0.5)
+    made.rows["parts"][-1] |= {"jobs": 1, "asked_minutes": 60, "asked_mb": 1, "wall_seconds": 1.0}
+    return made
+
+
+def test_what_was_asked_of_the_scheduler_stands_beside_what_was_used(tmp_path):
+    page = write(on_a_cluster(Tables()).write(tmp_path)).read_text(encoding="utf-8")
+    (line,) = next(t for t in tables_of(section(page, "6 Cost")) if "share used" in t[0])
+    assert line == {
+        "model": "gru",
+        "task": "mqar",
+        "length": "64",
+        "parts": "3",
+        "time asked": "1 h",
+        "time used": "30 min",
+        "share used": "44%",  # 6300 s of 4 h
+        "memory asked": "2.15 GB",
+        "memory used": "250 MB",
+    }
+
+
+def test_without_a_scheduler_nothing_was_asked(page):
+    assert "Asked of the scheduler" not in page
+
+
+def test_models_that_had_to_cut_their_batches_are_not_equal_and_named(tmp_path):
+    page = write(on_a_cluster(Tables()).write(tmp_path)).read_text(encoding="utf-8")
+    fairness = " ".join(section(page, "7 Fairness").split())
+    assert "Not equal: pieces a batch was cut into." in fairness
+    assert "each batch in pieces: 3 of gru" in " ".join(page.split())
+
+
 def test_a_bar_in_a_cell_does_not_break_a_table():
     assert table(["a"], [["x | y"]]).splitlines()[-1] == "| x \\| y |"

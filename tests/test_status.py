@@ -90,7 +90,7 @@ def test_reasons_are_given_for_all_that_is_not_fine(every):
     every.evaluate(
         every.part("finished", row=12), every.rows[12], error="Traceback\n  ...\nValueError: odd\n"
     )
-    [why] = re.findall(r"\nwhy:\n(.*)", view(every), re.DOTALL)
+    [why] = re.findall(r"\nwhy:\n(.*?)\n\n", view(every), re.DOTALL)
     lines = why.splitlines()
     assert len(lines) == 9
     for state in STATES[1:6]:
@@ -119,19 +119,47 @@ def test_equal_reasons_stand_together_and_long_ones_are_cut(tmp_path, monkeypatc
 def test_the_cost_so_far_and_to_come(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results = Results(tmp_path)
-    assert "cost: 0 s of training so far; 4 cells with no equal one to tell from" in view(results)
+    assert "cost: 0 s of training so far" in view(results)
+    assert view(results).endswith(
+        "\n\nforecast: none before the first part\n  4 cells by a first guess, not counted"
+    )
     progress = Progress(step=500, training_seconds=90.0, validation_seconds=10.0)
     results.part("timed_out", progress=progress, evaluated=True)
-    assert (
-        "cost: 100 s of training so far; about 5.0 min to come at most, from equal cells; "
-        "2 cells with no equal one to tell from"
-    ) in view(results)
+    text = view(results)
+    assert "cost: 100 s of training so far\n" in text
+    # 500 and 1000 steps of 0.2 s, and the seconds of two evaluations.
+    assert text.endswith(
+        "\n\nforecast: about 5.0 min of CPU time to come at most, from 1 part of 1 cell\n"
+        "  1 cell from earlier parts of the same cell\n"
+        "  1 cell from equal cells\n"
+        "  2 cells by a first guess, not counted"
+    )
     progress = Progress(first_step=500, step=1000, training_seconds=7200.0)
     results.part("finished", number=2, progress=progress, evaluated=True)
-    assert "cost: 2.0 h of training so far; about 2.0 h to come" in view(results)
-    # A new training starts at step 0, whatever the one before reached.
+    text = view(results)
+    assert "cost: 2.0 h of training so far" in text
+    assert "forecast: about 2.0 h of CPU time to come" in text
+    assert "from 2 parts of 1 cell" in text
+    # A new training starts at step 0, whatever the one before reached: at its slowest part's rate.
     results.part("interrupted", run="again1", publish=False)
-    assert "about 4.1 h to come" in view(results)
+    assert "forecast: about 6.0 h of CPU time to come" in view(results)
+    for row in range(4):
+        results.part("finished", row=row, run="again2", evaluated=True)
+    assert "forecast" not in view(results)
+
+
+def test_gpu_time_is_forecast_where_the_last_part_ran_on_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = Results(tmp_path)
+    progress = Progress(step=1000, training_seconds=1e6)
+    results.part("finished", progress=progress, evaluated=True)
+    progress = Progress(step=1000, training_seconds=100.0)
+    results.part("finished", row=2, progress=progress, evaluated=True, device="NVIDIA H100")
+    assert (
+        "forecast: about 101 s of GPU time to come at most, from 1 part of 1 cell\n"
+        "  1 cell from equal cells\n"
+        "  1 cell by a first guess, not counted"
+    ) in view(results)
 
 
 def test_stale_results_are_pointed_out(tmp_path, monkeypatch):
@@ -214,7 +242,7 @@ def test_long_lists_are_cut(tmp_path, monkeypatch):
     results = Results(tmp_path, EVERY.replace("0..5", "0..29"))
     for row in range(25):
         results.part("failed", row=row, evaluated=True, reason=f"number {row}")
-    assert view(results).endswith("  ... and 5 more")
+    assert "\n  ... and 5 more\n\nforecast" in view(results)
 
 
 def test_the_command_prints_the_view(tmp_path, monkeypatch):

@@ -412,3 +412,84 @@ def test_neither_status_nor_the_snakefile_imports_torch_or_pandas(project):
         cwd=project.folder, env=project.environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def numbers(project):
+    """Minutes and MB that each training's job had, by length and seed."""
+    found = {}
+    for cell, outcome in project.outcomes().items():
+        _, _, length, seed = cell.split("/")
+        key = f"{length}/{seed.partition('-')[0]}"
+        found[key] = outcome["asked_minutes"], outcome["asked_mb"]
+    return found
+
+
+def profile(project, name, text):
+    folder = project.folder / "profiles" / name
+    folder.mkdir()
+    (folder / "config.yaml").write_text(text)
+    return "--profile", f"profiles/{name}"
+
+
+def test_jobs_ask_for_what_others_took_and_a_profile_has_the_last_word(project):
+    project.study(STUDY)
+    ran(project.snakemake("cell=gru/*/L8/seed0*"))
+    assert numbers(project) == {"L8/seed0": (60, 4096)}  # nothing was known
+    site = profile(
+        project,
+        "site",
+        "default-resources: {runtime: 2h, mem_mb: 3000, max_mem_mb: 1200}\n"
+        "set-resources: {train: {runtime: 7}}\n",
+    )
+    ran(project.snakemake("cell=gru/*/L12/seed0*", *site))
+    ran(project.snakemake("cell=gru/*/L8/seed1*"))
+    assert numbers(project) == {
+        "L8/seed0": (60, 4096),
+        "L12/seed0": (7, 1200),  # set outright, and the most that the profile allows
+        "L8/seed1": (5, 1024),  # from an equal cell
+    }
+
+
+def test_a_profile_has_the_first_guess(project):
+    project.study(STUDY)
+    site = profile(project, "site", "default-resources: {runtime: 2h, mem_mb: 3000}\n")
+    ran(project.snakemake("cell=gru/*/L8/seed0*", *site))
+    assert numbers(project) == {"L8/seed0": (120, 3000)}
+
+
+def test_a_jobs_own_process_asks_what_the_driver_planned_without_planning(project):
+    project.study(STUDY)
+    ran(project.snakemake("cell=gru/*/L8/seed0*"))
+    prepare = "from seqgrid import driver; driver.start({'study': 'small'}).prepare(0)"
+    subprocess.run(
+        [sys.executable, "-c", prepare],
+        cwd=project.folder,
+        env=project.environment,
+        check=True,
+    )
+    # A look at the grid changes nothing of what the jobs under way read.
+    cell = next(c for c in project.cells("gru/*/L8/seed1*"))
+    execution = cell / "execution.json"
+    before = execution.read_text()
+    site = profile(project, "site", "default-resources: {runtime: 2h, max_mem_mb: 700}\n")
+    ran(project.snakemake("status", *site))
+    assert execution.read_text() == before
+    (project.folder / "config/studies/small.yaml").write_text("no study any more")
+    name = cell.relative_to(project.folder / "results/cells")
+    done = project.run(
+        "snakemake", "--snakefile", "Snakefile", "--target-jobs", f"train:cell={name}",
+        "--allowed-rules", "train", "--cores", "1", "--force-use-threads", "--force", "--nolock",
+        "--mode", "subprocess", "--config", "study=small",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert numbers(project)["L8/seed1"] == (5, 1024)
+
+
+def test_what_jobs_ask_for_does_not_keep_them_from_running_here(project):
+    """A local run has neither the memory nor the hours; nothing waits for them."""
+    project.study(STUDY)
+    huge = "{runtime: 90000, mem_mb: 900000000, max_runtime: 90000, max_mem_mb: 900000000}"
+    site = profile(project, "site", f"default-resources: {huge}\n")
+    done = ran(project.snakemake("cell=gru/*/L8/*", *site))
+    assert set(numbers(project).values()) == {(90000, 900000000)}
+    assert "Execute 2 jobs" in done.text

@@ -4,8 +4,12 @@ rule train:
         "results/cells/{cell}/part1/checkpoint.pt",
         "results/cells/{cell}/part1/history.parquet",
         "results/cells/{cell}/part1/outcome.json",
+    resources:
+        runtime=runtime,
+        mem_mb=mem_mb,
     shell:
         "{PYTHON} -m seqgrid.train results/cells/{wildcards.cell} --part 1"
+        " --asked {resources.runtime} {resources.mem_mb}"
 
 
 def part_before(wildcards):
@@ -20,8 +24,12 @@ rule resume:
         "results/cells/{cell}/part{part}/checkpoint.pt",
         "results/cells/{cell}/part{part}/history.parquet",
         "results/cells/{cell}/part{part}/outcome.json",
+    resources:
+        runtime=runtime,
+        mem_mb=mem_mb,
     shell:
         "{PYTHON} -m seqgrid.train results/cells/{wildcards.cell} --part {wildcards.part}"
+        " --asked {resources.runtime} {resources.mem_mb}"
 
 
 rule evaluate:
@@ -30,6 +38,9 @@ rule evaluate:
         "results/cells/{cell}/part{any_part}/checkpoint.pt",
     output:
         "results/cells/{cell}/part{any_part}/evaluation-{evaluation}.parquet",
+    resources:
+        runtime=runtime,
+        mem_mb=mem_mb,
     shell:
         "{PYTHON} -m seqgrid.evaluate results/cells/{wildcards.cell}/part{wildcards.any_part}"
         " --as {wildcards.evaluation}"

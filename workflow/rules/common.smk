@@ -3,17 +3,20 @@
 import gc
 import sys
 
-from seqgrid import driver
+from seqgrid import driver, requests
 from snakemake.settings.enums import Quietness
 
 PYTHON = sys.executable
 STUDY = str(config["study"])
 FOLDER = f"results/studies/{STUDY}"
 TARGETS, COLLECTED, PREPARE = [], [], lambda restarts: None
+BOUNDS = driver.bounds(workflow.resource_settings.default_resources)
+ASKED = requests.Asked({}, BOUNDS, driver.RESULTS)
 
 if workflow.is_main_process:
-    plan = driver.start(config)
+    plan = driver.start(config, BOUNDS)
     TARGETS, COLLECTED, PREPARE = plan.targets, plan.collected, plan.prepare
+    ASKED = requests.Asked(plan.requests, BOUNDS, driver.RESULTS)
     # A fifth of the time on a large grid went into looking for garbage that is not there.
     gc.disable()
 
@@ -35,6 +38,21 @@ def silently(wildcards):
     """No input, and nothing on the console but what the job itself prints."""
     workflow.output_settings.quiet.add(Quietness.ALL)
     return []
+
+
+def asked(wildcards, attempt):
+    """What the job of a part asks for."""
+    if "evaluation" in wildcards.keys():
+        return ASKED.evaluate(wildcards.cell)
+    return ASKED.train(wildcards.cell, int(wildcards.get("part", 1)), attempt)
+
+
+def runtime(wildcards, attempt):
+    return asked(wildcards, attempt).runtime
+
+
+def mem_mb(wildcards, attempt):
+    return asked(wildcards, attempt).mem_mb
 
 
 wildcard_constraints:

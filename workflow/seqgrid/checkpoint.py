@@ -73,5 +73,6 @@ def summary(path: Path) -> tuple[list[dict], Progress]:
         training_seconds=training,
         validation_seconds=validation,
         checkpoint_seconds=saving,
+        pieces=state.get("pieces", 1),
     )
     return track["rows"], progress

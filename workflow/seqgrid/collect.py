@@ -156,8 +156,9 @@ class Collector:
         }
         for name in ("training_seconds", "validation_seconds", "checkpoint_seconds"):
             row[name] = sum(getattr(o.progress, name) for o in s.outcomes)
-        peaks = [o.progress.peak_memory_bytes for o in s.outcomes if o.progress.peak_memory_bytes]
-        row["peak_memory_bytes"] = max(peaks, default=None)
+        for name in ("peak_memory_bytes", "peak_host_bytes", "pieces"):
+            found = [getattr(o.progress, name) for o in s.outcomes]
+            row[name] = max(filter(None, found), default=None)
         return row
 
     def _settings(self, s: Standing) -> str:
@@ -260,7 +261,9 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
 
 def _part(outcome: Outcome) -> dict[str, Any]:
     progress = outcome.progress
-    costs = ("training_seconds", "validation_seconds", "checkpoint_seconds", "peak_memory_bytes")
+    costs = ("training_seconds", "validation_seconds", "checkpoint_seconds", "peak_memory_bytes",
+             "peak_host_bytes", "pieces")  # fmt: skip
+    jobs = ("attempts", "silent_deaths", "jobs", "asked_minutes", "asked_mb", "wall_seconds")
     return {
         "run": outcome.run,
         "part": outcome.part,
@@ -269,8 +272,7 @@ def _part(outcome: Outcome) -> dict[str, Any]:
         "error": outcome.error,
         "first_step_steps": progress.first_step,
         "last_step_steps": progress.step,
-        "attempts": outcome.attempts,
-        "silent_deaths": outcome.silent_deaths,
+        **{name: getattr(outcome, name) for name in jobs},
         **_death(outcome),
         **{name: getattr(progress, name) for name in costs},
         "started_at": _time(outcome.started_at),

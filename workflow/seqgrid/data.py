@@ -4,6 +4,7 @@ B batch, L sequence length, C channels, V vocabulary, D width of a pooled target
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -44,6 +45,12 @@ class Batch:
     def rows(self, start: int, stop: int) -> "Batch":
         """Examples start..stop-1, without a copy."""
         return Batch(self.inputs[start:stop], self.targets[start:stop])
+
+    def pieces(self, number: int) -> list["Batch"]:
+        """The batch cut into so many pieces of nearly equal size, fewer where it is smaller."""
+        size, number = len(self), min(number, len(self))
+        edges = [i * size // number for i in range(number + 1)]
+        return [self.rows(*edge) for edge in pairwise(edges)]
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`."""

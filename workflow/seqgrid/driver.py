@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgrid import collection, plan, site, study
+from seqgrid import collection, plan, requests, site, study
 from seqgrid.job import say
 from seqgrid.study_file import StudyError, unknown
 
@@ -22,13 +22,23 @@ class Driver:
 
     targets: list[str]
     collected: list[str]  # what the tables wait for
+    requests: dict[str, requests.Jobs]  # what jobs ask for, by run folder below results/cells
     prepare: Callable[[int], None]
 
 
-def start(config: Mapping[str, Any]) -> Driver:
+def bounds(resources: Mapping[str, Any] | None) -> requests.Bounds:
+    """What jobs may ask for, from a profile's default-resources; a mistake is one line."""
+    try:
+        return requests.Bounds.of(resources)
+    except ValueError as error:
+        say(str(error))
+        sys.exit(1)
+
+
+def start(config: Mapping[str, Any], bounds: requests.Bounds = requests.DEFAULTS) -> Driver:
     """Plan a run; on a mistake of the user's, one line a problem and the end of the process."""
     try:
-        return _start(config)
+        return _start(config, bounds)
     except (StudyError, plan.WrongRequest, OSError) as error:
         say(str(error))
         sys.exit(1)
@@ -43,7 +53,7 @@ def check_site(resources: Mapping[str, Any]) -> None:
         sys.exit(1)
 
 
-def _start(config: Mapping[str, Any]) -> Driver:
+def _start(config: Mapping[str, Any], bounds: requests.Bounds) -> Driver:
     for key in config:
         if key not in CONFIG_KEYS:
             raise plan.WrongRequest(f"--config {key}: {unknown(key, CONFIG_KEYS, 'a setting')}")
@@ -52,8 +62,8 @@ def _start(config: Mapping[str, Any]) -> Driver:
     for key in ("cell", "rerun"):
         if key in config and config[key] in (None, ""):
             raise plan.WrongRequest(f"--config {key}=: give it a value, or leave it out")
-    asked = config.get("rerun") or ""
-    rerun = plan.parse_rerun(map(str, asked) if isinstance(asked, list | tuple) else str(asked))
+    again = config.get("rerun") or ""
+    rerun = plan.parse_rerun(map(str, again) if isinstance(again, list | tuple) else str(again))
     everything = plan.plan(rows, RESULTS, rerun)
     chosen = plan.select(everything, str(config["cell"])) if "cell" in config else everything
     missing = [f"{RESULTS}/cells/{s.target}" for s in chosen if s.target]
@@ -64,10 +74,13 @@ def _start(config: Mapping[str, Any]) -> Driver:
         generation = collection.generation(RESULTS, name, loaded, everything)
         targets = [f"{RESULTS}/studies/{name}/.made/{generation}.reported"]
 
+    asked = requests.of(chosen, everything, loaded, bounds, RESULTS)
+
     def prepare(restarts: int) -> None:
         # A trainer that is cut saves and asks to be restarted, as long as this run will do it.
         os.environ["SEQGRID_RETRIES"] = str(restarts)
         os.environ["SEQGRID_INVOCATION"] = uuid.uuid4().hex[:12]
-        plan.prepare(chosen, name, loaded, RESULTS)
+        entries = {run: requests.as_execution(jobs) for run, jobs in asked.items()}
+        plan.prepare(chosen, name, loaded, RESULTS, entries)
 
-    return Driver(targets=targets, collected=missing, prepare=prepare)
+    return Driver(targets=targets, collected=missing, requests=asked, prepare=prepare)

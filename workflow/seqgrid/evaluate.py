@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqgrid import checkpoint, provenance, registry, sources, tables, train
+from seqgrid import checkpoint, memory, provenance, registry, sources, tables, train
 from seqgrid.cell import Cell
 from seqgrid.job import TRY_AGAIN, WRONG_CALL, WrongCall, say
 from seqgrid.loop import predict
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[dict] = []
     metadata: dict[str, str] = {}
     try:
-        rows, metadata = evaluate(cell, part, evaluation)
+        rows, metadata = evaluate(cell, part, evaluation, outcome.progress.pieces)
     except (OSError, MemoryError, torch.OutOfMemoryError) as problem:
         say(f"{part}: cannot be evaluated now ({problem}); nothing is lost, try again")
         return TRY_AGAIN
@@ -66,15 +66,20 @@ def main(arguments: list[str] | None = None) -> int:
         seconds=seconds,
         ended_at=provenance.now(),
         error=error,
+        peak_host_bytes=memory.peak_host(),
     )
     write_text(target.with_suffix(".json"), record.model_dump_json(indent=1) + "\n")
     return 0
 
 
 def evaluate(
-    cell: Cell, part: Part, evaluation: Evaluation
+    cell: Cell, part: Part, evaluation: Evaluation, pieces: int = 1
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Rows of evaluation_file, and the levels and refused lengths as metadata."""
+    """Rows of evaluation_file, and the levels and refused lengths as metadata.
+
+    pieces: that the training had to cut its batches into; the test examples are cut likewise.
+    """
+    size = -(-BATCH // pieces)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     path = part.folder / "checkpoint.pt"
     state = checkpoint.load(path, device) if path.stat().st_size else None
@@ -99,7 +104,7 @@ def evaluate(
             continue
         indices = torch.arange(evaluation.examples, device=device)
         whole = task.batch(cell.seed_of("data"), "test", indices)
-        batches = [whole.rows(i, i + BATCH) for i in range(0, len(whole), BATCH)]
+        batches = [whole.rows(i, i + size) for i in range(0, len(whole), size)]
         best_step, step = state["track"]["best_step"], state["step"]
         found: dict[int, list[dict]] = {}
         for name, weights, at in (

@@ -5,7 +5,6 @@ cut anywhere and resumed ends with the same bits as one that was not.
 """
 
 import math
-import resource
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seqgrid import checkpoint, metrics, optimiser, registry
+from seqgrid import checkpoint, memory, metrics, optimiser, registry
 from seqgrid.cell import Cell
 from seqgrid.examples import Examples
 from seqgrid.outcome import Progress
@@ -58,7 +57,18 @@ class Track:
 class Loop:
     """One cell in training: build, optionally restore, then `run`."""
 
-    def __init__(self, cell: Cell, live: Path, part: int, start: Path | None) -> None:
+    def __init__(
+        self, cell: Cell, live: Path, part: int, start: Path | None, pieces: int = 1
+    ) -> None:
+        """Build the training of a part.
+
+        Args:
+            cell: what to train.
+            live: folder of the rolling checkpoints.
+            part: number of the part.
+            start: checkpoint to go on from; None to begin.
+            pieces: that each batch is cut into; at least what `start` was trained with.
+        """
         self.cell, self.live, self.part = cell, live, part
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.task = registry.make_task(cell.task, cell.task_settings, cell.seqlen)
@@ -69,7 +79,6 @@ class Loop:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         torch.manual_seed(derive(cell.seed_of("order"), "dropout"))
         self.examples = Examples(cell, self.task, self.device)
-        self.validation = self.examples.validation()
         self.levels = {
             level.kind: level.value
             for level in self.task.levels()
@@ -81,8 +90,10 @@ class Loop:
         self.loss_steps = 0
         self.gradient_norm = torch.zeros((), device=self.device)
         self.first_step = 0
+        self.pieces = pieces
         if start:
             self._restore(checkpoint.load(start, self.device))
+        self.validation = [b for x in self.examples.validation() for b in x.pieces(self.pieces)]
         self.seconds = Seconds(*self.track.part_seconds)
 
     # -- state ---------------------------------------------------------------------------------
@@ -105,6 +116,7 @@ class Loop:
             "loss_sum": self.loss_sum,
             "loss_steps": self.loss_steps,
             "gradient_norm": self.gradient_norm,
+            "pieces": self.pieces,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -115,6 +127,7 @@ class Loop:
         checkpoint.set_random_state(state["random"], self.device)
         self.loss_sum, self.loss_steps = state["loss_sum"], state["loss_steps"]
         self.gradient_norm = state["gradient_norm"]
+        self.pieces = max(self.pieces, state.get("pieces", 1))
         if state["part"] == self.part:
             self.first_step = state["first_step"]
         else:
@@ -155,7 +168,9 @@ class Loop:
             training_seconds=self.seconds.training,
             validation_seconds=self.seconds.validation,
             checkpoint_seconds=self.seconds.checkpoint,
-            peak_memory_bytes=peak_memory(self.device),
+            peak_memory_bytes=memory.peak(),
+            peak_host_bytes=memory.peak_host(),
+            pieces=self.pieces,
             parameters=self.model.num_parameters,
             state_bytes=self.model.state_bytes(self.cell.seqlen),
         )
@@ -212,12 +227,11 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        loss = metrics.loss_of(self.model(batch.inputs), batch, self.task.loss)
-        loss.backward()
+        loss = optimiser.backward(self.model, batch, self.task.loss, self.pieces)
         limit = self.cell.training.gradient_clip
         self.gradient_norm = optimiser.clip(self.optimiser, self.parameters, limit)
         self.optimiser.step()
-        self.loss_sum += loss.detach()
+        self.loss_sum += loss
         self.loss_steps += 1
         self.track.step += 1
 
@@ -296,10 +310,3 @@ def predict(model: nn.Module, batches: list, task: Any) -> dict[str, np.ndarray]
     finally:
         model.train(training)
     return metrics.gather(parts)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Peak memory of this process: device memory on CUDA, else resident; bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -57,18 +57,26 @@ class Summary:
     correct: int | None = None
 
 
-def loss_of(outputs: Tensor, batch: Batch, kind: Kind) -> Tensor:
+def loss_of(outputs: Tensor, batch: Batch, kind: Kind, whole: Batch | None = None) -> Tensor:
     """The training loss, a scalar: mean over the scored outputs of the batch, NaN without any.
 
-    outputs: (B, L, V) logits, or (B, D) values where kind is 'mse'.
+    outputs: (B, L, V) logits, or (B, D) values where kind is 'mse'; half precision is widened.
+    whole: the batch that this one is a piece of. The losses of its pieces, and so their gradients,
+    add up to those of the whole, however unevenly the scored outputs lie in them.
     """
+    import torch
     from torch.nn import functional as F
 
+    from seqgrid.data import IGNORE
+
     _same_shape(outputs, batch, kind)
-    outputs = outputs.float()
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    reduction = "mean" if whole is None else "sum"
     if kind == "mse":
-        return F.mse_loss(outputs, batch.targets)
-    return F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
+        loss = F.mse_loss(outputs, batch.targets.to(outputs.dtype), reduction=reduction)
+        return loss if whole is None else loss / whole.targets.numel()
+    loss = F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten(), reduction=reduction)
+    return loss if whole is None else loss / (whole.targets != IGNORE).sum()
 
 
 def score(outputs: Tensor, batch: Batch, kind: Kind) -> dict[str, Tensor | None]:

@@ -1,11 +1,13 @@
-"""AdamW (Loshchilov & Hutter, arXiv:1711.05101) and learning-rate schedules as pure functions."""
+"""Gradients, AdamW (Loshchilov & Hutter, arXiv:1711.05101), and learning rates by step."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
+from seqgrid import metrics
 from seqgrid.cell import Training
+from seqgrid.data import Batch
 
 
 class AdamW(torch.optim.AdamW):
@@ -37,6 +39,23 @@ def make(model: nn.Module, training: Training) -> AdamW:
         betas=(training.beta1, training.beta2),
         fused=True,
     )
+
+
+def backward(model: nn.Module, batch: Batch, kind: metrics.Kind, pieces: int) -> Tensor:
+    """Add the gradients of a batch's mean loss to the parameters; returns the loss, a scalar.
+
+    In pieces the same gradients but for rounding, with the activations of one piece at a time.
+    """
+    if pieces == 1:
+        loss = metrics.loss_of(model(batch.inputs), batch, kind)
+        loss.backward()
+        return loss.detach()
+    total = torch.zeros((), device=batch.inputs.device)
+    for piece in batch.pieces(pieces):
+        loss = metrics.loss_of(model(piece.inputs), piece, kind, whole=batch)
+        loss.backward()
+        total = total + loss.detach()
+    return total
 
 
 @torch.no_grad()

@@ -61,7 +61,9 @@ class Progress(Strict):
     training_seconds: float = 0.0
     validation_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: int | None = None  # of device memory on CUDA, else resident
+    peak_host_bytes: int | None = None  # resident
+    pieces: int = 1  # that each batch was cut into at the end, after an out-of-memory
     parameters: int | None = None
     state_bytes: int | None = None
 
@@ -107,6 +109,10 @@ class Outcome(Strict):
     attempts: int = 1  # processes that worked on the part
     silent_deaths: int = 0  # of them, those that died without a word
     last_death: Death | None = None
+    jobs: int = 1  # jobs that worked on the part; each has one or more attempts
+    wall_seconds: float | None = None  # of all attempts, as far as their ends are known
+    asked_minutes: int | None = None  # of all jobs together
+    asked_mb: int | None = None  # of the last job
     started_at: str  # ISO 8601, UTC
     ended_at: str
     provenance: Provenance
@@ -131,6 +137,7 @@ class EvaluationRecord(Strict):
     seconds: float
     ended_at: str  # ISO 8601, UTC
     error: str | None
+    peak_host_bytes: int | None = None  # resident
 
 
 class Invalid(Exception):

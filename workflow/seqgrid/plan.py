@@ -14,9 +14,10 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from seqgrid import lease, outcome, provenance, sources
@@ -40,6 +41,7 @@ class Found:
     stale: bool
     error: str | None
     seconds: float
+    peak_host_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Standing:
     next: Step | None
     part: int  # number of the part that is next, or of the last one
     target: str | None  # evaluation file to make, relative to results/cells
+    begun: bool = False  # a job has worked on the part that is next
 
     @property
     def last(self) -> Outcome | None:
@@ -161,6 +164,7 @@ def _standing(row: Row, cells: Path, rerun: Collection[str], verified: Verified)
         next=step,
         part=part,
         target=f"{target}/evaluation-{evaluation}.parquet" if evaluation else None,
+        begun=runs[-1].absent and name == runs[-1].name,
     )
 
 
@@ -257,22 +261,39 @@ def _evaluation(part: Part, row: Row, last: Outcome, verified: Verified) -> Foun
     except Invalid:
         return Found(name, False, False, None, 0.0)
     digest = sources.evaluation_digest(row.cell.model, row.cell.task)
-    return Found(name, True, record.source_digest != digest, record.error, record.seconds)
+    stale = record.source_digest != digest
+    return Found(name, True, stale, record.error, record.seconds, record.peak_host_bytes)
 
 
-def prepare(standings: list[Standing], name: str, study: Study, results: Path) -> None:
-    """Write what jobs read: cell.json, and execution.json, for every run that has work to do."""
+def run_folder(standing: Standing) -> str:
+    """Folder below results/cells of the run that goes on: what the rules call `cell`."""
+    return f"{standing.row.cell.path}/{standing.run}".rstrip("/")
+
+
+def prepare(
+    standings: list[Standing],
+    name: str,
+    study: Study,
+    results: Path,
+    requests: Mapping[str, dict] = MappingProxyType({}),
+) -> None:
+    """Write what jobs read: cell.json, and execution.json, for every run that has work to do.
+
+    requests: entries of execution.json by run folder.
+    """
     limits = {
         "study": name,
         "part_seconds": study.part_seconds,
         "checkpoint_seconds": study.checkpoint_seconds,
+        "out_of_memory_pieces": study.out_of_memory_pieces,
     }
-    text = json.dumps(limits) + "\n"
     for standing in standings:
         if standing.next:
-            folder = results / "cells" / standing.row.cell.path / standing.run
+            below = run_folder(standing)
+            folder = results / "cells" / below
             standing.row.cell.write(folder)
             path = folder / "execution.json"
+            text = json.dumps(limits | requests.get(below, {})) + "\n"
             if not path.exists() or path.read_bytes() != text.encode():
                 write_text(path, text, durable=False)
 

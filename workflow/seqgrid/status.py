@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-import statistics
 import sys
 import textwrap
 from collections import Counter, defaultdict
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqgrid import deaths, lease, plan, study
+from seqgrid.estimates import Forecast, counted, spent
 from seqgrid.job import WRONG_CALL, say
 from seqgrid.plan import Standing
 from seqgrid.store import Part
@@ -29,6 +29,12 @@ LETTERS = {
     "skipped": "S",
     "corrupt": "C",
     "missing": ".",
+}
+BASES = {
+    "own": "earlier parts of the same cell",
+    "equal": "equal cells",
+    "lengths": "other lengths of the same model and task",
+    "tasks": "other tasks of the same model",
 }
 SHOWN = 20  # lines of a list
 WIDTH = 120  # where nothing tells the terminal's
@@ -60,10 +66,11 @@ def view(name: str, standings: list[Standing], results: Path) -> str:
     jobs = plan.counts(standings)
     todo = ", ".join(f"{kind} {number}" for kind, number in jobs.items()) or "nothing"
     used = {letter: s for s, letter in LETTERS.items() if counted[s]}
+    cost = sum(spent(o) for s in standings for o in s.outcomes)
     lines = [
         f"{name}: {len(standings)} cells: {summary}",
         f"to do: {todo}",
-        *_cost(standings),
+        f"cost: {_duration(cost)} of training so far",
         "",
         *_matrix(standings, states),
         "",
@@ -73,6 +80,7 @@ def view(name: str, standings: list[Standing], results: Path) -> str:
         *_running(standings, holders),
         *_reasons(standings, states),
         *_deaths(standings, holders, results),
+        *_forecast(standings),
     ]
     return "\n".join(lines)
 
@@ -141,34 +149,28 @@ def _seeds(letters: list[str]) -> str:
     return " ".join(f"{count}{letter}" for letter, count in Counter(letters).most_common())
 
 
-def _cost(standings: list[Standing]) -> list[str]:
-    """Time spent, and a forecast from the seconds a step took in equal cells."""
-    spent = 0.0
-    rates: dict[tuple, list[float]] = defaultdict(list)
-    for s in standings:
-        for outcome in s.outcomes:
-            p = outcome.progress
-            spent += p.training_seconds + p.validation_seconds + p.checkpoint_seconds
-            if steps := p.step - p.first_step:
-                rates[s.row.model, s.row.task, s.row.cell.seqlen].append(
-                    (p.training_seconds + p.validation_seconds) / steps
-                )
-    to_come, unknown = 0.0, 0
-    for s in standings:
-        if s.next in ("train", "resume"):
-            known = rates.get((s.row.model, s.row.task, s.row.cell.seqlen))
-            goes_on = s.last and s.next == "resume" and s.run == s.reported_run
-            done = s.last.progress.step if goes_on else 0
-            if known:
-                to_come += statistics.median(known) * (s.row.cell.training.steps - done)
-            else:
-                unknown += 1
-    text = f"cost: {_duration(spent)} of training so far"
-    if to_come:
-        text += f"; about {_duration(to_come)} to come at most, from equal cells"
-    if unknown:
-        text += f"; {unknown} cells with no equal one to tell from"
-    return [text]
+def _forecast(standings: list[Standing]) -> list[str]:
+    """Time still to come, and what that rests on."""
+    if not any(s.next for s in standings):
+        return []
+    found = Forecast.of(standings)
+    lines = []
+    if found.parts:
+        unit = "GPU" if found.on_gpu else "CPU"
+        lines.append(
+            f"forecast: about {_duration(found.seconds)} of {unit} time to come at most, "
+            f"from {counted(found.parts, 'part')} of {counted(found.cells, 'cell')}"
+        )
+        lines += [
+            f"  {counted(number, 'cell')} from {BASES[level]}"
+            for level, number in found.levels.items()
+            if number
+        ]
+    else:
+        lines.append("forecast: none before the first part")
+    if found.unknown:
+        lines.append(f"  {counted(found.unknown, 'cell')} by a first guess, not counted")
+    return ["", *lines]
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ The workflow may delete declared outputs whenever it likes: they are hard links,
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import socket
@@ -103,9 +104,11 @@ class Part:
         else:
             write_bytes(self.final / "checkpoint.pt", b"")
         write_bytes(self.final / "history.parquet", history)
-        attempts = self.attempts()
+        attempts, ended_at = self.attempts(), provenance.now()
         # Not the one that speaks now.
         ended = attempts[:-1] if attempts and _mine(attempts[-1]) else attempts
+        jobs = {(a.get("host"), a.get("pid"), a.get("job")): a.get("asked") for a in attempts}
+        asked = [pair for pair in jobs.values() if pair]
         made = Outcome(
             cell=self.cell,
             run=self.run,
@@ -113,8 +116,12 @@ class Part:
             attempts=max(1, len(attempts)),
             silent_deaths=sum(map(deaths.died, ended)),
             last_death=deaths.last(ended),
-            started_at=attempts[0]["started_at"] if attempts else provenance.now(),
-            ended_at=provenance.now(),
+            jobs=max(1, len(jobs)),
+            wall_seconds=_wall_seconds(attempts, ended_at),
+            asked_minutes=sum(minutes for minutes, _ in asked) if asked else None,
+            asked_mb=asked[-1][1] if asked else None,
+            started_at=attempts[0]["started_at"] if attempts else ended_at,
+            ended_at=ended_at,
             files={name: FileRecord.of(self.final / name) for name in outcome.PART_FILES},
             **fields,
         )
@@ -159,11 +166,14 @@ class Part:
                     if attempt["started_at"] == about:
                         attempt.update(record)
             elif found and found[-1]["ended"] is None:
-                found[-1]["ended"] = record.get("ended")
+                found[-1] |= {"ended": record.get("ended"), "ended_at": record.get("ended_at")}
         return found
 
-    def begin_attempt(self, invocation: str | None) -> None:
-        """Note that a process starts working on the part, and clear away what a killed one left."""
+    def begin_attempt(self, invocation: str | None, asked: tuple[int, int] | None = None) -> None:
+        """Note that a process starts working on the part, and clear away what a killed one left.
+
+        asked: minutes and MB that its job asked for.
+        """
         self._tidy()
         record = {
             "started_at": provenance.now(),
@@ -174,12 +184,14 @@ class Part:
             "job_started": scheduler.job_started(),
             "invocation": invocation,
             "step": self.step(),
+            "asked": asked,
+            "seen": (self.beat() or {}).get("time"),  # the last sign of the attempt before
         }
         self._note(record)
 
     def end_attempt(self, ended: str) -> None:
         """Note how the process ended."""
-        self._note({"ended": ended})
+        self._note({"ended": ended, "ended_at": provenance.now()})
 
     def note_death(self, attempt: dict, *, why: dict, reached: int, kept: int) -> None:
         """Note why an attempt died: the step it had reached, and that of the newest checkpoint."""
@@ -271,6 +283,20 @@ def _mine(attempt: dict) -> bool:
     return attempt["ended"] is None and (
         attempt.get("host") == here[0] and attempt.get("pid") in here[1]
     )
+
+
+def _wall_seconds(attempts: list[dict], now: str) -> float | None:
+    """Seconds of all attempts; of one that died without a word, up to its last heartbeat."""
+    if not attempts:
+        return None
+    signs = [*(following.get("seen") for following in attempts[1:]), now]
+    ends = [a.get("ended_at") or sign for a, sign in zip(attempts, signs, strict=True)]
+    spans = (
+        provenance.seconds_since(a["started_at"]) - provenance.seconds_since(end)
+        for a, end in zip(attempts, ends, strict=True)
+        if end
+    )
+    return sum(span for span in spans if 0 < span < math.inf)
 
 
 def _intact(path: Path) -> bool:

@@ -144,6 +144,12 @@ class Study(Chosen):
     checkpoint_seconds: float = Field(
         60.0, gt=0, description="time between checkpoints: what a killed job loses at most"
     )
+    out_of_memory_pieces: int = Field(
+        1,
+        ge=1,
+        description="after an out-of-memory, go on once with each batch in so many pieces whose "
+        "gradients add up to the whole batch's; 1: do not",
+    )
 
 
 def json_schema() -> dict[str, Any]:

@@ -58,6 +58,8 @@ _COST: list[Column] = [
     ("validation_seconds", FLOAT, "time in validation"),
     ("checkpoint_seconds", FLOAT, "time saving checkpoints"),
     ("peak_memory_bytes", INT, "peak resident memory, or peak device memory on CUDA"),
+    ("peak_host_bytes", INT, "peak resident memory of the training process"),
+    ("pieces", INT, "most pieces each batch was cut into, after an out-of-memory; 1: whole"),
 ]
 
 HISTORY_FILE: list[Column] = [
@@ -139,6 +141,10 @@ TABLES: dict[str, list[Column]] = {
         ("last_death_host", TEXT, "where"),
         ("last_death_job_id", TEXT, "in which job of the scheduler"),
         ("last_death_lost_steps", INT, "steps it lost, from the last checkpoint to the heartbeat"),
+        ("jobs", INT, "jobs that worked on the part"),
+        ("asked_minutes", INT, "minutes asked for by all these jobs; null where none was asked"),
+        ("asked_mb", INT, "memory asked for by the last of them, units of 2^20 bytes"),
+        ("wall_seconds", FLOAT, "time of all attempts; of a silent death up to its heartbeat"),
         *_COST,
         ("started_at", TIME, "start of the part"),
         ("ended_at", TIME, "end of the part"),

@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m seqgrid.train", description=__doc__)
     parser.add_argument("run_folder", help="results/cells/MODEL/TASK/L*/seed*[/again*]")
     parser.add_argument("--part", type=int, default=1, help="number of the part")
+    parser.add_argument(
+        "--asked", type=int, nargs=2, metavar=("MINUTES", "MB"), help="what the job asked for"
+    )
     options = parser.parse_args(arguments)
     try:
         cell, part = find(options.run_folder, options.part)
@@ -37,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     lease = Lease(part.cell_folder)
     try:
         lease.acquire(part.heartbeats)
-        return Supervisor(cell, part).run()
+        return Supervisor(cell, part, options.asked).run()
     except Taken as error:
         say(f"{part}: {error}; try again when it is done")
         return TRY_AGAIN
@@ -72,8 +75,8 @@ def find(run_folder: str, number: int) -> tuple[Cell, Part]:
 class Supervisor:
     """Watches over the training process of one part."""
 
-    def __init__(self, cell: Cell, part: Part) -> None:
-        self.cell, self.part = cell, part
+    def __init__(self, cell: Cell, part: Part, asked: tuple[int, int] | None = None) -> None:
+        self.cell, self.part, self.asked = cell, part, asked
         self.child: int | None = None
         self.stopping = False
         self.invocation = os.environ.get("SEQGRID_INVOCATION")
@@ -97,7 +100,7 @@ class Supervisor:
         while True:
             if reason := self._enough():
                 return self._finish("killed", reason)
-            self.part.begin_attempt(self.invocation)
+            self.part.begin_attempt(self.invocation, self.asked)
             killed_before = hostmemory.oom_kills()
             ended = self._attempt()
             spoken = ended in deaths.SPOKEN

@@ -1,13 +1,14 @@
 """The process that trains: saves, beats, stops in time, and turns every end into an outcome."""
 
 import ctypes
+import gc
 import signal
 import time
 import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from seqgrid import provenance, scheduler, sources
+from seqgrid import memory, provenance, scheduler, sources
 from seqgrid.cell import Cell
 from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, execution, say, started_again
 from seqgrid.lease import HEARTBEAT_SECONDS
@@ -45,7 +46,8 @@ class _Worker:
         self.saved = self.beaten = time.monotonic()
         self.deadline, self.why = float("inf"), ""
         self.loop: Any = None
-        self.begun_at = 0
+        self.begun_at, self.pieces = 0, 1
+        self.too_large: list[int] = []  # pieces with which memory ran out
 
     def run(self) -> int:
         """Train and record the end; returns the exit status.
@@ -56,15 +58,13 @@ class _Worker:
         self.part.write_beat(state="starting", step=self.part.step())
         try:
             end = self._train()
-        except MemoryError as error:
-            end = _End("out_of_memory", str(error) or "no memory left", trusted=False)
         except Exception as error:
-            if _is_out_of_memory(error):
-                end = _End("out_of_memory", str(error).splitlines()[0], trusted=False)
+            if memory.ran_out(error):
+                end = _End("out_of_memory", self._ran_out(error), trusted=False)
             else:
-                words = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+                words = f"{type(error).__name__}: {_first_line(error)}"
                 trace = traceback.format_exc()
-                end = _End("failed", words.splitlines()[0], error=trace, trusted=False)
+                end = _End("failed", words, error=trace, trusted=False)
         # A signal is no end where the job is started again in place; being out of time may be.
         again = started_again() and end.outcome == "interrupted"
         if end.outcome in UNFINISHED and (again or self.restarts_left > 0):
@@ -74,15 +74,32 @@ class _Worker:
         return 0
 
     def _train(self) -> "_End":
+        """Train, and once more in pieces where the study allows it after an out-of-memory."""
         import torch
 
+        torch.set_num_threads(THREADS)
+        allowed = self.limits.get("out_of_memory_pieces", 1)
+        try:
+            return self._train_in(1)
+        except Exception as error:
+            if not memory.ran_out(error) or self._pieces() >= allowed or self.stop:
+                raise
+            words = self._ran_out(error)
+        say(f"{self.part}: {words}; now in {allowed} pieces")
+        self.loop = None
+        gc.collect()  # what the exception's frames held
+        torch.cuda.empty_cache()
+        return self._train_in(allowed)
+
+    def _train_in(self, pieces: int) -> "_End":
         from seqgrid.loop import Diverged, Loop
 
-        torch.set_num_threads(THREADS)
-        self.loop = Loop(self.cell, self.part.live, self.part.number, self._start())
+        self.pieces = pieces
+        self.loop = Loop(self.cell, self.part.live, self.part.number, self._start(), pieces)
         self.begun_at = self.loop.track.step
-        # Counted from here: a part that spends its time on imports would never get anywhere.
-        self.deadline, self.why = _deadline(self.limits.get("part_seconds"))
+        if not self.why:
+            # Counted from here: a part that spends its time on imports would never get anywhere.
+            self.deadline, self.why = _deadline(self.limits.get("part_seconds"))
         try:
             reason = self.loop.run(self._pause)
         except Diverged as error:
@@ -91,6 +108,17 @@ class _Worker:
             return _End("finished", reason)
         cut, why = ("interrupted", self.stop[0]) if self.stop else ("timed_out", self.why)
         return _End(cut, f"{why} at step {self.loop.track.step} of {self.cell.training.steps}")
+
+    def _pieces(self) -> int:
+        """Pieces each batch is cut into; those of the checkpoint, where it has more."""
+        return self.loop.pieces if self.loop else self.pieces
+
+    def _ran_out(self, error: Exception) -> str:
+        """Why memory ran out: the error, the peak so far, and how batches were cut."""
+        self.too_large.append(self._pieces())
+        tried = ["whole" if n == 1 else f"in {n} pieces" for n in self.too_large]
+        peak = f"peak {memory.peak() / 1e9:.3g} GB with batches {', then '.join(tried)}"
+        return f"{_first_line(error)}; {peak}"
 
     def _start(self) -> Any:
         newest = self.part.newest_state()
@@ -144,6 +172,9 @@ class _Worker:
 
             checkpoint = self.part.newest_state()
             rows, progress = summary(checkpoint) if checkpoint else ([], Progress())
+            # What a training used that could not even be built.
+            used = {"peak_memory_bytes": memory.peak(), "peak_host_bytes": memory.peak_host()}
+            progress = progress.model_copy(update=used | {"pieces": self._pieces()})
         else:
             checkpoint = self.loop.save() if end.trusted else self.part.newest_state()
             rows, progress = self.loop.track.rows, self.loop.progress()
@@ -204,6 +235,6 @@ def _keep_memory() -> None:
     libc.mallopt(M_TOP_PAD, 64 << 20)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"

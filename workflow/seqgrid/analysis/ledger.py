@@ -21,6 +21,7 @@ SHARED = {
     "tokens seen": "seen_tokens",
     "learning rates and other variants": "variant",
     "backend": "backend",
+    "pieces a batch was cut into": "pieces",
     "device": "device",
     "threads": "threads",
 }
@@ -139,6 +140,46 @@ def step_seconds(cells: list[dict]) -> dict[tuple[str, str, int], float]:
         if cell["training_seconds"] and cell["step_steps"]:
             places[_place(cell)].append(cell["training_seconds"] / cell["step_steps"])
     return {place: stats.median(times, "lower") for place, times in places.items()}
+
+
+def asked(parts: list[dict]) -> list[dict]:
+    """What jobs asked a scheduler for, and used, by model, task and length.
+
+    Medians over parts, of the jobs of a part together; `share`: time used of all time asked for.
+    """
+    places: dict[tuple[str, str, int], list[dict]] = defaultdict(list)
+    for part in parts:
+        # Without a scheduler nothing is set aside, whatever the workflow would have asked for.
+        if part["job_id"] and part["asked_minutes"] and part["wall_seconds"] is not None:
+            places[_place(part)].append(part)
+    rows = []
+    for (model, task, seqlen), here in sorted(places.items()):
+        used = [p["wall_seconds"] for p in here]
+        given = [60.0 * p["asked_minutes"] for p in here]
+        peaks = [p["peak_host_bytes"] for p in here if p["peak_host_bytes"]]
+        rows.append(
+            {
+                "model": model,
+                "task": task,
+                "seqlen_tokens": seqlen,
+                "parts": len(here),
+                "asked_seconds": stats.median(given, "lower"),
+                "wall_seconds": stats.median(used, "lower"),
+                "share": sum(used) / sum(given),
+                "asked_bytes": stats.median([2**20 * p["asked_mb"] for p in here], "lower"),
+                "peak_host_bytes": stats.median(peaks, "lower") if peaks else None,
+            }
+        )
+    return rows
+
+
+def in_pieces(cells: list[dict]) -> dict[str, int]:
+    """Number of cells by model whose batches had to be cut into pieces."""
+    found: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        if (cell["pieces"] or 1) > 1:
+            found[cell["model"]] += 1
+    return dict(found)
 
 
 def fairness(cells: list[dict]) -> list[dict]:

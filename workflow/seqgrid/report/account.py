@@ -25,7 +25,7 @@ from seqgrid.report.sections import MOST_ROWS, figure, matrix
 AGAIN = {
     "failed": "a traceback stands above; mend its cause first",
     "killed": "its processes died; mend what the reason above names first",
-    "out_of_memory": "give the job more memory, or a smaller batch",
+    "out_of_memory": "give the job more memory, or set `out_of_memory_pieces` in the study",
     "diverged": "lower or sweep the learning rate; the same settings may diverge again",
 }
 SHOW = {"parameters": count, "state_bytes": size}
@@ -63,7 +63,35 @@ def cost(content: Content) -> str:
         table([*header], body),
         text(*notes),
         matrix(content, steps, "Training time per step, median over cells"),
+        _asked(content),
         figure(content, "cost"),
+    )
+
+
+def _asked(content: Content) -> str:
+    """What jobs asked the scheduler for, and what of it they used."""
+    rows = ledger.asked(content.parts)
+    if not rows:
+        return ""
+    body = [
+        [
+            *(row["model"], row["task"], str(row["seqlen_tokens"]), str(row["parts"])),
+            seconds(row["asked_seconds"]),
+            seconds(row["wall_seconds"]),
+            f"{row['share']:.0%}",
+            size(row["asked_bytes"]),
+            size(row["peak_host_bytes"]),
+        ]
+        for row in rows
+    ]
+    header = ["model", "task", "length", "parts", "time asked", "time used", "share used"]
+    header += ["memory asked", "memory used"]
+    hidden = len(rows[MOST_ROWS:])
+    return blocks(
+        "Asked of the scheduler and used by training jobs, medians over parts; the share is of all "
+        "time:",
+        table(header, body[:MOST_ROWS], left=2),
+        f"{hidden} more stand in `parts.parquet`." if hidden else "",
     )
 
 
@@ -177,6 +205,16 @@ def provenance(content: Content) -> str:
         ),
         item(f"versions: {', '.join(versions) or 'none recorded'}"),
     ]
+    cut = ledger.in_pieces(content.cells)
+    if cut:
+        which = ", ".join(f"{n} of {model}" for model, n in cut.items())
+        lines.append(
+            item(
+                f"cells that ran out of memory and went on with each batch in pieces: {which};",
+                "the pieces' gradients add up to the batch's but for rounding, and dropout draws",
+                "other numbers",
+            )
+        )
     for model, digests in about["digests"].items():
         if digests:
             lines.append(item(f"sources of {model}: {listing([d[:12] for d in digests])}"))
