@@ -109,10 +109,10 @@ class Driver:
     def __init__(self, grid: Grid, arguments: tuple[str, ...]) -> None:
         self.cluster, self.grid = grid.cluster, grid
         self.log = grid.folder / f"driver{len(grid.drivers)}.log"
-        script = Path(__file__).with_name("fast_snakemake.py")
+        snakemake = [sys.executable, Path(__file__).with_name("fast_snakemake.py")]
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, script, "--profile", "slurm", "--config", "study=small", *arguments],
+                [*snakemake, "--profile", "slurm", "--config", "study=small", *arguments],
                 cwd=grid.folder, env=grid.project.environment, stdin=subprocess.DEVNULL,
                 stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip

@@ -78,6 +78,8 @@ def profile_file() -> str:
 
 def _explain(said: str, asked: Mapping[str, Any], profile: str) -> str:
     reason = (said.strip().splitlines() or ["no reason given"])[-1].split(": ", 1)[-1]
+    if "contact" in reason:
+        return f"{profile}: SLURM does not answer ({reason}); try again later"
     about = [key for word, key in COMPLAINTS.items() if word in reason.lower() and key in asked]
     settings = ", ".join(f"{key}: {asked[key]}" for key in about or OPTIONS if key in asked)
     return f"{profile}: SLURM refuses {settings} ({reason})"
