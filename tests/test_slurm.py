@@ -2,6 +2,7 @@
 
 import time
 
+import cluster as slurm
 import pytest
 import torch
 from cluster_processes import until
@@ -12,12 +13,8 @@ pytestmark = pytest.mark.slurm
 
 @pytest.fixture
 def grid(tmp_path, cluster):
-    grid = Grid(tmp_path, cluster)
-    yield grid
-    for driver in grid.drivers:
-        if driver.process.poll() is None:
-            driver.kill()
-        cluster.run("scancel", *driver.jobs, check=False)
+    with Grid(tmp_path, cluster) as grid:
+        yield grid
     for name in cluster.names:
         cluster.up(name)
 
@@ -123,7 +120,7 @@ def test_a_node_whose_daemon_dies_leaves_a_trainer_that_nothing_trains_beside(
     until(lambda: states(cluster, job)[:1] == ["NODE_FAIL"], "NODE_FAIL", 120)
     # The old trainer goes on, as SLURM cannot reach it; the requeued job must not join it.
     assert grid.wait_for_progress() > reached
-    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    until(lambda: "held by" in logs(grid), "a refusal", 180)
     grid.slow.unlink()
     driver.wait()
     assert len(grid.part.attempts()) == 1
@@ -187,7 +184,7 @@ def test_a_job_without_enough_memory_becomes_an_outcome(grid, cluster):
     assert outcome.outcome == "killed"
     assert "without progress" in outcome.reason
     if cluster.cgroup:
-        steps = cluster.sacct("-j", driver.jobs[0], "--steps", fields="State,JobID")
+        steps = cluster.sacct("-j", driver.jobs[0], fields="State", steps=True)
         assert "OUT_OF_MEMORY" in [step["State"] for step in steps]
     assert "killed" in (grid.folder / "results/studies/small/report.md").read_text()
     assert grid.project.missing() == {}
@@ -204,7 +201,7 @@ def test_a_killed_driver_leaves_a_job_that_nothing_trains_beside(grid, cluster, 
     assert grid.project.snakemake("--profile", "slurm", "--unlock").returncode == 0
     second = grid.start()
     second.running(1)
-    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    until(lambda: "held by" in logs(grid), "a refusal", 180)
     assert cluster.state(job) == "RUNNING"
     grid.slow.unlink()
     second.wait()
@@ -221,7 +218,7 @@ def test_two_drivers_never_train_a_cell_twice(grid, cluster, unbroken):
     assert "LockException" in second.said
     forced = grid.start("--nolock")
     forced.running(1)
-    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    until(lambda: "held by" in logs(grid), "a refusal", 180)
     grid.slow.unlink()
     first.wait()
     forced.wait()
@@ -256,3 +253,15 @@ def test_what_slurm_refuses_is_one_line_before_the_first_job(grid, changes, line
     driver.wait(status=1)
     assert driver.said.splitlines()[-1].startswith(f"profiles/slurm/config.yaml: {line}")
     assert not driver.jobs
+
+
+def test_a_cluster_without_accounting_will_do(tmp_path, unbroken):
+    with slurm.Cluster("lite", nodes=1) as lite, Grid(tmp_path, lite) as grid:
+        driver = grid.start()
+        driver.running(1)
+        grid.wait_for_progress()
+        lite.run("scancel", driver.jobs[0])
+        driver.running(2)
+        grid.slow.unlink()
+        driver.wait()
+        assert_whole(grid, unbroken)
