@@ -1,5 +1,6 @@
 """`snakemake --profile slurm` on a real SLURM, and what clusters do to jobs and drivers."""
 
+import re
 import time
 
 import cluster as slurm
@@ -265,3 +266,14 @@ def test_a_cluster_without_accounting_will_do(tmp_path, unbroken):
         grid.slow.unlink()
         driver.wait()
         assert_whole(grid, unbroken)
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(grid, cluster):
+    conf = (cluster.folder / "etc/slurm.conf").read_text()
+    (grid.folder / "slurm.conf").write_text(re.sub("SlurmctldPort=.*", "SlurmctldPort=1", conf))
+    # Past the commands of the cluster, which have its address built in.
+    path = cluster.environment["PATH"].replace(f"{cluster.folder}/bin:", "")
+    grid.project.environment |= {"PATH": path, "SLURM_CONF": str(grid.folder / "slurm.conf")}
+    driver = grid.start()
+    driver.wait(status=1)
+    assert "profiles/slurm/config.yaml: SLURM gives sbatch no answer" in driver.said
