@@ -126,19 +126,21 @@ class Cluster:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
         return done.stdout.strip()
 
-    def sacct(self, *arguments: str, fields: str = "JobID,State,ExitCode,NodeList") -> list[dict]:
+    def sacct(
+        self, *arguments: str, fields: str = "JobID,State,ExitCode,NodeList", steps: bool = False
+    ) -> list[dict]:
         """Rows of sacct, one a job and incarnation, oldest first; `arguments` as of sacct."""
-        names = fields.split(",")
+        names, flags = fields.split(","), "-nPD" if steps else "-nPDX"
         # The daemons' clock is half a day behind: the default window would miss everything.
         since = time.strftime("%Y-%m-%d", time.localtime(time.time() - 2 * 86400))
-        table = self.run("sacct", "-nPXD", "-S", since, "-o", fields, *arguments)
+        table = self.run("sacct", flags, "-S", since, "-o", fields, *arguments)
         return [dict(zip(names, line.split("|"), strict=True)) for line in table.splitlines()]
 
     def state(self, job: str) -> str:
         """State of a job as the controller has it, such as RUNNING; empty for an unknown one."""
         return self.run("squeue", "-h", "--states=all", "-j", job, "-o", "%T", check=False)
 
-    def wait(self, job: str, *states: str, seconds: float = 60) -> str:
+    def wait(self, job: str, *states: str, seconds: float = 120) -> str:
         """Wait until a job is in one of the states."""
         until(lambda: self.state(job) in states, f"job {job} in {states}", seconds)
         return self.state(job)

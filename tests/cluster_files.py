@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from string import Template
 
-CLIENTS = "sbatch srun salloc squeue sacct scontrol scancel sinfo sacctmgr sshare sprio scrontab"
+CLIENTS = "sbatch srun salloc squeue sacct scontrol scancel sinfo sacctmgr sshare sprio"
 TEMPLATES = Path(__file__).with_name("slurm")
 
 

@@ -81,6 +81,15 @@ class Grid:
         driver.wait()
         return driver
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for driver in self.drivers:
+            if driver.process.poll() is None:
+                driver.kill()
+            self.cluster.run("scancel", *driver.jobs, check=False)
+
     @property
     def part(self) -> Part:
         """The first part of the cell, whether it is there or not."""
@@ -91,7 +100,7 @@ class Grid:
     def wait_for_progress(self) -> int:
         """Wait until a trainer has saved more than there is now; returns its step."""
         before = self.part.step()
-        until(lambda: self.part.step() > before + 1, f"steps beyond {before}", 90)
+        until(lambda: self.part.step() > before + 1, f"steps beyond {before}", 180)
         return self.part.step()
 
     def end(self) -> tuple[dict, list[dict]]:
@@ -109,10 +118,10 @@ class Driver:
     def __init__(self, grid: Grid, arguments: tuple[str, ...]) -> None:
         self.cluster, self.grid = grid.cluster, grid
         self.log = grid.folder / f"driver{len(grid.drivers)}.log"
-        script = Path(__file__).with_name("fast_snakemake.py")
+        snakemake = [sys.executable, Path(__file__).with_name("fast_snakemake.py")]
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, script, "--profile", "slurm", "--config", "study=small", *arguments],
+                [*snakemake, "--profile", "slurm", "--config", "study=small", *arguments],
                 cwd=grid.folder, env=grid.project.environment, stdin=subprocess.DEVNULL,
                 stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
@@ -128,12 +137,12 @@ class Driver:
 
     def running(self, number: int) -> str:
         """Wait until the job that it submitted as its n-th runs; returns the job."""
-        until(lambda: len(self.jobs) >= number, f"submission {number}\n{self.said}", 60)
+        until(lambda: len(self.jobs) >= number, f"submission {number}\n{self.said}", 120)
         self.cluster.wait(self.jobs[number - 1], "RUNNING")
         return self.jobs[number - 1]
 
     def wait(self, status: int = 0) -> None:
-        assert self.process.wait(timeout=180) == status, self.said
+        assert self.process.wait(timeout=300) == status, self.said
 
     def kill(self) -> None:
         """Kill it with all its processes here; those of its jobs know nothing of that."""

@@ -294,7 +294,7 @@ def test_a_kernel_short_of_memory_is_told_from_another_kill(project, memory_grou
     assert "OUT_OF_MEMORY, signal 9 (SIGKILL)" in outcome["reason"]
     assert outcome["last_death"]["state"] == "OUT_OF_MEMORY"
     # Outside of a job nobody could give it more: it ends here, after as many deaths as any other.
-    assert outcome["silent_deaths"] == said.count("ended OUT_OF_MEMORY") == 3
+    assert outcome["silent_deaths"] == said.count("at step 0; goes on") == 3
 
 
 def test_a_budget_of_seconds_ends_with_a_validation(project):

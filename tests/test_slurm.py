@@ -1,7 +1,9 @@
 """`snakemake --profile slurm` on a real SLURM, and what clusters do to jobs and drivers."""
 
+import re
 import time
 
+import cluster as slurm
 import pytest
 import torch
 from cluster_processes import until
@@ -12,12 +14,8 @@ pytestmark = pytest.mark.slurm
 
 @pytest.fixture
 def grid(tmp_path, cluster):
-    grid = Grid(tmp_path, cluster)
-    yield grid
-    for driver in grid.drivers:
-        if driver.process.poll() is None:
-            driver.kill()
-        cluster.run("scancel", *driver.jobs, check=False)
+    with Grid(tmp_path, cluster) as grid:
+        yield grid
     for name in cluster.names:
         cluster.up(name)
 
@@ -47,13 +45,12 @@ def assert_whole(grid, unbroken):
     assert grid.project.missing() == {}
 
 
-def begins(grid):
-    """Steps at which attempts that trained began, as the trainer said in the jobs' logs."""
-    return [attempt["from_step"] for attempt in grid.part.attempts()]
-
-
 def states(cluster, job):
     return [row["State"].split()[0] for row in cluster.sacct("-j", job, fields="State")]
+
+
+def logs(grid):
+    return "".join(p.read_text() for p in grid.folder.glob(".snakemake/slurm_logs/**/*.log"))
 
 
 def test_from_a_fresh_copy_to_the_report(grid, unbroken):
@@ -77,7 +74,8 @@ def test_three_time_limits_in_a_row_lose_nothing(grid, cluster, unbroken):
     driver.running(4)
     grid.slow.unlink()
     driver.wait()
-    assert driver.said.count("SLURM status is: 'TIMEOUT'") == 3
+    assert [states(cluster, job) for job in driver.jobs[:3]] == [["TIMEOUT"]] * 3
+    assert driver.said.count("Trying to restart job") == 3
     assert reached == sorted(set(reached))
     assert_whole(grid, unbroken)
 
@@ -123,15 +121,11 @@ def test_a_node_whose_daemon_dies_leaves_a_trainer_that_nothing_trains_beside(
     until(lambda: states(cluster, job)[:1] == ["NODE_FAIL"], "NODE_FAIL", 120)
     # The old trainer goes on, as SLURM cannot reach it; the requeued job must not join it.
     assert grid.wait_for_progress() > reached
-    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    until(lambda: "held by" in logs(grid), "a refusal", 180)
     grid.slow.unlink()
     driver.wait()
     assert len(grid.part.attempts()) == 1
     assert_whole(grid, unbroken)
-
-
-def logs(grid):
-    return "".join(p.read_text() for p in grid.folder.glob(".snakemake/slurm_logs/**/*.log"))
 
 
 def test_a_preempted_job_goes_on_when_there_is_room(grid, cluster, unbroken):
@@ -150,6 +144,7 @@ def test_a_preempted_job_goes_on_when_there_is_room(grid, cluster, unbroken):
 
 
 def preempt(cluster):
+    """Run a job that takes every node at once."""
     whole = ["-q", "regular", "--nodes=2", "--exclusive", "-t", "1", "-o", "/dev/null"]
     cluster.wait(cluster.run("sbatch", "--parsable", *whole, "--wrap", "true"), "COMPLETED")
 
@@ -186,10 +181,14 @@ def test_a_job_without_enough_memory_becomes_an_outcome(grid, cluster):
     grid.profile({"mem_mb: 3000": "mem_mb: 1000"})
     (grid.folder / "hungry").touch()
     driver = grid.finish()
-    steps = cluster.sacct("-j", driver.jobs[0], fields="JobID,State")
-    print(steps, logs(grid), driver.said, grid.part.attempts())
     outcome = grid.part.read()
     assert outcome.outcome == "killed"
+    assert "without progress" in outcome.reason
+    if cluster.cgroup:
+        steps = cluster.sacct("-j", driver.jobs[0], fields="State", steps=True)
+        assert "OUT_OF_MEMORY" in [step["State"] for step in steps]
+    assert "killed" in (grid.folder / "results/studies/small/report.md").read_text()
+    assert grid.project.missing() == {}
 
 
 def test_a_killed_driver_leaves_a_job_that_nothing_trains_beside(grid, cluster, unbroken):
@@ -203,7 +202,7 @@ def test_a_killed_driver_leaves_a_job_that_nothing_trains_beside(grid, cluster, 
     assert grid.project.snakemake("--profile", "slurm", "--unlock").returncode == 0
     second = grid.start()
     second.running(1)
-    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    until(lambda: "held by" in logs(grid), "a refusal", 180)
     assert cluster.state(job) == "RUNNING"
     grid.slow.unlink()
     second.wait()
@@ -220,9 +219,61 @@ def test_two_drivers_never_train_a_cell_twice(grid, cluster, unbroken):
     assert "LockException" in second.said
     forced = grid.start("--nolock")
     forced.running(1)
-    until(lambda: "held by" in logs(grid), "a refusal", 90)
+    until(lambda: "held by" in logs(grid), "a refusal", 180)
     grid.slow.unlink()
     first.wait()
     forced.wait()
     assert len(grid.part.attempts()) == 1
     assert_whole(grid, unbroken)
+
+
+def test_the_profile_of_perlmutter_asks_for_what_it_says(grid, cluster, unbroken):
+    grid.profile({"ACCOUNT": "m0000_g", "mem_mb: 56000": "mem_mb: 3000"}, "perlmutter")
+    grid.profile({"cpus_per_task: 32": "cpus_per_task: 16"}, "perlmutter")
+    driver = grid.finish("--profile", "profiles/perlmutter")
+    fields = "Account,QOS,Constraints,ReqTRES,Timelimit"
+    for job in driver.jobs:
+        [row] = cluster.sacct("-j", job, fields=fields)
+        assert (row["Account"], row["QOS"], row["Constraints"]) == ("m0000_g", "shared", "gpu")
+        assert "gres/gpu=1" in row["ReqTRES"]
+        assert row["Timelimit"] == "04:00:00"
+    assert_whole(grid, unbroken)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"m0000_g": "nobody"}, "SLURM refuses slurm_account: nobody, slurm_partition: main ("),
+        ({" main ": " nothing "}, "SLURM refuses slurm_partition: nothing (Invalid partition"),
+        ({"  runtime:": "  qos: best\n  runtime:"}, "SLURM refuses qos: best (Invalid qos"),
+    ],
+)
+def test_what_slurm_refuses_is_one_line_before_the_first_job(grid, changes, line):
+    grid.profile(changes)
+    driver = grid.start()
+    driver.wait(status=1)
+    assert driver.said.splitlines()[-1].startswith(f"profiles/slurm/config.yaml: {line}")
+    assert not driver.jobs
+
+
+def test_a_cluster_without_accounting_will_do(tmp_path, unbroken):
+    with slurm.Cluster("lite", nodes=1) as lite, Grid(tmp_path, lite) as grid:
+        driver = grid.start()
+        driver.running(1)
+        grid.wait_for_progress()
+        lite.run("scancel", driver.jobs[0])
+        driver.running(2)
+        grid.slow.unlink()
+        driver.wait()
+        assert_whole(grid, unbroken)
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(grid, cluster):
+    conf = (cluster.folder / "etc/slurm.conf").read_text()
+    (grid.folder / "slurm.conf").write_text(re.sub("SlurmctldPort=.*", "SlurmctldPort=1", conf))
+    # Past the commands of the cluster, which have its address built in.
+    path = cluster.environment["PATH"].replace(f"{cluster.folder}/bin:", "")
+    grid.project.environment |= {"PATH": path, "SLURM_CONF": str(grid.folder / "slurm.conf")}
+    driver = grid.start()
+    driver.wait(status=1)
+    assert "profiles/slurm/config.yaml: SLURM gives sbatch no answer" in driver.said

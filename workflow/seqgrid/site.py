@@ -4,6 +4,7 @@ A wrong account is otherwise found out by every job, printed at length and tried
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def check(asked: Mapping[str, Any], profile: str) -> None:
         NotReady: no job could be submitted.
     """
     for key, placeholder in TO_FILL_IN.items():
-        if placeholder in str(asked.get(key, "")):
+        if asked.get(key) == placeholder:
             what = key.removeprefix("slurm_")
             raise NotReady(
                 f"{profile}: {key} is still {asked[key]!r}; write your {what} there, "
@@ -51,12 +52,17 @@ def check(asked: Mapping[str, Any], profile: str) -> None:
             f"{profile}: executor: slurm needs SLURM, but there is no sbatch here; run it on the "
             "cluster's login node, or without --profile on this machine"
         )
-    flags = [f"{option}={asked[key]}" for key, option in OPTIONS.items() if asked.get(key)]
+    # Of several accounts the executor tries one after the other: the first has to do here.
+    first = {"slurm_account": re.split(r"[,\s]", str(asked.get("slurm_account") or ""))[0]}
+    values = {**asked, **first}
+    flags = [f"{option}={values[key]}" for key, option in OPTIONS.items() if values.get(key)]
     command = ["sbatch", "--test-only", "--output=/dev/null", *flags, "--wrap=true"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotReady(f"{profile}: SLURM does not answer ({error}); try again later") from None
+    except (OSError, subprocess.TimeoutExpired):
+        raise NotReady(
+            f"{profile}: SLURM gives sbatch no answer within {SECONDS} s; try again later"
+        ) from None
     if done.returncode:
         raise NotReady(_explain(done.stderr, asked, profile))
 
@@ -77,7 +83,9 @@ def profile_file() -> str:
 
 
 def _explain(said: str, asked: Mapping[str, Any], profile: str) -> str:
-    reason = (said.strip().splitlines() or ["no reason given"])[-1].split(": ", 1)[-1]
+    reason = (said.strip().splitlines() or ["no reason given"])[-1].rsplit(": ", 1)[-1]
+    if "contact" in reason:
+        return f"{profile}: SLURM gives sbatch no answer ({reason}); try again later"
     about = [key for word, key in COMPLAINTS.items() if word in reason.lower() and key in asked]
     settings = ", ".join(f"{key}: {asked[key]}" for key in about or OPTIONS if key in asked)
-    return f"{profile}: SLURM refuses {settings} ({reason})"
+    return f"{profile}: SLURM refuses {settings or 'a job without an account'} ({reason})"
