@@ -56,7 +56,7 @@ def test_the_partition_is_asked_for_after_the_account(nowhere):
 def test_a_machine_without_slurm_is_named_as_such(nowhere):
     edit(nowhere, ("ACCOUNT", "m1"), ("PARTITION", "long"))
     said = last_line(nowhere.snakemake("--profile", "slurm"))
-    assert said.startswith("profiles/slurm/config.yaml: executor: slurm needs SLURM, but there is")
+    assert said.startswith("profiles/slurm/config.yaml: this executor needs SLURM, but there is")
 
 
 def test_a_dry_run_and_a_look_need_no_slurm(nowhere):

@@ -24,7 +24,9 @@ if workflow.is_main_process:
 def targets(wildcards):
     """What is missing. Evaluated when Snakemake knows where jobs will run, if at all."""
     executor = workflow.executor_plugin
-    if executor is not None and executor.name == "slurm":
+    # The executor over submitit may also be told to stay on this machine.
+    cluster = getattr(workflow.executor_settings, "cluster", "slurm")
+    if executor is not None and executor.name in ("slurm", "submitit") and cluster == "slurm":
         asked = workflow.resource_settings.default_resources or {}
         driver.check_site({name: resource.raw for name, resource in asked.items()})
     if workflow.dryrun and not workflow.output_settings.printshellcmds:

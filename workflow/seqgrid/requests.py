@@ -89,54 +89,6 @@ class Jobs:
     evaluate: Request
 
 
-def of(cls, resources: Mapping[str, Any] | None) -> "Bounds":
-        """Those of Snakemake's default-resources, the rest as above.
-
-        Raises:
-            ValueError: a maximum is no whole number above 0. A first guess that is none is an
-            expression, as Snakemake's own default is, and passed over.
-        """
-        found = {}
-        for name in ("runtime", "mem_mb", "max_runtime", "max_mem_mb"):
-            value = resources[name] if resources and name in resources else None
-            value = getattr(value, "raw", value)  # of Snakemake's own record
-            if isinstance(value, int) and value > 0:
-                found[name] = value
-            elif name.startswith("max_") and value is not None:
-                unit = "minutes" if name == "max_runtime" else "MB"
-                raise ValueError(
-                    f"default-resources: {name}: a whole number of {unit} above 0 is needed, "
-                    f"got {value!r}"
-                )
-        return cls(**found)
-
-
-DEFAULTS = Bounds()
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a job asks for."""
-
-    runtime: int  # minutes
-    mem_mb: int
-    basis: str
-    factor: int = 1  # of the memory, after the host ran out of it
-
-
-@dataclass(frozen=True)
-class Jobs:
-    """What the jobs of one run of a cell ask for."""
-
-    train: Request
-    evaluate: Request
-
-
-def memory_factor(part: Part) -> int:
-    """By how much a part's memory is multiplied: 1, doubled by every host out-of-memory."""
-    return 1
-
-
 def of(
     standings: list[Standing],
     everything: list[Standing],
@@ -208,7 +160,7 @@ def _train(s: Standing, known: Known, study: Study, bounds: Bounds, results: Pat
     if (budget := s.row.cell.training.seconds) is not None:
         seconds = min(seconds, budget * MARGINS["equal"][0] + START_SECONDS)
     part = Part(results / "cells", s.row.cell.path, s.run, s.part)
-    # A cell that nobody has worked on has nothing to look for.
+    # Where nobody has worked on the cell there is nothing to look for.
     factor = memory_factor(part) if s.begun or s.part > 1 else 1
     mem_mb = _memory(peak, bounds) * factor
     basis = _basis(rate, peak)

@@ -49,7 +49,7 @@ def check(asked: Mapping[str, Any], profile: str) -> None:
             )
     if not shutil.which("sbatch"):
         raise NotReady(
-            f"{profile}: executor: slurm needs SLURM, but there is no sbatch here; run it on the "
+            f"{profile}: this executor needs SLURM, but there is no sbatch here; run it on the "
             "cluster's login node, or without --profile on this machine"
         )
     # Of several accounts the executor tries one after the other: the first has to do here.

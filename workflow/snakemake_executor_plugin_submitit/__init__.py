@@ -233,17 +233,22 @@ class Executor(RemoteExecutor):
         if status == 0:
             self.report_job_success(info)
         else:
-            self.report_job_error(info, msg=f"exit status {status}. ", aux_logs=[ticket.log])
+            self._report_error(info, f"exit status {status}", [ticket.log])
 
     def _report_lost(
         self, info: SubmittedJobInfo, fleet: "Fleet", ticket: "Ticket", holder: str | None
     ) -> None:
         logs = [ticket.log]
-        why = f"its ticket is gone from {fleet.tickets.folder}. "
+        why = f"its ticket is gone from {fleet.tickets.folder}"
         if holder:
             logs.append(str(fleet.log(holder)))
-            why = f"its allocation {holder} ended: {fleet.ended[holder]}. "
-        self.report_job_error(info, msg=why, aux_logs=logs)
+            why = f"its allocation {holder} ended: {fleet.ended[holder]}"
+        self._report_error(info, why, logs)
+
+    def _report_error(self, info: SubmittedJobInfo, why: str, logs: list[str]) -> None:
+        # A line of our own: `--quiet rules` hides Snakemake's.
+        self.logger.error(f"{info.job.name} ({_file_name(info.job)}): {why}; see {logs[0]}")
+        self.report_job_error(info, msg=f"{why}. ", aux_logs=logs)
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Take back what waits and end the allocations; jobs get a signal and may save."""
