@@ -22,7 +22,7 @@ import sys, time
 from pathlib import Path
 from seqgrid.lease import Lease
 lease = Lease(Path(sys.argv[1]))
-lease.acquire([])
+lease.acquire([], lambda job: None)
 print("held", flush=True)
 time.sleep(60)
 """
@@ -41,9 +41,13 @@ def holder(tmp_path):
     process.stdout.close()
 
 
-def taken(folder, heartbeats=(), watch_seconds=0.3):
+def unknown(job):
+    """No scheduler to ask."""
+
+
+def taken(folder, heartbeats=(), silent_seconds=0.3, alive=unknown):
     one = Lease(folder)
-    one.acquire(list(heartbeats), watch_seconds)
+    one.acquire(list(heartbeats), alive, silent_seconds)
     return one
 
 
@@ -57,7 +61,7 @@ def test_a_second_process_is_refused_with_who_holds_it(tmp_path, holder):
     before = (tmp_path / "lease.json").read_text()
     refused = Lease(tmp_path)
     with pytest.raises(Taken, match=f"held by process {holder.pid} on {socket.gethostname()}"):
-        refused.acquire([])
+        refused.acquire([], unknown)
     refused.release()  # as a trainer does in every case
     assert (tmp_path / "lease.json").read_text() == before
     assert held(tmp_path)["pid"] == holder.pid
@@ -69,7 +73,7 @@ def test_a_killed_holder_is_not_in_the_way(tmp_path, holder):
     holder.wait()
     assert held(tmp_path) is None
     begin = time.monotonic()
-    mine = taken(tmp_path, watch_seconds=5)
+    mine = taken(tmp_path, silent_seconds=5)
     assert time.monotonic() - begin < 1  # it was on this host: nothing to watch
     assert json.loads((tmp_path / "lease.json").read_text())["pid"] == os.getpid()
     mine.release()
@@ -104,8 +108,10 @@ def test_a_holder_on_another_host_whose_heart_beats_keeps_it(tmp_path):
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(Taken, match="held by process 7 on node9, job 41_2, whose heartbeat"):
-            taken(tmp_path, beats, watch_seconds=5)
+        with pytest.raises(
+            Taken, match=r"held by process 7 on node9, job 41_2, .* whose heartbeat"
+        ):
+            taken(tmp_path, beats, silent_seconds=5)
     finally:
         stop.set()
         thread.join()

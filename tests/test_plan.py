@@ -106,7 +106,6 @@ CORRUPT = {
     "wrong schema": ("outcome.json", edit(attempts="many")),
     "unknown state": ("outcome.json", edit(outcome="done")),
     "unknown key": ("outcome.json", edit(surprise=1)),
-    "later schema": ("outcome.json", edit(schema_version=2)),
     "another cell": ("outcome.json", edit(cell="lstm/adding_problem/L8/seed0-0123456789")),
     "another part": ("outcome.json", edit(part=2)),
     "another run": ("outcome.json", edit(run="again1")),

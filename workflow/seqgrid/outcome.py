@@ -7,6 +7,7 @@ schema, belongs to this cell and part, and the files it names have the sizes and
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ UNFINISHED = ("timed_out", "interrupted")
 # Ends after which asking again goes on from the last checkpoint; after the others it starts anew.
 CONTINUED = ("failed", "out_of_memory", "killed", *UNFINISHED)
 
+SCHEMA = 1
 PART_FILES = ("checkpoint.pt", "history.parquet")
 
 
@@ -125,6 +127,10 @@ class Invalid(Exception):
     """A part whose outcome does not count; the message says why."""
 
 
+class Newer(Invalid):
+    """A part that a newer version of this program made; it is not trained again unasked."""
+
+
 class Absent(Invalid):
     """A part that has no outcome yet, or lacks one of its files."""
 
@@ -135,7 +141,8 @@ def read(
     """The outcome of a part's folder, checked.
 
     Raises:
-        Absent: a declared file is missing. Invalid: something is there and wrong.
+        Absent: a declared file is missing. Newer: another version made it.
+        Invalid: something is there and wrong.
     """
     try:
         text = (folder / "outcome.json").read_bytes()
@@ -146,6 +153,12 @@ def read(
     try:
         found = Outcome.model_validate_json(text)
     except ValidationError as error:
+        version = _version(text)
+        if version > SCHEMA:
+            raise Newer(
+                f"outcome.json: made by a newer seqgrid (schema {version}, this one reads "
+                f"{SCHEMA}); go on with that one, or ask for rerun=corrupt"
+            ) from None
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise Invalid(f"outcome.json: {key + ': ' if key else ''}{first['msg']}") from None
@@ -155,6 +168,15 @@ def read(
     for name in PART_FILES:
         check_file(folder / name, found.files.get(name), verified)
     return found
+
+
+def _version(text: bytes) -> int:
+    """The schema version a file claims; 0 where it claims none."""
+    try:
+        claimed = json.loads(text)["schema_version"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return claimed if isinstance(claimed, int) else 0
 
 
 def read_evaluation(
@@ -245,8 +267,16 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
     write_bytes(path, text.encode(), durable)
 
 
-def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+def write_bytes(
+    path: Path, content: bytes, durable: bool = True, fence: Callable[[], None] | None = None
+) -> None:
     """Write a file whole or not at all: temporary file, fsync where `durable`, rename.
+
+    Args:
+        path: where it goes.
+        content: what it holds.
+        durable: whether it must be on the disk before it has its name.
+        fence: called right before the rename; raises where the file is not ours to write.
 
     Raises:
         OSError: it could not be written; what was there before still is.
@@ -258,7 +288,9 @@ def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        if fence:
+            fence()
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -15,14 +15,16 @@ import json
 import os
 import re
 import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seqgrid import outcome, provenance
-from seqgrid.job import TRY_AGAIN
+from seqgrid.job import TRY_AGAIN, WRONG_CALL
 from seqgrid.outcome import FileRecord, Outcome, write_bytes, write_text
 
+SPOKEN = ("exit 0", f"exit {TRY_AGAIN}", f"exit {WRONG_CALL}")  # ends that are no deaths
 ROLLING = re.compile(r"step(\d{12})-([0-9a-f]{16})\.pt")
 TEMPORARY = re.compile(r"\.(checkpoint|step\S+|history|outcome|heartbeat)\.(pt|parquet|json)\.\d+")
 
@@ -97,8 +99,19 @@ class Part:
         for name in (*outcome.PART_FILES, "outcome.json"):
             _link(self.final / name, self.folder / name)
 
-    def finish(self, checkpoint: Path | None, history: bytes, **fields: Any) -> Outcome:
-        """Store the end of the part: checkpoint (empty where there is none), history, outcome."""
+    def finish(
+        self,
+        checkpoint: Path | None,
+        history: bytes,
+        fence: Callable[[], None] = lambda: None,
+        **fields: Any,
+    ) -> Outcome:
+        """Store the end of the part: checkpoint (empty where there is none), history, outcome.
+
+        Raises:
+            OSError: it could not be written. What `fence` raises: the part is not ours any more.
+        """
+        fence()
         if checkpoint:
             _link(checkpoint, self.final / "checkpoint.pt")
         else:
@@ -117,6 +130,7 @@ class Part:
             files={name: FileRecord.of(self.final / name) for name in outcome.PART_FILES},
             **fields,
         )
+        fence()
         made.write(self.final / "outcome.json")
         return made
 
@@ -125,7 +139,11 @@ class Part:
         return [path for path in sorted(self._rolling_files(), reverse=True) if _intact(path)]
 
     def newest_state(self) -> Path | None:
-        """The checkpoint to go on from: this part's newest, else the newest of the parts before."""
+        """The newest checkpoint; see `states`."""
+        return next(self.states(), None)
+
+    def states(self) -> Iterator[Path]:
+        """Checkpoints to go on from: this part's, newest first, then those of the parts before."""
         for number in range(self.number, 0, -1):
             part = Part(self.cells, self.cell, self.run, number)
             for folder in (part.folder, part.final):
@@ -134,10 +152,8 @@ class Part:
                 except outcome.Invalid:
                     continue
                 if ended.files["checkpoint.pt"].size:
-                    return folder / "checkpoint.pt"
-            if rolling := part.rolling():
-                return rolling[0]
-        return None
+                    yield folder / "checkpoint.pt"
+            yield from part.rolling()
 
     def attempts(self) -> list[dict]:
         """Who worked on the part, oldest first; 'ended' is None for a silent death."""
@@ -216,14 +232,17 @@ class Part:
             write_text(self.heartbeat, json.dumps(record | fields) + "\n", durable=False)
 
 
-def add_rolling(live: Path, step: int, content: bytes) -> Path:
+def add_rolling(
+    live: Path, step: int, content: bytes, fence: Callable[[], None] | None = None
+) -> Path:
     """Write a rolling checkpoint under a name that carries its hash; keep it and the one before.
 
     Raises:
-        OSError: it could not be written; older checkpoints are untouched.
+        OSError: it could not be written; older checkpoints are untouched. So they are by
+            what `fence` raises, which is called before anything shows.
     """
     path = live / f"step{step:012d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
-    write_bytes(path, content)
+    write_bytes(path, content, fence=fence)
     others = sorted((p for p in live.glob("step*.pt") if p != path), reverse=True)
     # What claims a later step was no good, or this one would not have been trained again.
     before = next((p for p in others if p.name < f"step{step:012d}"), None)
@@ -258,7 +277,7 @@ def _mine(attempt: dict) -> bool:
 
 
 def _died(attempt: dict) -> bool:
-    return attempt["ended"] not in ("exit 0", f"exit {TRY_AGAIN}", "stopped")
+    return attempt["ended"] not in (*SPOKEN, "stopped")
 
 
 def _intact(path: Path) -> bool:

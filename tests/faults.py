@@ -1,0 +1,157 @@
+"""The fault table: what is done to a run, what its user sees, what is lost, what happens next.
+
+The tests assert these rows, and `docs/generate.py` prints them as docs/faults.md. In `sees`, …
+stands for any text; the rest must stand in one line of what the user sees.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+INTERVAL = "what was trained since the last checkpoint: `checkpoint_seconds` at most"
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row."""
+
+    key: str
+    done: str
+    sees: str
+    lost: str
+    then: str
+    how: str = "real trainer"  # what the test runs
+    where: Literal["process", "slurm"] = "process"
+
+    @property
+    def pattern(self) -> str:
+        """The line the user sees, as a regular expression."""
+        return ".*".join(map(re.escape, self.sees.split("…")))
+
+    def assert_seen(self, text: str) -> None:
+        """That the line stands in a text, and no traceback beside it."""
+        assert re.search(self.pattern, text), f"{self.key}: no line '{self.sees}' in:\n{text}"
+        assert "Traceback" not in text, text
+
+
+_GOES_ON = "`resume` makes the next part from there"
+_SIGNALS = [
+    Fault(
+        key=name,
+        done=f"{name} to the trainer at a random moment",
+        sees=f"interrupted, {name} at step … of …",
+        lost=NOTHING,
+        then=_GOES_ON,
+    )
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+]
+_KILLS = [
+    Fault(
+        key="kill training",
+        done="SIGKILL to the training process at a random moment",
+        sees="the training process ended with signal 9 (SIGKILL); starting it again",
+        lost=INTERVAL,
+        then="its supervisor starts it again at once",
+    ),
+    Fault(
+        key="kill everything",
+        done="SIGKILL to the trainer with all its processes at a random moment",
+        sees="goes on from …/live/step…pt",
+        lost=INTERVAL,
+        then="the next run goes on within the same part",
+    ),
+    Fault(
+        key="kill in write",
+        done="SIGKILL inside the write of a checkpoint",
+        sees="goes on from …/live/step…pt",
+        lost="the checkpoint being written; the one before stands",
+        then="the next run goes on from the one before, and clears away the torn file",
+    ),
+    Fault(
+        key="kill supervisor",
+        done="SIGKILL to the supervisor alone",
+        sees="published again, nothing to train",
+        lost=NOTHING,
+        then="the kernel stops the training process, which saves; the next run publishes that",
+    ),
+]
+_LEASES = [
+    Fault(
+        key="frozen",
+        done="a trainer freezes (SIGSTOP, suspended, cut off) where locks do not travel, "
+        "is replaced, and wakes up",
+        sees="this process lost the lease while it was silent, process … holds it; it stops here",
+        lost="the frozen trainer's steps since its last checkpoint",
+        then="the new trainer goes on; the old one writes nothing more and exits 75",
+        how="real trainers; their flock answers 'no locks available'",
+    ),
+    Fault(
+        key="dead holder",
+        done="a trainer dies elsewhere without giving its lease back",
+        sees="taken over from process …: its heartbeat was silent for … s",
+        lost=INTERVAL,
+        then="the next trainer watches for 30 s, takes the cell over and states its proof",
+        how="real trainers; their flock answers 'no locks available'",
+    ),
+    Fault(
+        key="left over",
+        done="a trainer outlives what started it, as after a cancelled job",
+        sees="held by process …: left over, what started it is gone; to end it: kill …",
+        lost=NOTHING,
+        then="the next trainer waits for 60 s and publishes what the other one made; "
+        "where that takes longer it exits 75 and names the leftover",
+    ),
+    Fault(
+        key="two trainers",
+        done="a second trainer of the same cell, as from two drivers on one results folder",
+        sees="held by process …; waiting up to … s for its end",
+        lost=NOTHING,
+        then="it waits for 60 s, publishes what the first one made and exits 0; else 75",
+    ),
+]
+_DRIVERS = [
+    Fault(
+        key="kill driver",
+        done="SIGKILL to Snakemake alone; its trainers go on",
+        sees="…",
+        lost=NOTHING,
+        then="",
+        how="Snakemake in a copy of the project",
+    ),
+]
+_DISK = [
+    Fault(
+        key="full at checkpoint",
+        done="no space left while a checkpoint is written",
+        sees="no checkpoint at step … (…No space left on device…); training goes on",
+        lost=NOTHING + ", unless it is killed before there is space again",
+        then="the next checkpoint is tried in its turn",
+        how="real trainer on a tmpfs of a few MB",
+    ),
+    Fault(
+        key="full at history",
+        done="no space left for the history at the end of a part",
+        sees="cannot write results (…No space left on device…); nothing is lost, try again",
+        lost=INTERVAL,
+        then="exit 75; the next run goes on from the last checkpoint",
+        how="real trainer on a tmpfs of a few MB",
+    ),
+    Fault(
+        key="full at outcome",
+        done="no space left for the outcome at the end of a part",
+        sees="cannot write results (…No space left on device…); nothing is lost, try again",
+        lost=INTERVAL,
+        then="exit 75; the next run goes on from the last checkpoint",
+        how="real trainer on a tmpfs of a few MB",
+    ),
+    Fault(
+        key="read-only",
+        done="the results folder is read-only",
+        sees="cannot write results (…Read-only file system…); nothing is lost, try again",
+        lost=NOTHING,
+        then="exit 75; the next run trains",
+        how="real trainer on a read-only mount",
+    ),
+]
+FAULTS = {row.key: row for row in [*_SIGNALS, *_KILLS, *_LEASES, *_DISK]}
