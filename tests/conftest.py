@@ -34,3 +34,11 @@ def forge(tmp_path_factory):
     made = Forge(tmp_path_factory.mktemp("forge"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def run(tmp_path, unbroken, forge):
+    """A cell whose unbroken end is known, and the trainers sent to it."""
+    from trainers import Run
+
+    return Run(tmp_path, *unbroken, forge)

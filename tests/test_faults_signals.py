@@ -7,52 +7,11 @@ import signal
 import pytest
 from faults import FAULTS
 from forge import ended, wait_until
-from trainers import assert_same_end, outcome_and_weights, place
+from trainers import place
 
-from seqgrid.store import TEMPORARY, Part
+from seqgrid.store import TEMPORARY
 
 SEEDS = random.Random().sample(range(10**6), 2)
-
-
-@pytest.fixture
-def run(tmp_path, unbroken, forge):
-    return Run(tmp_path, *unbroken, forge)
-
-
-class Run:
-    """A cell of 1500 steps whose unbroken end is known, and the trainers sent to it."""
-
-    def __init__(self, folder, cell, end, forge):
-        self.cell, self.end, self.forge = cell, end, forge
-        self.cells = folder / "cells"
-        self.folder = place(folder, cell)
-
-    def part(self, number=1):
-        return Part.of(self.cells, self.cell.path, "", number)
-
-    def start(self, part=1, **environment):
-        return self.forge.start("train", self.folder, "--part", part, **environment)
-
-    def training(self, trainer):
-        """The pid of a trainer's training process, once it is there."""
-        part = self.part()
-        wait_until(
-            lambda: any(a["pid"] == trainer.pid for a in part.attempts()) or trainer.poll() == 0,
-            lambda: trainer.said,
-        )
-        wait_until(lambda: (part.beat() or {}).get("pid"), lambda: trainer.said)
-        return part.beat()["pid"]
-
-    def at_a_random_moment(self, seed, trainer):
-        """Let a trainer make a checkpoint, and go on for up to half its training."""
-        goal = random.Random(seed).randrange(1, 700)
-        wait_until(lambda: self.part().step() >= goal, lambda: trainer.said)
-
-    def assert_whole(self, part=1):
-        """The end is the unbroken one's, and nothing lies about."""
-        assert_same_end(outcome_and_weights(self.cells, self.cell, part), self.end)
-        litter = [p for p in self.folder.rglob(".*") if TEMPORARY.fullmatch(p.name)]
-        assert not litter
 
 
 @pytest.mark.parametrize("seed", SEEDS[:1])

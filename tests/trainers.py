@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,10 +10,11 @@ import time
 
 import pyarrow.parquet as pq
 import torch
+from forge import wait_until
 
 from seqgrid import checkpoint, registry
 from seqgrid.cell import Cell, Stopping, Training, Validation
-from seqgrid.store import Part
+from seqgrid.store import TEMPORARY, Part
 
 TIMES = ("training_seconds", "part")  # what a cut may change in a history row
 LONG = {"steps": 1500, "batch_size": 8, "examples": 100}
@@ -108,3 +110,39 @@ def train_unbroken(folder):
     process = Trainer(place(folder, cell, checkpoint_seconds=1000))
     assert process.wait() == 0, process.said
     return cell, outcome_and_weights(folder / "cells", cell)
+
+
+class Run:
+    """A cell of 1500 steps whose unbroken end is known, and the trainers sent to it."""
+
+    def __init__(self, folder, cell, end, forge):
+        self.cell, self.end, self.forge = cell, end, forge
+        self.cells = folder / "cells"
+        self.folder = place(folder, cell)
+
+    def part(self, number=1):
+        return Part.of(self.cells, self.cell.path, "", number)
+
+    def start(self, part=1, **environment):
+        return self.forge.start("train", self.folder, "--part", part, **environment)
+
+    def training(self, trainer):
+        """The pid of a trainer's training process, once it is there."""
+        part = self.part()
+        wait_until(
+            lambda: any(a["pid"] == trainer.pid for a in part.attempts()) or trainer.poll() == 0,
+            lambda: trainer.said,
+        )
+        wait_until(lambda: (part.beat() or {}).get("pid"), lambda: trainer.said)
+        return part.beat()["pid"]
+
+    def at_a_random_moment(self, seed, trainer):
+        """Let a trainer make a checkpoint, and go on for up to half its training."""
+        goal = random.Random(seed).randrange(1, 700)
+        wait_until(lambda: self.part().step() >= goal, lambda: trainer.said)
+
+    def assert_whole(self, part=1):
+        """The end is the unbroken one's, and nothing lies about."""
+        assert_same_end(outcome_and_weights(self.cells, self.cell, part), self.end)
+        litter = [p for p in self.folder.rglob(".*") if TEMPORARY.fullmatch(p.name)]
+        assert not litter

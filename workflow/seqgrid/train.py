@@ -147,6 +147,7 @@ class Supervisor:
         """Publish what the store holds; True where the part then stands."""
         try:
             self.part.read()
+            say(f"{self.part}: there already, nothing to train")
             return True
         except Absent:
             pass
