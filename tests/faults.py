@@ -120,6 +120,8 @@ _DRIVERS = [
         how="Snakemake in a copy of the project",
     ),
 ]
+_TMPFS = "real trainer on a tmpfs of a few MB"
+_FULL = "cannot write results (…No space left on device…); nothing is lost, try again"
 _DISK = [
     Fault(
         key="full at checkpoint",
@@ -127,23 +129,26 @@ _DISK = [
         sees="no checkpoint at step … (…No space left on device…); training goes on",
         lost=NOTHING + ", unless it is killed before there is space again",
         then="the next checkpoint is tried in its turn",
-        how="real trainer on a tmpfs of a few MB",
+        how=_TMPFS,
     ),
     Fault(
-        key="full at history",
-        done="no space left for the history at the end of a part",
-        sees="cannot write results (…No space left on device…); nothing is lost, try again",
+        key="full at end",
+        done="no space left for the last checkpoint of a part, or when a trainer starts",
+        sees=_FULL,
         lost=INTERVAL,
         then="exit 75; the next run goes on from the last checkpoint",
-        how="real trainer on a tmpfs of a few MB",
+        how=_TMPFS,
     ),
-    Fault(
-        key="full at outcome",
-        done="no space left for the outcome at the end of a part",
-        sees="cannot write results (…No space left on device…); nothing is lost, try again",
-        lost=INTERVAL,
-        then="exit 75; the next run goes on from the last checkpoint",
-        how="real trainer on a tmpfs of a few MB",
+    *(
+        Fault(
+            key=f"full at {file}",
+            done=f"no space left for the {file} at the end of a part",
+            sees=_FULL,
+            lost=NOTHING + ": the last checkpoint was saved before",
+            then="exit 75; the next run writes the end, and trains nothing",
+            how=_TMPFS,
+        )
+        for file in ("history", "outcome")
     ),
     Fault(
         key="read-only",
@@ -152,6 +157,14 @@ _DISK = [
         lost=NOTHING,
         then="exit 75; the next run trains",
         how="real trainer on a read-only mount",
+    ),
+    Fault(
+        key="read-only driver",
+        done="the results folder is read-only when a run starts",
+        sees="results…: Read-only file system; nothing was started",
+        lost=NOTHING,
+        then="Snakemake ends; the next run starts",
+        how="Snakemake on a read-only mount",
     ),
 ]
 FAULTS = {row.key: row for row in [*_SIGNALS, *_KILLS, *_LEASES, *_DISK]}

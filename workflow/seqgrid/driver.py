@@ -59,6 +59,10 @@ def _start(config: Mapping[str, Any]) -> Driver:
         # A trainer that is cut saves and asks to be restarted, as long as this run will do it.
         os.environ["SEQGRID_RETRIES"] = str(restarts)
         os.environ["SEQGRID_INVOCATION"] = uuid.uuid4().hex[:12]
-        plan.prepare(chosen, name, loaded, RESULTS)
+        try:
+            plan.prepare(chosen, name, loaded, RESULTS)
+        except OSError as error:  # the disk is full, or the folder somebody else's
+            say(f"{error.filename or RESULTS}: {error.strerror}; nothing was started")
+            sys.exit(1)
 
     return Driver(targets=targets, collected=missing, prepare=prepare)
