@@ -1,4 +1,4 @@
-"""Small and read-only file systems for tests, seen through the root of the process that has them."""
+"""Small and read-only file systems, seen through the root of the process that has them."""
 
 import contextlib
 import os

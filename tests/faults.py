@@ -167,4 +167,74 @@ _DISK = [
         how="Snakemake on a read-only mount",
     ),
 ]
-FAULTS = {row.key: row for row in [*_SIGNALS, *_KILLS, *_LEASES, *_DISK]}
+_RECORDED = "corrupt: …: {file} …recorded…"
+_DAMAGES = {
+    "truncated": {"outcome": "corrupt: …: outcome.json: Invalid JSON: EOF while parsing …"},
+    "empty": {"outcome": "corrupt: …: outcome.json: Invalid JSON: EOF while parsing …"},
+    "bit-flipped": {"outcome": "corrupt: …: outcome.json does not have the content it was …"},
+    "foreign": {"outcome": "corrupt: …: outcome.json belongs to …"},
+    "future-version": {
+        "outcome": "corrupt: …: outcome.json: made by a newer seqgrid (schema 2, this one reads 1)",
+    },
+}
+_NAMES = {
+    "checkpoint": "checkpoint.pt", "history": "history.parquet", "outcome": "outcome.json"
+}  # fmt: skip
+_FILES = [
+    Fault(
+        key=f"{damage} {kind}",
+        done=f"{damage} {name} of a part",
+        sees=lines.get(kind, _RECORDED.format(file=name)),
+        lost=NOTHING
+        if (damage, kind) == ("future-version", "outcome")
+        else "what was trained since the older of the two last checkpoints"
+        if kind == "checkpoint"
+        else NOTHING,
+        then="nothing until `rerun=corrupt`: the newer version can go on with it"
+        if (damage, kind) == ("future-version", "outcome")
+        else "`resume` makes the next part from the newest good checkpoint",
+        how="real status view, plan and trainer",
+    )
+    for damage, lines in _DAMAGES.items()
+    for kind, name in _NAMES.items()
+]
+_ROLLING = [
+    Fault(
+        key="foreign state",
+        done="another cell's checkpoint among those a trainer goes on from",
+        sees="step….pt belongs to gru/adding_problem/L9/…; passed over",
+        lost=NOTHING,
+        then="it goes on from the newest of its own",
+    ),
+    Fault(
+        key="future-version state",
+        done="a checkpoint of a later format among those a trainer goes on from",
+        sees="step….pt was made by a newer seqgrid (format 2, this one reads 1); go on with …",
+        lost=NOTHING,
+        then="exit 2, whenever it is tried; the newer version goes on",
+    ),
+    Fault(
+        key="damaged state",
+        done="the newest checkpoint is truncated, emptied or bit-flipped while nobody trains",
+        sees="goes on from …/live/step….pt",
+        lost="what was trained since the older of the two last checkpoints",
+        then="it goes on from the older one",
+    ),
+    Fault(
+        key="pickle with code",
+        done="a checkpoint (a pickle) that runs code when it is read",
+        sees="step….pt asks to run code, which is refused; passed over",
+        lost=NOTHING,
+        then="it goes on from the newest that does not; the code has not run",
+    ),
+    Fault(
+        key="YAML with code",
+        done="a study that runs code when it is read",
+        sees="config/studies/small.yaml: line …: could not determine a constructor for the tag "
+        "'tag:yaml.org,2002:python/object/apply:os.system'",
+        lost=NOTHING,
+        then="Snakemake ends; the code has not run",
+        how="Snakemake in a copy of the project",
+    ),
+]
+FAULTS = {row.key: row for row in [*_SIGNALS, *_KILLS, *_LEASES, *_DISK, *_FILES, *_ROLLING]}

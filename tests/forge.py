@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 SERVER = """
-import json, os, select, signal, sys
+import importlib, json, os, select, signal, sys
 import torch
-from seqgrid import checkpoint, evaluate, loop, tables, train, worker
+from seqgrid import checkpoint, evaluate, loop, status, tables, train, worker
 
 torch.set_num_threads(1)
 ours, theirs = os.pipe()
@@ -38,7 +38,7 @@ while True:
         asked = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            status = 1
+            code = 1
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -51,12 +51,13 @@ while True:
                 os.environ.update(asked["environment"])
                 os.chdir(asked["folder"])
                 exec(asked["before"])
-                status = {"train": train, "evaluate": evaluate}[asked["what"]].main(asked["words"])
+                code = importlib.import_module("seqgrid." + asked["what"]).main(asked["words"])
             except SystemExit as error:
-                status = error.code
+                code = error.code
             finally:
+                sys.stdout.flush()
                 sys.stderr.flush()
-                os._exit(status)
+                os._exit(code)
         running[pid] = asked["status"]
         print(pid, flush=True)
 """

@@ -45,11 +45,14 @@ def test_a_disk_that_is_full_at_the_end_of_a_part_asks_to_try_again(run, disk, f
     assert trainer.wait() == 75
     FAULTS["full at end" if file == "checkpoint" else f"full at {file}"].assert_seen(trainer.said)
     written = {p.name for p in run.part().final.iterdir()}
-    assert written == {
-        "checkpoint": set(),
-        "history": {"checkpoint.pt"},
-        "outcome": {"checkpoint.pt", "history.parquet"},
-    }[file]
+    assert (
+        written
+        == {
+            "checkpoint": set(),
+            "history": {"checkpoint.pt"},
+            "outcome": {"checkpoint.pt", "history.parquet"},
+        }[file]
+    )
     assert run.part().step() == (0 if file == "checkpoint" else 1500)
     ballast.unlink()
     again = run.start()

@@ -45,8 +45,8 @@ def load(path: Path, device: torch.device | str = "cpu", cell: str | None = None
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        unsafe = "was not an allowed global" in str(error) or "Unsupported" in str(error)
-        why = "asks to run code, which is refused" if unsafe else "is damaged"
+        asks = "global" in str(error).lower()  # as torch words a function that it will not call
+        why = "asks to run code, which is refused" if asks else "is damaged"
         raise Unusable(f"{path.name} {why}") from None
     except (EOFError, KeyError, ValueError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):

@@ -101,6 +101,7 @@ class Outcome(Strict):
     ended_at: str
     provenance: Provenance
     files: dict[str, FileRecord]
+    seal: str | None = None  # in the file alone: hash of everything else there
 
     @property
     def terminal(self) -> bool:
@@ -109,7 +110,8 @@ class Outcome(Strict):
 
     def write(self, path: Path) -> None:
         """Write whole or not at all."""
-        write_text(path, self.model_dump_json(indent=1) + "\n")
+        content = json.loads(self.model_dump_json())
+        write_text(path, json.dumps(content | {"seal": _seal(content)}, indent=1) + "\n")
 
 
 class EvaluationRecord(Strict):
@@ -165,9 +167,17 @@ def read(
     if (found.cell, found.run, found.part) != (cell, run, part):
         where = "/".join(filter(None, [found.cell, found.run, f"part{found.part}"]))
         raise Invalid(f"outcome.json belongs to {where}")
+    if found.seal is not None and found.seal != _seal(json.loads(text)):
+        raise Invalid("outcome.json does not have the content it was sealed with")
     for name in PART_FILES:
         check_file(folder / name, found.files.get(name), verified)
-    return found
+    return found.model_copy(update={"seal": None})
+
+
+def _seal(content: dict[str, Any]) -> str:
+    """Hash of an outcome's keys and values; of those in the file, which later versions add to."""
+    rest = {key: value for key, value in content.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _version(text: bytes) -> int:
