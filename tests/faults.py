@@ -237,4 +237,55 @@ _ROLLING = [
         how="Snakemake in a copy of the project",
     ),
 ]
-FAULTS = {row.key: row for row in [*_SIGNALS, *_KILLS, *_LEASES, *_DISK, *_FILES, *_ROLLING]}
+_PLACES = [
+    Fault(
+        key="clock back a day",
+        done="the clock jumps back a day during a training, or between two runs",
+        sees="finished, budget of … steps",
+        lost=NOTHING,
+        then="it goes on; only the dates in `outcome.json` show it",
+        how="real trainer and Snakemake under libfaketime",
+    ),
+    Fault(
+        key="moved",
+        done="the results folder is moved between two parts",
+        sees="goes on from gru/adding_problem/…",
+        lost=NOTHING,
+        then="`resume` goes on where the folder is now",
+        how="real plan and trainer",
+    ),
+    Fault(
+        key="long path",
+        done="the project lies at a path of more than 300 characters",
+        sees="finished, budget of … steps",
+        lost=NOTHING,
+        then="it goes on",
+        how="Snakemake in a copy of the project",
+    ),
+]
+_MODELS = [
+    Fault(
+        key="NaN",
+        done="the loss becomes NaN",
+        sees="diverged, the training loss was not finite by step …",
+        lost=NOTHING + ": the best weights until then are kept and evaluated",
+        then="`evaluate`; the other cells go on",
+    ),
+    Fault(
+        key="exception",
+        done="the model raises an exception",
+        sees="failed, KeyError: 'no such gate' …",
+        lost="what was trained since the last checkpoint, which is evaluated",
+        then="`evaluate`; the other cells go on; `rerun=failed` goes on from the checkpoint",
+    ),
+    Fault(
+        key="three deaths",
+        done="the training process dies three times in a row without a step of progress",
+        sees="killed, died 3 times at step … without progress; last: signal 9 (SIGKILL) …",
+        lost=INTERVAL,
+        then="`evaluate` of the last checkpoint; `rerun=killed` goes on from it",
+    ),
+]
+# One line a row; rows about a cluster come last, with where="slurm".
+ROWS = [*_SIGNALS, *_KILLS, *_LEASES, *_DRIVERS, *_DISK, *_FILES, *_ROLLING, *_PLACES, *_MODELS]
+FAULTS = {row.key: row for row in ROWS}
