@@ -110,14 +110,33 @@ _LEASES = [
         then="it waits for 60 s, publishes what the first one made and exits 0; else 75",
     ),
 ]
+_SNAKEMAKE = "Snakemake in a copy of the project"
 _DRIVERS = [
     Fault(
         key="kill driver",
-        done="SIGKILL to Snakemake alone; its trainers go on",
-        sees="…",
+        done="SIGKILL to Snakemake alone, which is started again; its trainers go on",
+        sees="It can be removed with the --unlock argument.",
         lost=NOTHING,
-        then="",
-        how="Snakemake in a copy of the project",
+        then="the trainers end and store what they made; `snakemake --unlock` once, and the "
+        "next run publishes that and goes on",
+        how=_SNAKEMAKE,
+    ),
+    Fault(
+        key="kill whole run",
+        done="SIGKILL to Snakemake and all its trainers, as after a power cut",
+        sees="goes on from gru/…",
+        lost=INTERVAL,
+        then="`snakemake --unlock` once; the next run goes on within the same parts",
+        how=_SNAKEMAKE,
+    ),
+    Fault(
+        key="two drivers",
+        done="two Snakemakes on one results folder, from two clones",
+        sees="held by process …; waiting up to 60 s for its end",
+        lost=NOTHING,
+        then="each cell is trained once and both end well; where a cell takes longer than 60 s, "
+        "the second driver's job exits 75 and its next run finds the result",
+        how=_SNAKEMAKE,
     ),
 ]
 _TMPFS = "real trainer on a tmpfs of a few MB"
@@ -234,7 +253,7 @@ _ROLLING = [
         "'tag:yaml.org,2002:python/object/apply:os.system'",
         lost=NOTHING,
         then="Snakemake ends; the code has not run",
-        how="Snakemake in a copy of the project",
+        how=_SNAKEMAKE,
     ),
 ]
 _PLACES = [
@@ -260,7 +279,7 @@ _PLACES = [
         sees="finished, budget of … steps",
         lost=NOTHING,
         then="it goes on",
-        how="Snakemake in a copy of the project",
+        how=_SNAKEMAKE,
     ),
 ]
 _MODELS = [

@@ -18,7 +18,7 @@ from trainers import same
 
 KILLS = int(os.environ.get("SEQGRID_STORM_KILLS", "100"))
 SEED = int(os.environ.get("SEQGRID_STORM_SEED", random.randrange(10**6)))
-STEPS = 20 * KILLS
+STEPS = 30 * KILLS
 WORKERS = 2
 STUDY = (
     ONE.replace("models: {gru:", "models: {lstm: {settings: {d_model: 8, num_layers: 1}}, gru:")
@@ -57,8 +57,9 @@ class Storm:
         self.grid, self.random = grid, random.Random(seed)
         paths = [s.row.cell.path for s in grid.plan()]
         goals = {path: [] for path in paths}
-        for number in range(kills):
-            goals[paths[number % len(paths)]].append(self.random.randrange(STEPS * 2 // 3))
+        self.left = kills
+        for number in range(kills * 5 // 4):  # some come too late, for cells that ended
+            goals[paths[number % len(paths)]].append(self.random.randrange(STEPS // 2))
         self.changed = True  # on the disk, since the last plan
         self.targets = {path: Target(sorted(goals[path])) for path in paths}
 
@@ -100,8 +101,8 @@ class Storm:
         step = max(target.before, target.part.step())
         if target.goals and step >= target.goals[0]:
             target.goals.pop(0)
-            target.at = time.monotonic() + self.random.uniform(0, 0.1)
-        if time.monotonic() >= target.at:
+            target.at = time.monotonic() + self.random.uniform(0, 0.05)
+        if self.left and time.monotonic() >= target.at:
             target.at = float("inf")
             self._hit(target)
 
@@ -111,6 +112,7 @@ class Storm:
         hit = Hit(words, target.part, len(target.part.attempts()), target.part.step())
         if self._send(target, victim, number):
             target.hits.append(hit)
+            self.left -= 1
             if number == signal.SIGSTOP:
                 time.sleep(self.random.uniform(0, 0.1))
                 target.trainer.send_all(signal.SIGCONT)
