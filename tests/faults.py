@@ -115,10 +115,10 @@ _DRIVERS = [
     Fault(
         key="kill driver",
         done="SIGKILL to Snakemake alone, which is started again; its trainers go on",
-        sees="It can be removed with the --unlock argument.",
+        sees="unlocked: the Snakemake that held the lock is gone (process … on …)",
         lost=NOTHING,
-        then="the trainers end and store what they made; `snakemake --unlock` once, and the "
-        "next run publishes that and goes on",
+        then="the trainers end and store what they made; the next run removes the lock, waits "
+        "for them, publishes that and goes on",
         how=_SNAKEMAKE,
     ),
     Fault(
@@ -126,7 +126,15 @@ _DRIVERS = [
         done="SIGKILL to Snakemake and all its trainers, as after a power cut",
         sees="goes on from gru/…",
         lost=INTERVAL,
-        then="`snakemake --unlock` once; the next run goes on within the same parts",
+        then="the next run removes the lock and goes on within the same parts",
+        how=_SNAKEMAKE,
+    ),
+    Fault(
+        key="lock without proof",
+        done="the lock of a Snakemake that may live: on another host, or without a record",
+        sees="…can be removed with the --unlock argument.",
+        lost=NOTHING,
+        then="nothing, until that one ends or `snakemake --unlock` says that it is gone",
         how=_SNAKEMAKE,
     ),
     Fault(

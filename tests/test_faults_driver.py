@@ -19,12 +19,11 @@ LONG = SHORT.replace("steps: 600", "steps: 2000")
 class Driver:
     """A `snakemake` in a process group of its own."""
 
-    def __init__(self, project, *arguments):
+    def __init__(self, project, words=""):
         self.log = project.folder / f"driver{time.monotonic_ns()}.log"
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
-                + ["--config", "study=small"],
+                [sys.executable, *f"-m snakemake --cores 2 --config study=small {words}".split()],
                 cwd=project.folder,
                 env=project.environment,
                 stdout=file,
@@ -67,13 +66,35 @@ def test_a_killed_driver_is_started_again_while_its_trainers_go_on(project):
     driver.process.kill()
     driver.wait()
     again = Driver(project)
-    if again.wait() != 0:
-        FAULTS["kill driver"].assert_seen(again.said)
-        assert Driver(project, "--unlock").wait() == 0
-        again = Driver(project)
-        assert again.wait() == 0, again.said
+    assert again.wait() == 0, again.said
+    FAULTS["kill driver"].assert_seen(again.said)
+    assert f"process {driver.process.pid} on" in again.said
     assert_finished_once(project)
     assert project.missing() == {}
+
+
+def test_the_lock_of_a_driver_that_lives_or_may_live_stays(project):
+    project.study(LONG)
+    driver = Driver(project)
+    wait_until(lambda: beats(project), lambda: driver.said)
+    second = Driver(project)
+    assert second.wait() != 0
+    FAULTS["lock without proof"].assert_seen(second.said)
+    driver.process.kill()
+    driver.wait()
+    [record] = project.folder.glob(".snakemake/drivers/*.json")
+    record.write_text(record.read_text().replace('"boot": "', '"boot": "another-'))
+    third = Driver(project)
+    assert third.wait() != 0
+    FAULTS["lock without proof"].assert_seen(third.said)
+    record.unlink()
+    fourth = Driver(project)
+    assert fourth.wait() != 0
+    FAULTS["lock without proof"].assert_seen(fourth.said)
+    assert Driver(project, "--unlock").wait() == 0
+    last = Driver(project)
+    assert last.wait() == 0, last.said
+    assert not list(project.folder.glob(".snakemake/drivers/*.json"))
 
 
 def test_two_drivers_on_one_results_folder_both_end_well(project, tmp_path_factory):
@@ -99,7 +120,6 @@ def test_killing_the_whole_run_loses_one_interval_at_most(project):
     os.killpg(driver.process.pid, signal.SIGKILL)
     driver.wait()
     wait_until(lambda: not trainers(project), "its trainers go on")
-    assert Driver(project, "--unlock").wait() == 0
     again = Driver(project)
     assert again.wait() == 0, again.said
     FAULTS["kill whole run"].assert_seen(again.said)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgrid import collection, plan, study
+from seqgrid import collection, plan, study, unlock
 from seqgrid.job import say
 from seqgrid.study_file import StudyError, unknown
 
@@ -27,6 +27,7 @@ class Driver:
 
 def start(config: Mapping[str, Any]) -> Driver:
     """Plan a run; on a mistake of the user's, one line a problem and the end of the process."""
+    unlock.enter(Path(".snakemake"))
     try:
         return _start(config)
     except (StudyError, plan.WrongRequest, OSError) as error:

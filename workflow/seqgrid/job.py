@@ -1,5 +1,6 @@
 """What the processes of jobs share: how they speak, end and are stopped."""
 
+import importlib
 import json
 import signal
 import sys
@@ -20,6 +21,15 @@ def say(text: str) -> None:
     """One line on the console."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def alive(job: str) -> bool | None:
+    """Whether the scheduler still has a job; None where nobody can tell."""
+    try:
+        scheduler = importlib.import_module("seqgrid.scheduler")
+    except ImportError:
+        return None
+    return scheduler.alive(job)
 
 
 def execution(run_folder: Path) -> dict:

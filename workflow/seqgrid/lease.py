@@ -67,7 +67,7 @@ class Lease:
             proof = _proof(holder, locks, [self.path, *heartbeats], alive, seconds)
             mine = {
                 "host": socket.gethostname(), "pid": os.getpid(), "job": job_id(), "since": now(),
-                "starter": _starter(os.getpid()), "boot": _boot(), "token": self.token,
+                "starter": _starter(os.getpid()), "boot": boot(), "token": self.token,
             }  # fmt: skip
             file.truncate(0)
             file.write(json.dumps(mine) + "\n")
@@ -151,7 +151,7 @@ def held(cell_folder: Path) -> dict[str, Any] | None:
         return None
     found = _read(path)
     # Unlocked but never given back: a holder that died here, or one on another host.
-    return found | {"locked": False} if found and found.get("boot") != _boot() else None
+    return found | {"locked": False} if found and found.get("boot") != boot() else None
 
 
 def describe(holder: dict[str, Any]) -> str:
@@ -186,7 +186,7 @@ def _proof(
     """
     if not holder:
         return ""
-    if locks and holder.get("boot") == _boot() and not _process(holder.get("pid")):
+    if locks and holder.get("boot") == boot() and not _process(holder.get("pid")):
         return "its lock is free and its process is gone"
     job = holder.get("job")
     # A requeued job keeps its id: what ran under ours was an earlier life of it.
@@ -212,7 +212,7 @@ def _left_over(holder: dict[str, Any], path: Path | None, alive: Alive) -> str:
         path: the lease's file where a process of this host has locked it, else None.
         alive: tells whether the scheduler still has a job.
     """
-    here = holder.get("boot") == _boot()
+    here = holder.get("boot") == boot()
     pids, why = [holder.get("pid")], ""
     if job := holder.get("job"):
         why = f"job {job} has ended" if alive(str(job)) is False else ""
@@ -264,7 +264,7 @@ def _starter(pid: Any) -> int | None:
     return None
 
 
-def _boot() -> str | None:
+def boot() -> str | None:
     """Names the running kernel, within which locks and process numbers mean something."""
     return _content(Path("/proc/sys/kernel/random/boot_id")).decode().strip() or None
 

@@ -6,7 +6,6 @@ a child that does the training, so that even a death by signal becomes an outcom
 """
 
 import argparse
-import importlib
 import os
 import re
 import select
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from seqgrid import provenance, sources
 from seqgrid.cell import Cell
-from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, WRONG_CALL, WrongCall, execution, say
+from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, WRONG_CALL, WrongCall, alive, execution, say
 from seqgrid.lease import HEARTBEAT_SECONDS, SILENT_SECONDS, Lease, Lost, Taken
 from seqgrid.outcome import Absent, Invalid, Newer, Progress
 from seqgrid.store import SPOKEN, Part
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         return TRY_AGAIN
     lease = Lease(part.cell_folder)
     try:
-        if proof := lease.wait(part.heartbeats, _alive, lambda text: say(f"{part}: {text}")):
+        if proof := lease.wait(part.heartbeats, alive, lambda text: say(f"{part}: {text}")):
             say(f"{part}: {proof}")
         return Supervisor(cell, part, lease).run()
     except Taken as error:
@@ -82,15 +81,6 @@ def find(run_folder: str, number: int) -> tuple[Cell, Part]:
         raise WrongCall(f"{run_folder}/cell.json: belongs to {cell.path}")
     cells = Path(run_folder[: match.start()] or ".")
     return cell, Part.of(cells, cell.path, match["run"] or "", number)
-
-
-def _alive(job: str) -> bool | None:
-    """Whether the scheduler still has a job; None where nobody can tell."""
-    try:
-        scheduler = importlib.import_module("seqgrid.scheduler")
-    except ImportError:
-        return None
-    return scheduler.alive(job)
 
 
 class Supervisor:
