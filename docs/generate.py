@@ -3,6 +3,7 @@
 Whatever stands above the marker of a page is written by hand and stays.
 """
 
+import runpy
 import sys
 import types
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from seqgrid import cell, deaths, registry, settings, study_schema, tables
 from seqgrid.analysis import verdicts
 
 DOCS = Path(__file__).parent
+TESTS = DOCS.parent / "tests"
 MARKER = "<!-- from here on: python docs/generate.py -->\n"
 
 # Heading, record, and where in the file its keys stand.
@@ -79,6 +81,7 @@ def pages() -> dict[Path, str]:
         "tables.md": tables_reference(),
         "verdicts.md": verdicts_reference(),
         "outcomes.md": deaths_reference(),
+        "faults.md": faults_reference(),
     }
     for name, lines in made.items():
         path = DOCS / name
@@ -147,6 +150,19 @@ def deaths_reference() -> Iterator[str]:
     ]
     yield from ("## How many deaths are enough", "")
     yield from _table(("kind", "states", "in a row without a step of progress", "then"), rows)
+
+
+def faults_reference() -> Iterator[str]:
+    """Every row of the fault table, as the tests assert it."""
+    rows = runpy.run_path(str(TESTS / "faults.py"))["ROWS"]
+    titles = {"process": "## On any machine", "slurm": "## On SLURM"}
+    head = ("what is done", "what the user sees", "what is lost", "what happens next", "run with")
+    for where, title in titles.items():
+        found = [row for row in rows if row.where == where]
+        if found:
+            yield from (title, "")
+            yield from _table(head, [(r.done, f"`{r.sees}`", r.lost, r.then, r.how) for r in found])
+            yield ""
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import cluster as slurm
+from forge import Forge
 from project import Project
 
 
@@ -31,3 +32,26 @@ def cluster():
         (pytest.fail if os.environ.get("SEQGRID_REQUIRE_SLURM") == "1" else pytest.skip)(words)
     with slurm.Cluster() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory):
+    """A cell, and how its training ends when nothing happens to it."""
+    from trainers import train_unbroken  # only those who ask for it wait for torch
+
+    return train_unbroken(tmp_path_factory.mktemp("unbroken"))
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory):
+    made = Forge(tmp_path_factory.mktemp("forge"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(tmp_path, unbroken, forge):
+    """A cell whose unbroken end is known, and the trainers sent to it."""
+    from trainers import Run
+
+    return Run(tmp_path, *unbroken, forge)

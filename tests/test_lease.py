@@ -15,14 +15,14 @@ import pytest
 from grid_factory import Results
 
 from seqgrid import lease, plan, provenance
-from seqgrid.lease import Lease, Taken, held
+from seqgrid.lease import Lease, Lost, Taken, held
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from seqgrid.lease import Lease
 lease = Lease(Path(sys.argv[1]))
-lease.acquire([])
+lease.acquire([], lambda job: None)
 print("held", flush=True)
 time.sleep(60)
 """
@@ -41,9 +41,13 @@ def holder(tmp_path):
     process.stdout.close()
 
 
-def taken(folder, heartbeats=(), watch_seconds=0.3):
+def unknown(job):
+    """No scheduler to ask."""
+
+
+def taken(folder, heartbeats=(), silent_seconds=0.3, alive=unknown):
     one = Lease(folder)
-    one.acquire(list(heartbeats), watch_seconds)
+    one.acquire(list(heartbeats), alive, silent_seconds)
     return one
 
 
@@ -57,7 +61,7 @@ def test_a_second_process_is_refused_with_who_holds_it(tmp_path, holder):
     before = (tmp_path / "lease.json").read_text()
     refused = Lease(tmp_path)
     with pytest.raises(Taken, match=f"held by process {holder.pid} on {socket.gethostname()}"):
-        refused.acquire([])
+        refused.acquire([], unknown)
     refused.release()  # as a trainer does in every case
     assert (tmp_path / "lease.json").read_text() == before
     assert held(tmp_path)["pid"] == holder.pid
@@ -69,7 +73,7 @@ def test_a_killed_holder_is_not_in_the_way(tmp_path, holder):
     holder.wait()
     assert held(tmp_path) is None
     begin = time.monotonic()
-    mine = taken(tmp_path, watch_seconds=5)
+    mine = taken(tmp_path, silent_seconds=5)
     assert time.monotonic() - begin < 1  # it was on this host: nothing to watch
     assert json.loads((tmp_path / "lease.json").read_text())["pid"] == os.getpid()
     mine.release()
@@ -104,8 +108,10 @@ def test_a_holder_on_another_host_whose_heart_beats_keeps_it(tmp_path):
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(Taken, match="held by process 7 on node9, job 41_2, whose heartbeat"):
-            taken(tmp_path, beats, watch_seconds=5)
+        with pytest.raises(
+            Taken, match=r"held by process 7 on node9, job 41_2, .* whose heartbeat"
+        ):
+            taken(tmp_path, beats, silent_seconds=5)
     finally:
         stop.set()
         thread.join()
@@ -189,4 +195,103 @@ def test_status_believes_a_holder_on_another_host_only_while_it_beats(tmp_path, 
     assert plan.running(standing, results.folder) is None
     mine = taken(part.cell_folder)
     assert plan.running(standing, results.folder)["locked"]  # beat or no beat
+    mine.release()
+
+
+def test_a_holder_whose_job_the_scheduler_still_has_keeps_it_however_silent(tmp_path):
+    elsewhere(tmp_path)
+    with pytest.raises(Taken, match=r"job 41_2, .*, a job the scheduler still has"):
+        taken(tmp_path, alive=lambda job: job == "41_2")
+    assert json.loads((tmp_path / "lease.json").read_text())["host"] == "node9"
+
+
+def proof(folder, alive, silent_seconds=0.3):
+    one = Lease(folder)
+    words = one.acquire([], alive, silent_seconds)
+    one.release()
+    return words
+
+
+def test_a_take_over_states_its_proof(tmp_path, holder):
+    record = json.loads((tmp_path / "lease.json").read_text())
+    holder.kill()
+    holder.wait()
+    assert proof(tmp_path, unknown) == (
+        f"taken over from {lease.describe(record)}: its lock is free and its process is gone"
+    )
+    assert proof(tmp_path, unknown) is None  # it was given back
+    elsewhere(tmp_path)
+    assert proof(tmp_path, unknown).endswith(": its heartbeat was silent for 0.3 s")
+    elsewhere(tmp_path)
+    assert proof(tmp_path, lambda job: False).endswith(
+        ": its heartbeat was silent for 0.3 s and the scheduler has no job 41_2 any more"
+    )
+
+
+def test_a_requeued_job_takes_over_from_its_earlier_life(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "52")
+    elsewhere(tmp_path, job="52")
+    assert "silent" in proof(tmp_path, lambda job: True)
+
+
+def test_a_holder_that_beats_after_its_job_has_ended_is_left_over(tmp_path):
+    elsewhere(tmp_path)
+    stop = threading.Event()
+
+    def beat():
+        while not stop.wait(0.05):
+            os.utime(tmp_path / "lease.json")
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with pytest.raises(Taken, match="left over, job 41_2 has ended; to end it: ssh node9 kill"):
+            proof(tmp_path, lambda job: False, silent_seconds=5)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_process_number_used_again_is_no_proof_of_death(tmp_path):
+    """Lock free, but a process of that number lives: its heartbeat decides."""
+    mine = taken(tmp_path)
+    record = json.loads((tmp_path / "lease.json").read_text())
+    mine.release()
+    (tmp_path / "lease.json").write_text(json.dumps(record))
+    assert "silent" in proof(tmp_path, unknown)
+
+
+def test_who_lost_the_lease_is_told_and_gives_nothing_back(tmp_path):
+    mine = taken(tmp_path)
+    mine.check()
+    mine.renew()
+    elsewhere(tmp_path, token="theirs")
+    before = (tmp_path / "lease.json").read_text()
+    with pytest.raises(Lost, match="lost the lease while it was silent, process 7 on node9"):
+        mine.check()
+    with pytest.raises(Lost):
+        mine.renew()
+    mine.release()
+    assert (tmp_path / "lease.json").read_text() == before
+
+
+def test_a_lease_whose_file_is_gone_is_lost(tmp_path):
+    mine = taken(tmp_path)
+    (tmp_path / "lease.json").unlink()
+    with pytest.raises(Lost, match="its file is gone"):
+        mine.check()
+    mine.release()
+
+
+def test_a_lease_that_cannot_be_read_is_not_lost(tmp_path, monkeypatch):
+    mine = taken(tmp_path)
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease.Path, "read_bytes", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            mine.check()
+    mine.check()
     mine.release()

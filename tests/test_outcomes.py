@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from faults import FAULTS
 
 STUDY = """
 question: How does a part end?
@@ -181,8 +182,9 @@ def test_diverged_keeps_the_best_weights(project):
     project.add("model", "trouble", MODEL.format(trouble=(
         "if self.training and self.calls > 25: return self.inner(x) * float('nan')")))  # fmt: skip
     write_study(project, label="trouble", settings="")
-    outcome, _, part = run_cell(project)
+    outcome, said, part = run_cell(project)
     assert outcome["outcome"] == "diverged"
+    FAULTS["NaN"].assert_seen(said)
     assert "not finite" in outcome["reason"]
     assert outcome["progress"]["best_step"] in (10, 20)
     assert (part / "checkpoint.pt").stat().st_size > 0
@@ -196,7 +198,7 @@ def test_failed_with_its_traceback(project):
     assert outcome["outcome"] == "failed"
     assert outcome["reason"] == "KeyError: 'no such gate'"
     assert "raise KeyError" in outcome["error"]
-    assert "Traceback" not in said
+    FAULTS["exception"].assert_seen(said)
     assert "outcome.json" in said
 
 
@@ -222,9 +224,9 @@ def test_killed_after_three_deaths_without_progress(project):
     project.add("model", "trouble", MODEL.format(trouble=(
         "if self.calls > 5: os.kill(os.getpid(), signal.SIGKILL)")))  # fmt: skip
     write_study(project, label="trouble", settings="")
-    outcome, _, _ = run_cell(project)
+    outcome, said, _ = run_cell(project)
     assert outcome["outcome"] == "killed"
-    assert "signal 9 (SIGKILL)" in outcome["reason"]
+    FAULTS["three deaths"].assert_seen(said)
     assert (outcome["attempts"], outcome["silent_deaths"]) == (3, 3)
     assert "OUT_OF_MEMORY" not in outcome["reason"]
 

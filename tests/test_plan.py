@@ -106,7 +106,7 @@ CORRUPT = {
     "wrong schema": ("outcome.json", edit(attempts="many")),
     "unknown state": ("outcome.json", edit(outcome="done")),
     "unknown key": ("outcome.json", edit(surprise=1)),
-    "later schema": ("outcome.json", edit(schema_version=2)),
+    "another number": ("outcome.json", edit(silent_deaths=7)),
     "another cell": ("outcome.json", edit(cell="lstm/adding_problem/L8/seed0-0123456789")),
     "another part": ("outcome.json", edit(part=2)),
     "another run": ("outcome.json", edit(run="again1")),
@@ -117,6 +117,22 @@ CORRUPT = {
     "history truncated": ("history.parquet", lambda path: path.write_bytes(b"his")),
     "history flipped": ("history.parquet", flip_a_byte),
 }
+
+
+def test_a_part_of_a_newer_version_is_named_and_left_alone_unless_asked_for(results):
+    part = results.part("finished", evaluated=True)
+    edit(schema_version=2)(part.folder / "outcome.json")
+    standing = results.first()
+    assert (standing.state, standing.next, standing.target) == ("corrupt", None, None)
+    assert "made by a newer seqgrid (schema 2, this one reads 1)" in standing.reason
+    assert results.step("corrupt")[:3] == ("resume", "", 2)
+
+
+def test_an_outcome_without_a_seal_counts(results):
+    """As those of the first version."""
+    part = results.part("finished", evaluated=True)
+    edit(seal=None)(part.folder / "outcome.json")
+    assert results.step() == (None, "", 1, None)
 
 
 @pytest.mark.parametrize("name", CORRUPT)

@@ -1,19 +1,22 @@
 """A training cut anywhere, any number of times, ends as one that was never cut, bit for bit."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import torch
+from trainers import (
+    TIMES,
+    Trainer,
+    assert_same_end,
+    make_cell,
+    outcome_and_weights,
+    place,
+    same,
+    wait_for_checkpoint,
+)
 
 from seqgrid import checkpoint, registry
-from seqgrid.cell import Cell, Stopping, Training, Validation
 from seqgrid.loop import Loop
 from seqgrid.store import Part
 
@@ -21,25 +24,6 @@ VARIANTS = {
     **{name: (name, {}) for name in registry.names("model")},
     "attention-learned": ("attention", {"positions": "learned"}),
 }
-TIMES = ("training_seconds", "part")  # what a cut may change in a history row
-
-
-def make_cell(model="gru", settings=None, **training):
-    small = {"d_model": 16, "num_layers": 1, "dropout": 0.1} | (settings or {})
-    record = registry.settings("model", model)
-    defaults = {"steps": 40, "batch_size": 8, "warmup_steps": 5, "schedule": "cosine"}
-    return Cell(
-        model=model,
-        model_settings=record(**small).model_dump(),
-        task="adding_problem",
-        task_settings=registry.settings("task", "adding_problem")().model_dump(),
-        seqlen=9,
-        seed=3,
-        # 30 examples in batches of 8: an epoch ends inside a batch, and every cut is mid-epoch.
-        training=Training(**(defaults | {"examples": 30, "learning_rate": 3e-3} | training)),
-        validation=Validation(every_steps=7, examples=32),
-        stopping=Stopping(plateau_validations=3, plateau_at_chance=True),
-    )
 
 
 def cut_at(step):
@@ -53,16 +37,10 @@ def run_with_cuts(cell, folder, cuts, new_part):
         torch.manual_seed(cut)  # a resumed process starts with another random state
         loop = Loop(cell, folder, part, start)
         assert loop.run(cut_at(cut)) is None
-        start = loop.save()
+        start = checkpoint.load(loop.save())
         part += new_part
     loop = Loop(cell, folder, part, start)
     return loop, loop.run(lambda loop: False)
-
-
-def same(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
 
 
 def rows_without_times(loop):
@@ -121,129 +99,6 @@ def test_the_three_seeds_are_separate(tmp_path):
 # -- the same through processes and signals ---------------------------------------------------
 
 
-class Trainer:
-    """`python -m seqgrid.train` in a process group of its own."""
-
-    def __init__(self, folder, part=1, **environment):
-        self.log = folder / f"log{time.monotonic_ns()}.txt"
-        with self.log.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "seqgrid.train", str(folder), "--part", str(part)],
-                env=os.environ | environment,
-                stderr=stderr,
-                start_new_session=True,
-            )
-
-    @property
-    def said(self):
-        return self.log.read_text()
-
-    def wait(self):
-        return self.process.wait(timeout=120)
-
-    def kill_everything(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def place(results, cell, checkpoint_seconds=0.05, **limits):
-    folder = results / "cells" / cell.path
-    cell.write(folder)
-    limits = {"study": "x", "checkpoint_seconds": checkpoint_seconds} | limits
-    (folder / "execution.json").write_text(json.dumps(limits))
-    return folder
-
-
-def wait_for_checkpoint(part, process, above=0):
-    deadline = time.monotonic() + 60
-    while part.step() <= above and process.process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert part.step() > above, process.said
-
-
-def outcome_and_weights(cells, cell, number=1):
-    part = Part.of(cells, cell.path, "", number)
-    outcome = part.read()
-    history = pq.read_table(part.folder / "history.parquet").to_pylist()
-    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in history]
-    return outcome, checkpoint.load(part.folder / "checkpoint.pt"), rows
-
-
-LONG = {"steps": 1500, "batch_size": 8, "examples": 100}
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    cell = make_cell(**LONG).model_copy(update={"stopping": Stopping(solved_validations=None)})
-    cells = tmp_path_factory.mktemp("unbroken") / "cells"
-    folder = place(cells.parent, cell, checkpoint_seconds=1000)
-    process = Trainer(folder)
-    assert process.wait() == 0, process.said
-    return cell, outcome_and_weights(cells, cell)
-
-
-def assert_same_end(found, unbroken):
-    for a, b in zip(found[1:], unbroken[1:], strict=True):
-        if isinstance(a, dict):
-            same(a["model"], b["model"])
-            same(a["best"], b["best"])
-            assert a["track"]["best_step"] == b["track"]["best_step"]
-        else:
-            assert a == b
-    assert found[0].outcome == "finished"
-    assert found[0].progress.step == unbroken[0].progress.step
-
-
-def test_sigkill_of_everything_costs_one_interval(tmp_path, unbroken):
-    cell, end = unbroken
-    folder = place(tmp_path, cell)
-    part = Part.of(tmp_path / "cells", cell.path, "", 1)
-    reached = 0
-    for _ in range(2):
-        process = Trainer(folder)
-        wait_for_checkpoint(part, process, above=reached)
-        process.kill_everything()
-        assert not (part.folder / "outcome.json").exists()
-        assert part.step() > reached
-        reached = part.step()
-    process = Trainer(folder)
-    assert process.wait() == 0
-    assert "goes on from" in process.said
-    found = outcome_and_weights(tmp_path / "cells", cell)
-    assert (found[0].attempts, found[0].silent_deaths) == (3, 2)
-    assert_same_end(found, end)
-
-
-def test_sigkill_of_the_training_process_alone_is_healed_in_place(tmp_path, unbroken):
-    cell, end = unbroken
-    folder = place(tmp_path, cell)
-    part = Part.of(tmp_path / "cells", cell.path, "", 1)
-    process = Trainer(folder)
-    wait_for_checkpoint(part, process)
-    os.kill(part.beat()["pid"], signal.SIGKILL)
-    assert process.wait() == 0
-    assert "signal 9 (SIGKILL); starting it again" in process.said
-    assert_same_end(outcome_and_weights(tmp_path / "cells", cell), end)
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_a_signal_saves_and_the_next_part_goes_on(tmp_path, unbroken, name):
-    cell, end = unbroken
-    folder = place(tmp_path, cell)
-    part = Part.of(tmp_path / "cells", cell.path, "", 1)
-    process = Trainer(folder)
-    wait_for_checkpoint(part, process)
-    os.kill(process.process.pid, getattr(signal, name))
-    assert process.wait() == 0
-    cut = part.read()
-    assert cut.outcome == "interrupted"
-    assert cut.reason.startswith(name)
-    assert Trainer(folder, part=2).wait() == 0
-    found = outcome_and_weights(tmp_path / "cells", cell, 2)
-    assert found[0].progress.first_step == cut.progress.step
-    assert_same_end(found, end)
-
-
 def test_time_is_up_again_and_again(tmp_path, unbroken):
     cell, end = unbroken
     folder = place(tmp_path, cell, part_seconds=1)
@@ -277,20 +132,6 @@ def test_with_restarts_left_a_cut_part_asks_for_the_next_and_goes_on(tmp_path, u
     if number == 2:
         assert Trainer(folder, part=2).wait() == 0
     assert_same_end(outcome_and_weights(tmp_path / "cells", cell, number), end)
-
-
-def test_two_trainers_of_one_cell_never_work_at_once(tmp_path, unbroken):
-    cell, end = unbroken
-    folder = place(tmp_path, cell)
-    part = Part.of(tmp_path / "cells", cell.path, "", 1)
-    first = Trainer(folder)
-    wait_for_checkpoint(part, first)
-    second = Trainer(folder)
-    assert second.wait() == 75
-    assert "held by process" in second.said
-    assert first.wait() == 0
-    assert_same_end(outcome_and_weights(tmp_path / "cells", cell), end)
-    assert len(part.attempts()) == 1
 
 
 def test_deleted_outputs_come_back_without_training(tmp_path, unbroken):

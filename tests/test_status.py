@@ -46,7 +46,7 @@ def view(results):
 def test_every_state_has_its_letter(every):
     part = every.part("timed_out", row=9, publish=False)
     lease = Lease(part.cell_folder)
-    lease.acquire([])
+    lease.acquire([], lambda job: None)
     part.write_beat(step=300, steps_per_second=50.0, seconds_left=14.0)
     text = view(every)
     lease.release()

@@ -291,21 +291,6 @@ LONG = (
 )
 
 
-@pytest.mark.slow
-def test_killing_the_whole_run_loses_one_interval_at_most(project):
-    project.study(LONG)
-    driver = start(project)
-    wait_for(project, "results/cells/*/*/L*/seed*/part1/live/step*.pt")
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait()
-    time.sleep(0.5)
-    assert project.snakemake("--unlock").returncode == 0
-    done = ran(project.snakemake())
-    assert "goes on from" in done.text
-    assert {o["outcome"] for o in project.outcomes().values()} == {"finished"}
-    assert project.missing() == {}
-
-
 def test_status_while_a_run_is_going_on_shows_who_works(project):
     project.study(LONG)
     driver = start(project)

@@ -5,38 +5,80 @@ file from a colleague cannot run code.
 """
 
 import io
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seqgrid import store
+from seqgrid.job import WrongCall, say
 from seqgrid.outcome import Progress
 
 FORMAT = 1
 
 
-def save(state: dict[str, Any], live: Path) -> Path:
+class Unusable(Exception):
+    """A checkpoint that no training may go on from; the message says why."""
+
+
+def save(state: dict[str, Any], live: Path, fence: Callable[[], None] | None = None) -> Path:
     """Write a rolling checkpoint; the newest two are kept.
 
     Raises:
-        OSError: it could not be written; older checkpoints are untouched.
+        OSError: it could not be written; older checkpoints are untouched. See also
+            store.add_rolling.
     """
     buffer = io.BytesIO()
     torch.save(state | {"format": FORMAT}, buffer)
-    return store.add_rolling(live, state["step"], buffer.getvalue())
+    return store.add_rolling(live, state["step"], buffer.getvalue(), fence)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint.
+def load(path: Path, device: torch.device | str = "cpu", cell: str | None = None) -> dict[str, Any]:
+    """Read a checkpoint, of this cell (its path below results/cells) where one is given.
 
     Raises:
-        ValueError: it was written by another version of the format.
+        Unusable: it is damaged, another cell's, or asks to run code. WrongCall: a newer version
+        wrote it. OSError: it cannot be read.
     """
-    state = torch.load(path, map_location=device, weights_only=True)
-    if state.get("format") != FORMAT:
-        raise ValueError(f"{path}: checkpoint format {state.get('format')}, expected {FORMAT}")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        asks = "global" in str(error).lower()  # as torch words a function that it will not call
+        why = "asks to run code, which is refused" if asks else "is damaged"
+        raise Unusable(f"{path.name} {why}") from None
+    except (EOFError, KeyError, ValueError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise Unusable(f"{path.name} is damaged") from None
+    form = state.get("format") if isinstance(state, dict) else None
+    if isinstance(form, int) and form > FORMAT:
+        raise WrongCall(
+            f"{path.name} was made by a newer seqgrid (format {form}, this one reads {FORMAT}); "
+            "go on with that one"
+        )
+    if form != FORMAT:
+        raise Unusable(f"{path.name} has format {form}, {FORMAT} is needed")
+    if cell is not None and state["cell"] != cell:
+        raise Unusable(f"{path.name} belongs to {state['cell']}")
     return state
+
+
+def newest(
+    part: store.Part, device: torch.device | str = "cpu"
+) -> tuple[Path, dict[str, Any]] | None:
+    """The newest state that the part can go on from, and its file; None where there is none.
+
+    Raises:
+        WrongCall: a newer version wrote it. OSError: it cannot be read.
+    """
+    for path in part.states():
+        try:
+            return path, load(path, device, part.cell)
+        except Unusable as error:
+            say(f"{part}: {error}; passed over")
+    return None
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
@@ -54,9 +96,16 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
-def summary(path: Path) -> tuple[list[dict], Progress]:
-    """History rows and progress of a checkpoint, for a training that cannot speak any more."""
-    state = load(path)
+def summary(part: store.Part) -> tuple[list[dict], Progress, Path | None]:
+    """History rows, progress and file of the newest state, for a training that cannot speak.
+
+    Raises:
+        WrongCall: a newer version wrote it. OSError: it cannot be read.
+    """
+    found = newest(part)
+    if found is None:
+        return [], Progress(), None
+    path, state = found
     track = state["track"]
     training, validation, saving = track["part_seconds"]
     last = track["rows"][-1] if track["rows"] else {}
@@ -75,4 +124,4 @@ def summary(path: Path) -> tuple[list[dict], Progress]:
         checkpoint_seconds=saving,
         pieces=state.get("pieces", 1),
     )
-    return track["rows"], progress
+    return track["rows"], progress, path

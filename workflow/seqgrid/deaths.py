@@ -6,12 +6,12 @@ supervisor saw it end ('ended', None for no word), and under 'why' what was foun
 
 from dataclasses import dataclass
 
-from seqgrid.job import TRY_AGAIN
+from seqgrid.job import TRY_AGAIN, WRONG_CALL
 from seqgrid.outcome import Death
 
 HOST_OOM = "OUT_OF_MEMORY"
 UNKNOWN = "UNKNOWN"
-SPOKEN = ("exit 0", f"exit {TRY_AGAIN}", "stopped")  # ends that are no deaths
+SPOKEN = ("exit 0", f"exit {TRY_AGAIN}", f"exit {WRONG_CALL}", "stopped")  # ends that are no deaths
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgrid import collection, plan, requests, site, study
+from seqgrid import collection, plan, requests, site, study, unlock
 from seqgrid.job import say
 from seqgrid.study_file import StudyError, unknown
 
@@ -37,6 +37,7 @@ def bounds(resources: Mapping[str, Any] | None) -> requests.Bounds:
 
 def start(config: Mapping[str, Any], bounds: requests.Bounds = requests.DEFAULTS) -> Driver:
     """Plan a run; on a mistake of the user's, one line a problem and the end of the process."""
+    unlock.enter(Path(".snakemake"))
     try:
         return _start(config, bounds)
     except (StudyError, plan.WrongRequest, OSError) as error:
@@ -81,6 +82,10 @@ def _start(config: Mapping[str, Any], bounds: requests.Bounds) -> Driver:
         os.environ["SEQGRID_RETRIES"] = str(restarts)
         os.environ["SEQGRID_INVOCATION"] = uuid.uuid4().hex[:12]
         entries = {run: requests.as_execution(jobs) for run, jobs in asked.items()}
-        plan.prepare(chosen, name, loaded, RESULTS, entries)
+        try:
+            plan.prepare(chosen, name, loaded, RESULTS, entries)
+        except OSError as error:  # the disk is full, or the folder somebody else's
+            say(f"{error.filename or RESULTS}: {error.strerror}; nothing was started")
+            sys.exit(1)
 
     return Driver(targets=targets, collected=missing, requests=asked, prepare=prepare)

@@ -82,7 +82,7 @@ def evaluate(
     size = -(-BATCH // pieces)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     path = part.folder / "checkpoint.pt"
-    state = checkpoint.load(path, device) if path.stat().st_size else None
+    state = checkpoint.load(path, device, cell.path) if path.stat().st_size else None
     rows: list[dict[str, Any]] = []
     levels: list[dict[str, Any]] = []
     refused: dict[str, str] = {}

@@ -54,11 +54,16 @@ class Track:
     part_seconds: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
 
 
+def device() -> torch.device:
+    """Where this process trains."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Loop:
-    """One cell in training: build, optionally restore, then `run`."""
+    """One cell in training: build, restore from the state of a checkpoint if any, then `run`."""
 
     def __init__(
-        self, cell: Cell, live: Path, part: int, start: Path | None, pieces: int = 1
+        self, cell: Cell, live: Path, part: int, start: dict[str, Any] | None, pieces: int = 1
     ) -> None:
         """Build the training of a part.
 
@@ -66,11 +71,11 @@ class Loop:
             cell: what to train.
             live: folder of the rolling checkpoints.
             part: number of the part.
-            start: checkpoint to go on from; None to begin.
+            start: state to go on from; None to begin.
             pieces: that each batch is cut into; at least what `start` was trained with.
         """
         self.cell, self.live, self.part = cell, live, part
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device()
         self.task = registry.make_task(cell.task, cell.task_settings, cell.seqlen)
         torch.manual_seed(cell.seed_of("init"))
         self.model = registry.make_model(cell.model, cell.model_settings, self.task.shape)
@@ -92,7 +97,7 @@ class Loop:
         self.first_step = 0
         self.pieces = pieces
         if start:
-            self._restore(checkpoint.load(start, self.device))
+            self._restore(start)
         self.validation = [b for x in self.examples.validation() for b in x.pieces(self.pieces)]
         self.seconds = Seconds(*self.track.part_seconds)
 
@@ -135,15 +140,15 @@ class Loop:
             self.track.earlier_seconds += self.track.part_seconds[0]
             self.track.part_seconds = [0.0, 0.0, 0.0]
 
-    def save(self) -> Path:
-        """Write a rolling checkpoint.
+    def save(self, fence: Callable[[], None] | None = None) -> Path:
+        """Write a rolling checkpoint; `fence` raises where it is not ours to write any more.
 
         Raises:
             OSError: it could not be written; older checkpoints are untouched.
         """
         begin = time.perf_counter()
         try:
-            return checkpoint.save(self._state(), self.live)
+            return checkpoint.save(self._state(), self.live, fence)
         finally:
             self.seconds.checkpoint += time.perf_counter() - begin
 

@@ -7,6 +7,7 @@ schema, belongs to this cell and part, and the files it names have the sizes and
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ UNFINISHED = ("timed_out", "interrupted")
 # Ends after which asking again goes on from the last checkpoint; after the others it starts anew.
 CONTINUED = ("failed", "out_of_memory", "killed", *UNFINISHED)
 
+SCHEMA = 1
 PART_FILES = ("checkpoint.pt", "history.parquet")
 
 
@@ -117,6 +119,7 @@ class Outcome(Strict):
     ended_at: str
     provenance: Provenance
     files: dict[str, FileRecord]
+    seal: str | None = None  # in the file alone: hash of everything else there
 
     @property
     def terminal(self) -> bool:
@@ -125,7 +128,8 @@ class Outcome(Strict):
 
     def write(self, path: Path) -> None:
         """Write whole or not at all."""
-        write_text(path, self.model_dump_json(indent=1) + "\n")
+        content = json.loads(self.model_dump_json())
+        write_text(path, json.dumps(content | {"seal": _seal(content)}, indent=1) + "\n")
 
 
 class EvaluationRecord(Strict):
@@ -144,6 +148,10 @@ class Invalid(Exception):
     """A part whose outcome does not count; the message says why."""
 
 
+class Newer(Invalid):
+    """A part that a newer version of this program made; it is not trained again unasked."""
+
+
 class Absent(Invalid):
     """A part that has no outcome yet, or lacks one of its files."""
 
@@ -154,7 +162,8 @@ def read(
     """The outcome of a part's folder, checked.
 
     Raises:
-        Absent: a declared file is missing. Invalid: something is there and wrong.
+        Absent: a declared file is missing. Newer: another version made it.
+        Invalid: something is there and wrong.
     """
     try:
         text = (folder / "outcome.json").read_bytes()
@@ -165,15 +174,38 @@ def read(
     try:
         found = Outcome.model_validate_json(text)
     except ValidationError as error:
+        version = _version(text)
+        if version > SCHEMA:
+            raise Newer(
+                f"outcome.json: made by a newer seqgrid (schema {version}, this one reads "
+                f"{SCHEMA}); go on with that one, or ask for rerun=corrupt"
+            ) from None
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise Invalid(f"outcome.json: {key + ': ' if key else ''}{first['msg']}") from None
     if (found.cell, found.run, found.part) != (cell, run, part):
         where = "/".join(filter(None, [found.cell, found.run, f"part{found.part}"]))
         raise Invalid(f"outcome.json belongs to {where}")
+    if found.seal is not None and found.seal != _seal(json.loads(text)):
+        raise Invalid("outcome.json does not have the content it was sealed with")
     for name in PART_FILES:
         check_file(folder / name, found.files.get(name), verified)
-    return found
+    return found.model_copy(update={"seal": None})
+
+
+def _seal(content: dict[str, Any]) -> str:
+    """Hash of an outcome's keys and values; of those in the file, which later versions add to."""
+    rest = {key: value for key, value in content.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _version(text: bytes) -> int:
+    """The schema version a file claims; 0 where it claims none."""
+    try:
+        claimed = json.loads(text)["schema_version"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return claimed if isinstance(claimed, int) else 0
 
 
 def read_evaluation(
@@ -264,8 +296,16 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
     write_bytes(path, text.encode(), durable)
 
 
-def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+def write_bytes(
+    path: Path, content: bytes, durable: bool = True, fence: Callable[[], None] | None = None
+) -> None:
     """Write a file whole or not at all: temporary file, fsync where `durable`, rename.
+
+    Args:
+        path: where it goes.
+        content: what it holds.
+        durable: whether it must be on the disk before it has its name.
+        fence: called right before the rename; raises where the file is not ours to write.
 
     Raises:
         OSError: it could not be written; what was there before still is.
@@ -277,7 +317,9 @@ def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        if fence:
+            fence()
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise

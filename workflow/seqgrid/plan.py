@@ -3,6 +3,7 @@
     no part yet                       -> train makes part 1
     last part timed_out, interrupted  -> resume makes the next part
     last part corrupt                 -> resume makes the next part from the newest good state
+    last part of a newer version      -> nothing
     last part finished, failed, ...   -> nothing, but its evaluation where that is missing
 
 Nothing else decides: the Snakefile turns a plan into targets, `status` prints it. Asking again
@@ -13,6 +14,7 @@ to its end; nothing on disk is overwritten or deleted.
 import json
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from typing import Literal, get_args
 
 from seqgrid import lease, outcome, provenance, sources
 from seqgrid.cell import Cell
-from seqgrid.outcome import Absent, Invalid, Outcome, Verified, write_text
+from seqgrid.outcome import Absent, Invalid, Newer, Outcome, Verified, write_text
 from seqgrid.store import Part
 from seqgrid.study import Row, Study
 
@@ -120,6 +122,7 @@ class _Run:
     outcomes: tuple[Outcome, ...]  # valid ones, in order of parts
     trouble: str | None  # what is wrong with the last part
     absent: bool  # the last part lacks declared files: it is the one to make
+    newer: bool  # a newer version made the last part: nothing is done to it unasked
     part: int  # number of the last part
     stale: bool
     evaluation: Found | None
@@ -179,6 +182,8 @@ def _next(
         return "train", following, 1, name
     if run.absent or run.state == "missing":
         return ("train" if run.part == 1 else "resume"), run.name, run.part, name
+    if run.newer and not asked:
+        return None, run.name, run.part, None
     if asked or not run.ended:
         return "resume", run.name, run.part + 1, name
     found, last = run.evaluation, run.last
@@ -209,17 +214,17 @@ def _read_run(row: Row, cells: Path, name: str, entries: list[str], verified: Ve
     """A bad part that was followed by a good one is history and does not count."""
     cell = row.cell
     outcomes: list[Outcome] = []
-    trouble, absent, number = None, False, 1
+    trouble, absent, newer, number = None, False, False, 1
     for part in _numbered(entries, "part"):
         number = int(part.removeprefix("part"))
-        trouble, absent = None, False
+        trouble, absent, newer = None, False, False
         try:
             folder = cells / cell.path / name / part
             outcomes.append(outcome.read(folder, cell.path, name, number, verified))
         except Absent:
             absent = True
         except Invalid as error:
-            trouble = str(error)
+            trouble, newer = str(error), isinstance(error, Newer)
     digest = sources.training_digest(cell.model, cell.task) if outcomes else ""
     evaluation = None
     if outcomes and not trouble:
@@ -230,6 +235,7 @@ def _read_run(row: Row, cells: Path, name: str, entries: list[str], verified: Ve
         outcomes=tuple(outcomes),
         trouble=trouble,
         absent=absent,
+        newer=newer,
         part=number,
         stale=any(o.provenance.source_digest != digest for o in outcomes)
         or bool(outcomes and _other_settings(cells / cell.path / name, cell)),
@@ -277,7 +283,7 @@ def prepare(
     results: Path,
     requests: Mapping[str, dict] = MappingProxyType({}),
 ) -> None:
-    """Write what jobs read: cell.json, and execution.json, for every run that has work to do.
+    """Make ready what jobs read, for every run that has work to do: cell.json, execution.json.
 
     requests: entries of execution.json by run folder.
     """
@@ -296,6 +302,10 @@ def prepare(
             text = json.dumps(limits | requests.get(below, {})) + "\n"
             if not path.exists() or path.read_bytes() != text.encode():
                 write_text(path, text, durable=False)
+            for checkpoint in folder.glob("part*/checkpoint.pt"):
+                # As after a clock was set back: Snakemake fails a job whose input is of tomorrow.
+                if checkpoint.stat().st_mtime > time.time():
+                    os.utime(checkpoint)
 
 
 def running(standing: Standing, results: Path) -> dict | None:

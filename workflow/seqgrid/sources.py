@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent
 NEUTRAL = {
     "cell", "collect", "collection", "driver", "grid", "job", "lease", "outcome", "plan",
     "provenance", "registry", "rows", "settings", "sources", "status", "store", "study",
-    "study_file", "study_schema", "tables", "train", "worker",
+    "study_file", "study_schema", "tables", "train", "unlock", "worker",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import math
 import os
 import re
 import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,19 @@ class Part:
         for name in (*outcome.PART_FILES, "outcome.json"):
             _link(self.final / name, self.folder / name)
 
-    def finish(self, checkpoint: Path | None, history: bytes, **fields: Any) -> Outcome:
-        """Store the end of the part: checkpoint (empty where there is none), history, outcome."""
+    def finish(
+        self,
+        checkpoint: Path | None,
+        history: bytes,
+        fence: Callable[[], None] = lambda: None,
+        **fields: Any,
+    ) -> Outcome:
+        """Store the end of the part: checkpoint (empty where there is none), history, outcome.
+
+        Raises:
+            OSError: it could not be written. What `fence` raises: the part is not ours any more.
+        """
+        fence()
         if checkpoint:
             _link(checkpoint, self.final / "checkpoint.pt")
         else:
@@ -125,6 +137,7 @@ class Part:
             files={name: FileRecord.of(self.final / name) for name in outcome.PART_FILES},
             **fields,
         )
+        fence()
         made.write(self.final / "outcome.json")
         return made
 
@@ -133,7 +146,11 @@ class Part:
         return [path for path in sorted(self._rolling_files(), reverse=True) if _intact(path)]
 
     def newest_state(self) -> Path | None:
-        """The checkpoint to go on from: this part's newest, else the newest of the parts before."""
+        """The newest checkpoint; see `states`."""
+        return next(self.states(), None)
+
+    def states(self) -> Iterator[Path]:
+        """Checkpoints to go on from: this part's, newest first, then those of the parts before."""
         for number in range(self.number, 0, -1):
             part = Part(self.cells, self.cell, self.run, number)
             for folder in (part.folder, part.final):
@@ -142,10 +159,8 @@ class Part:
                 except outcome.Invalid:
                     continue
                 if ended.files["checkpoint.pt"].size:
-                    return folder / "checkpoint.pt"
-            if rolling := part.rolling():
-                return rolling[0]
-        return None
+                    yield folder / "checkpoint.pt"
+            yield from part.rolling()
 
     def attempts(self) -> list[dict]:
         """Who worked on the part, oldest first; 'ended' is None for a silent death.
@@ -244,14 +259,17 @@ class Part:
             write_text(self.heartbeat, json.dumps(record | fields) + "\n", durable=False)
 
 
-def add_rolling(live: Path, step: int, content: bytes) -> Path:
+def add_rolling(
+    live: Path, step: int, content: bytes, fence: Callable[[], None] | None = None
+) -> Path:
     """Write a rolling checkpoint under a name that carries its hash; keep it and the one before.
 
     Raises:
-        OSError: it could not be written; older checkpoints are untouched.
+        OSError: it could not be written; older checkpoints are untouched. So they are by
+            what `fence` raises, which is called before anything shows.
     """
     path = live / f"step{step:012d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
-    write_bytes(path, content)
+    write_bytes(path, content, fence=fence)
     others = sorted((p for p in live.glob("step*.pt") if p != path), reverse=True)
     # What claims a later step was no good, or this one would not have been trained again.
     before = next((p for p in others if p.name < f"step{step:012d}"), None)

@@ -9,15 +9,18 @@ import argparse
 import itertools
 import os
 import re
+import select
 import signal
 import sys
+import time
 from pathlib import Path
 
 from seqgrid import deaths, hostmemory, postmortem, provenance, sources
 from seqgrid.cell import Cell
 from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, WRONG_CALL, WrongCall, execution, say
-from seqgrid.lease import Lease, Taken
-from seqgrid.outcome import Absent, Invalid, Progress
+from seqgrid.lease import HEARTBEAT_SECONDS, SILENT_SECONDS, Lease, Lost, Taken
+from seqgrid.outcome import Absent, Invalid, Newer, Progress
+from seqgrid.scheduler import alive
 from seqgrid.store import Part
 
 RUN_FOLDER = re.compile(r"(?P<cell>[^/]+/[^/]+/L\d+/seed\d+-[0-9a-f]+)(/(?P<run>again\d+))?/?$")
@@ -37,12 +40,22 @@ def main(arguments: list[str] | None = None) -> int:
     except WrongCall as error:
         say(str(error))
         return WRONG_CALL
+    except OSError as error:
+        say(f"{options.run_folder}: cannot write results ({error}); nothing is lost, try again")
+        return TRY_AGAIN
     lease = Lease(part.cell_folder)
     try:
-        lease.acquire(part.heartbeats)
-        return Supervisor(cell, part, options.asked).run()
+        if proof := lease.wait(part.heartbeats, alive, lambda text: say(f"{part}: {text}")):
+            say(f"{part}: {proof}")
+        return Supervisor(cell, part, lease, options.asked).run()
     except Taken as error:
         say(f"{part}: {error}; try again when it is done")
+        return TRY_AGAIN
+    except WrongCall as error:  # what is there was written by a newer version
+        say(f"{part}: {error}")
+        return WRONG_CALL
+    except Lost as error:
+        say(f"{part}: {error}")
         return TRY_AGAIN
     except OSError as error:
         say(f"{part}: cannot write results ({error}); nothing is lost, try again")
@@ -75,8 +88,10 @@ def find(run_folder: str, number: int) -> tuple[Cell, Part]:
 class Supervisor:
     """Watches over the training process of one part."""
 
-    def __init__(self, cell: Cell, part: Part, asked: tuple[int, int] | None = None) -> None:
-        self.cell, self.part, self.asked = cell, part, asked
+    def __init__(
+        self, cell: Cell, part: Part, lease: Lease, asked: tuple[int, int] | None = None
+    ) -> None:
+        self.cell, self.part, self.lease, self.asked = cell, part, lease, asked
         self.child: int | None = None
         self.stopping = False
         self.invocation = os.environ.get("SEQGRID_INVOCATION")
@@ -103,12 +118,15 @@ class Supervisor:
             self.part.begin_attempt(self.invocation, self.asked)
             killed_before = hostmemory.oom_kills()
             ended = self._attempt()
+            self.lease.check()
             spoken = ended in deaths.SPOKEN
             self.part.end_attempt("stopped" if self.stopping and not spoken else ended)
             if ended == "exit 0":
                 self.part.publish()
                 say(describe(self.cell, self.part))
                 return 0
+            if ended == f"exit {WRONG_CALL}":
+                return WRONG_CALL
             if spoken or self.stopping:
                 say(f"{self.part}: stopped at step {self.part.step()}, goes on in the next job")
                 return TRY_AGAIN
@@ -139,9 +157,12 @@ class Supervisor:
         """Publish what the store holds; True where the part then stands."""
         try:
             self.part.read()
+            say(f"{self.part}: there already, nothing to train")
             return True
         except Absent:
             pass
+        except Newer as error:
+            raise WrongCall(str(error)) from None
         except Invalid as error:
             say(f"{self.part}: {error}; made again")
         if self.part.stored() is None:
@@ -154,11 +175,11 @@ class Supervisor:
         """Write an outcome without training."""
         from seqgrid.tables import history_bytes
 
-        rows, progress = [], Progress()
-        if newest := self.part.newest_state():
+        rows, progress, newest = [], Progress(), None
+        if self.part.newest_state():
             from seqgrid.checkpoint import summary
 
-            rows, progress = summary(newest)
+            rows, progress, newest = summary(self.part)
         digest = sources.training_digest(self.cell.model, self.cell.task)
         self.part.finish(
             newest,
@@ -167,6 +188,7 @@ class Supervisor:
             reason=reason,
             progress=progress,
             provenance=provenance.collect(digest, execution(self.part.run_folder).get("study")),
+            fence=self.lease.check,
         )
         self.part.publish()
         say(describe(self.cell, self.part))
@@ -174,23 +196,52 @@ class Supervisor:
 
     def _attempt(self) -> str:
         """Run the training in a child; returns 'exit N' or 'signal N (NAME)'."""
+        ours, theirs = os.pipe()  # the child's end closes with it
+        # A signal between the fork and its handlers would be nobody's.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         self.child = os.fork()
         if self.child == 0:
             status = 1
             try:
                 from seqgrid.worker import work
 
-                status = work(self.cell, self.part, self._restarts_left(), self.stopping)
+                left = self._restarts_left()
+                status = work(self.cell, self.part, self.lease, left, self.stopping)
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
-        _, status = os.waitpid(self.child, 0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        os.close(theirs)
+        status = self._wait(self.child, ours)
         self.child = None
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             return f"signal {number} ({signal.Signals(number).name})"
         return f"exit {os.WEXITSTATUS(status)}"
+
+    def _wait(self, child: int, pipe: int) -> int:
+        """Keep the lease until the child ends, and the pipe with it; returns its wait status."""
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        lost_at = None
+        try:
+            while True:
+                ending = poll.poll(HEARTBEAT_SECONDS * 1000)
+                pid, status = os.waitpid(child, 0 if ending else os.WNOHANG)
+                if pid:
+                    return status
+                if lost_at is not None and time.monotonic() - lost_at > SILENT_SECONDS:
+                    os.kill(child, signal.SIGKILL)
+                try:
+                    self.lease.renew()
+                except Lost:  # it notices by itself, unless it hangs
+                    lost_at = lost_at or time.monotonic()
+                    os.kill(child, signal.SIGTERM)
+                except OSError:  # a file system that does not answer now
+                    continue
+        finally:
+            os.close(pipe)
 
     def _restarts_left(self) -> int:
         """How often the workflow will still restart this job within its present invocation."""

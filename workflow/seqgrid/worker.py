@@ -1,5 +1,6 @@
 """The process that trains: saves, beats, stops in time, and turns every end into an outcome."""
 
+import contextlib
 import ctypes
 import gc
 import signal
@@ -10,9 +11,17 @@ from typing import Any
 
 from seqgrid import memory, provenance, scheduler, sources
 from seqgrid.cell import Cell
-from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, execution, say, started_again
-from seqgrid.lease import HEARTBEAT_SECONDS
-from seqgrid.outcome import UNFINISHED, Name, Progress
+from seqgrid.job import (
+    STOP_SIGNALS,
+    TRY_AGAIN,
+    WRONG_CALL,
+    WrongCall,
+    execution,
+    say,
+    started_again,
+)
+from seqgrid.lease import HEARTBEAT_SECONDS, Lease, Lost
+from seqgrid.outcome import UNFINISHED, Name
 from seqgrid.store import Part
 from seqgrid.tables import history_bytes
 
@@ -23,24 +32,32 @@ CHECKPOINT_SECONDS = 60.0
 MARGIN_SECONDS, MARGIN_SHARE = 60.0, 0.2
 
 
-def work(cell: Cell, part: Part, restarts_left: int, stopping: bool) -> int:
+def work(cell: Cell, part: Part, lease: Lease, restarts_left: int, stopping: bool) -> int:
     """Train the part in this process; returns its exit status."""
     stop: list[str] = ["a signal before the training began"] if stopping else []
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, frame: stop.append(signal.Signals(number).name))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     _die_with_parent()
     _keep_memory()
-    worker = _Worker(cell, part, restarts_left, stop)
+    worker = _Worker(cell, part, lease, restarts_left, stop)
     try:
         return worker.run()
+    except WrongCall as error:
+        say(f"{part}: {error}")
+        return WRONG_CALL
+    except Lost:  # the supervisor says so
+        return TRY_AGAIN
     except OSError as error:
         say(f"{part}: cannot write results ({error}); nothing is lost, try again")
         return TRY_AGAIN
 
 
 class _Worker:
-    def __init__(self, cell: Cell, part: Part, restarts_left: int, stop: list[str]) -> None:
-        self.cell, self.part, self.stop = cell, part, stop
+    def __init__(
+        self, cell: Cell, part: Part, lease: Lease, restarts_left: int, stop: list[str]
+    ) -> None:
+        self.cell, self.part, self.lease, self.stop = cell, part, lease, stop
         self.restarts_left = restarts_left
         self.limits = execution(part.run_folder)
         self.saved = self.beaten = time.monotonic()
@@ -55,9 +72,12 @@ class _Worker:
         Raises:
             OSError: the end could not be recorded.
         """
+        self.lease.check()
         self.part.write_beat(state="starting", step=self.part.step())
         try:
             end = self._train()
+        except (Lost, WrongCall):
+            raise
         except Exception as error:
             if memory.ran_out(error):
                 end = _End("out_of_memory", self._ran_out(error), trusted=False)
@@ -68,7 +88,7 @@ class _Worker:
         # A signal is no end where the job is started again in place; being out of time may be.
         again = started_again() and end.outcome == "interrupted"
         if end.outcome in UNFINISHED and (again or self.restarts_left > 0):
-            self.loop.save()
+            self.loop.save(self.lease.check)
             return TRY_AGAIN
         self._record(end)
         return 0
@@ -92,10 +112,11 @@ class _Worker:
         return self._train_in(allowed)
 
     def _train_in(self, pieces: int) -> "_End":
-        from seqgrid.loop import Diverged, Loop
+        from seqgrid.loop import Diverged, Loop, device
 
         self.pieces = pieces
-        self.loop = Loop(self.cell, self.part.live, self.part.number, self._start(), pieces)
+        start = self._start(device())
+        self.loop = Loop(self.cell, self.part.live, self.part.number, start, pieces)
         self.begun_at = self.loop.track.step
         if not self.why:
             # Counted from here: a part that spends its time on imports would never get anywhere.
@@ -120,11 +141,15 @@ class _Worker:
         peak = f"peak {memory.peak() / 1e9:.3g} GB with batches {', then '.join(tried)}"
         return f"{_first_line(error)}; {peak}"
 
-    def _start(self) -> Any:
-        newest = self.part.newest_state()
-        if newest:
-            say(f"{self.part}: goes on from {newest.relative_to(self.part.cells)}")
-        return newest
+    def _start(self, device: Any) -> dict[str, Any] | None:
+        from seqgrid import checkpoint
+
+        found = checkpoint.newest(self.part, device)
+        if found is None:
+            return None
+        path, state = found
+        say(f"{self.part}: goes on from {path.relative_to(self.part.cells)}")
+        return state
 
     def _pause(self, loop: Any) -> bool:
         """Between steps: whether to stop here; saves and beats when it is time."""
@@ -142,12 +167,14 @@ class _Worker:
 
     def _save(self, loop: Any) -> None:
         try:
-            loop.save()
+            loop.save(self.lease.check)
         except OSError as error:
             # The older checkpoints stand; a disk that has room again will take the next one.
             say(f"{self.part}: no checkpoint at step {loop.track.step} ({error}); training goes on")
 
     def _beat(self, loop: Any) -> None:
+        with contextlib.suppress(OSError):  # a file system that does not answer now
+            self.lease.check()
         progress = loop.progress()
         done = progress.step - progress.first_step
         spent = progress.training_seconds + progress.validation_seconds
@@ -167,16 +194,16 @@ class _Worker:
         """Store the outcome; where the state cannot be trusted, with the newest checkpoint."""
         digest = sources.training_digest(self.cell.model, self.cell.task)
         facts = provenance.collect(digest, self.limits.get("study"), THREADS)
-        if self.loop is None:
+        if self.loop is None or not end.trusted:
             from seqgrid.checkpoint import summary
 
-            checkpoint = self.part.newest_state()
-            rows, progress = summary(checkpoint) if checkpoint else ([], Progress())
+            rows, progress, checkpoint = summary(self.part)
             # What a training used that could not even be built.
             used = {"peak_memory_bytes": memory.peak(), "peak_host_bytes": memory.peak_host()}
             progress = progress.model_copy(update=used | {"pieces": self._pieces()})
         else:
-            checkpoint = self.loop.save() if end.trusted else self.part.newest_state()
+            checkpoint = self.loop.save(self.lease.check)
+        if self.loop is not None:
             rows, progress = self.loop.track.rows, self.loop.progress()
             facts = facts.model_copy(update=self.loop.facts())
         self.part.finish(
@@ -187,6 +214,7 @@ class _Worker:
             error=end.error,
             progress=progress,
             provenance=facts,
+            fence=self.lease.check,
         )
         if end.error:
             say(f"{self.part}: {end.reason}; traceback in {self.part.folder}/outcome.json")
