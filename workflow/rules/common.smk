@@ -9,13 +9,14 @@ from snakemake.settings.enums import Quietness
 PYTHON = sys.executable
 STUDY = str(config["study"])
 FOLDER = f"results/studies/{STUDY}"
-TARGETS, COLLECTED, PREPARE = [], [], lambda restarts: None
+TARGETS, COLLECTED, PREPARE, LEAVE_OUT = [], [], lambda restarts: None, lambda: None
 BOUNDS = driver.bounds(workflow.resource_settings.default_resources)
 ASKED = requests.Asked({}, BOUNDS, driver.RESULTS)
 
 if workflow.is_main_process:
     plan = driver.start(config, BOUNDS)
     TARGETS, COLLECTED, PREPARE = plan.targets, plan.collected, plan.prepare
+    LEAVE_OUT = plan.leave_out_running
     ASKED = requests.Asked(plan.requests, BOUNDS, driver.RESULTS)
     # A fifth of the time on a large grid went into looking for garbage that is not there.
     gc.disable()
@@ -29,11 +30,18 @@ def targets(wildcards):
     if executor is not None and executor.name in ("slurm", "submitit") and cluster == "slurm":
         asked = workflow.resource_settings.default_resources or {}
         driver.check_site({name: resource.raw for name, resource in asked.items()})
+    if executor is not None and executor.name != "submitit":  # which takes them up again
+        LEAVE_OUT()
     if workflow.dryrun and not workflow.output_settings.printshellcmds:
         # Counts instead of a page for every job (`-n -p` prints those), in half the time. The
         # logger keeps the set it was given, so that the counts themselves are still printed.
         workflow.output_settings.quiet = {Quietness.RULES, Quietness.PROGRESS}
     return TARGETS
+
+
+def collected(wildcards):
+    """What the tables of this run wait for."""
+    return COLLECTED
 
 
 def silently(wildcards):

@@ -1,7 +1,7 @@
 rule collect:
     """Gather the results of a study into Parquet tables."""
     input:
-        COLLECTED,
+        collected,
     output:
         "results/studies/{study}/.made/{generation}.collected",
     shell:

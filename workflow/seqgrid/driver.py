@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgrid import collection, plan, requests, site, study, unlock
+from seqgrid import collection, plan, requests, scheduler, site, study, unlock
 from seqgrid.job import say
 from seqgrid.study_file import StudyError, unknown
 
@@ -24,6 +24,30 @@ class Driver:
     collected: list[str]  # what the tables wait for
     requests: dict[str, requests.Jobs]  # what jobs ask for, by run folder below results/cells
     prepare: Callable[[int], None]
+    chosen: list[plan.Standing]  # the cells of this run
+
+    def leave_out_running(self) -> None:
+        """Leave out cells that jobs of an earlier run still train, and say so.
+
+        A second job for such a cell could only wait for the first, on hardware that is paid for.
+        """
+        known: dict[str | None, bool | None] = {}
+        held = []
+        for standing in self.chosen:
+            holder = plan.running(standing, RESULTS) if standing.begun and standing.target else None
+            job = (holder or {}).get("job")
+            if job and job not in known:
+                known[job] = scheduler.alive(job)
+            if known.get(job):
+                held.append(f"{RESULTS}/cells/{standing.target}")
+        if held:
+            jobs = " ".join(str(job) for job, there in known.items() if there)
+            say(
+                f"cells left out, as jobs of an earlier run still train them: {len(held)} "
+                f"(jobs {jobs}); run this again when they are done, or scancel them"
+            )
+        for wanted in (self.targets, self.collected):
+            wanted[:] = [target for target in wanted if target not in held]
 
 
 def bounds(resources: Mapping[str, Any] | None) -> requests.Bounds:
@@ -88,4 +112,6 @@ def _start(config: Mapping[str, Any], bounds: requests.Bounds) -> Driver:
             say(f"{error.filename or RESULTS}: {error.strerror}; nothing was started")
             sys.exit(1)
 
-    return Driver(targets=targets, collected=missing, requests=asked, prepare=prepare)
+    return Driver(
+        targets=targets, collected=missing, requests=asked, prepare=prepare, chosen=chosen
+    )
