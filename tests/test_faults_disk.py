@@ -22,7 +22,7 @@ def run(disk, unbroken, forge):
 
 def test_a_disk_that_is_full_for_a_while_costs_nothing(run, disk):
     trainer = run.start()
-    run.at_a_random_moment(1, trainer)
+    run.at_a_random_moment(trainer)
     ballast = fill(disk)
     wait_until(lambda: "no checkpoint at step" in trainer.said, lambda: trainer.said)
     reached = run.part().step()
@@ -75,7 +75,7 @@ def test_a_read_only_folder_gets_one_line(tmp_path, unbroken, forge, begun):
     run = Run(tmp_path, *unbroken, forge)
     if begun:
         trainer = run.start()
-        run.at_a_random_moment(1, trainer)
+        run.at_a_random_moment(trainer)
         trainer.send_all(9)
         trainer.wait()
     with mounted("read-only", tmp_path) as path:

@@ -32,7 +32,7 @@ def files(run):
 
 def test_a_second_trainer_waits_for_the_first_and_publishes_what_it_made(run):
     first = run.start()
-    run.at_a_random_moment(1, first)
+    run.at_a_random_moment(first)
     second = run.start()
     assert (first.wait(), second.wait()) == (0, 0)
     FAULTS["two trainers"].assert_seen(second.said)
@@ -43,7 +43,7 @@ def test_a_second_trainer_waits_for_the_first_and_publishes_what_it_made(run):
 
 def test_a_second_trainer_that_waits_in_vain_exits_75_and_changes_nothing(run):
     first = run.start()
-    run.at_a_random_moment(1, first)
+    run.at_a_random_moment(first)
     first.send_all(signal.SIGSTOP)
     before = files(run)
     second = run.start(before="from seqgrid import lease; lease.WAIT_SECONDS = 1.0")
@@ -59,7 +59,7 @@ def test_a_second_trainer_that_waits_in_vain_exits_75_and_changes_nothing(run):
 
 def test_a_frozen_trainer_that_was_replaced_stops_without_a_trace(run):
     frozen = run.start(before=NO_LOCKS)
-    run.at_a_random_moment(2, frozen)
+    run.at_a_random_moment(frozen)
     frozen.send_all(signal.SIGSTOP)
     new = run.start(before=NO_LOCKS)
     FAULTS["dead holder"].assert_seen(said_in_time(new, "taken over from"))
@@ -85,7 +85,7 @@ def said_in_time(trainer, words):
 def test_a_trainer_frozen_while_its_training_hangs_is_ended(run):
     """Its training process never looks up again: the supervisor ends it, and says why."""
     frozen = run.start(before=NO_LOCKS)
-    run.at_a_random_moment(3, frozen)
+    run.at_a_random_moment(frozen)
     training = run.training(frozen)
     frozen.send_all(signal.SIGSTOP)
     new = run.start(before=NO_LOCKS)
@@ -101,7 +101,7 @@ def test_a_trainer_frozen_while_its_training_hangs_is_ended(run):
 def test_a_holder_that_only_takes_long_steps_is_not_taken_for_dead(run):
     """Its supervisor shows that it lives while its training process cannot."""
     first = run.start(before=NO_LOCKS)
-    run.at_a_random_moment(4, first)
+    run.at_a_random_moment(first)
     training = run.training(first)
     os.kill(training, signal.SIGSTOP)
     second = run.start(before=NO_LOCKS + "lease.WAIT_SECONDS = 3.0\n")

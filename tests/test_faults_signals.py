@@ -91,7 +91,7 @@ def torn(part):
 
 def test_sigkill_of_the_supervisor_alone_leaves_no_orphan(run):
     trainer = run.start()
-    run.at_a_random_moment(0, trainer)
+    run.at_a_random_moment(trainer)
     training = run.training(trainer)
     trainer.send(signal.SIGKILL)
     wait_until(lambda: ended(training), "the training process goes on")
