@@ -154,7 +154,12 @@ def deaths_reference() -> Iterator[str]:
 
 def faults_reference() -> Iterator[str]:
     """Every row of the fault table, as the tests assert it."""
-    rows = runpy.run_path(str(TESTS / "faults.py"))["ROWS"]
+    sys.path.insert(0, str(TESTS))
+    rows = [
+        row
+        for name in ("faults", "faults_slurm")
+        for row in runpy.run_path(str(TESTS / f"{name}.py"))["ROWS"]
+    ]
     titles = {"process": "## On any machine", "slurm": "## On SLURM"}
     head = ("what is done", "what the user sees", "what is lost", "what happens next", "run with")
     for where, title in titles.items():

@@ -308,11 +308,12 @@ _MODELS = [
     Fault(
         key="three deaths",
         done="the training process dies three times in a row without a step of progress",
-        sees="killed, died 3 times at step … without progress; last: signal 9 (SIGKILL) …",
+        sees="killed, died 3 times at step … without progress (the training's own: 3); "
+        "last: process … ended signal 9 (SIGKILL)…",
         lost=INTERVAL,
         then="`evaluate` of the last checkpoint; `rerun=killed` goes on from it",
     ),
 ]
-# One line a row; rows about a cluster come last, with where="slurm".
+# Rows about a cluster are in faults_slurm.py.
 ROWS = [*_SIGNALS, *_KILLS, *_LEASES, *_DRIVERS, *_DISK, *_FILES, *_ROLLING, *_PLACES, *_MODELS]
 FAULTS = {row.key: row for row in ROWS}

@@ -7,6 +7,7 @@ import cluster as slurm
 import pytest
 import torch
 from cluster_processes import until
+from faults_slurm import FAULTS
 from slurm_grid import Grid
 
 pytestmark = pytest.mark.slurm
@@ -75,6 +76,7 @@ def test_three_time_limits_in_a_row_lose_nothing(grid, cluster, unbroken):
     grid.slow.unlink()
     driver.wait()
     assert [states(cluster, job) for job in driver.jobs[:3]] == [["TIMEOUT"]] * 3
+    FAULTS["timeouts"].assert_seen(driver.said)
     assert driver.said.count("Trying to restart job") == 3
     assert reached == sorted(set(reached))
     assert_whole(grid, unbroken)
@@ -91,6 +93,7 @@ def test_a_cancelled_job_goes_on_in_the_next(grid, cluster, unbroken):
     assert grid.wait_for_progress() > reached
     grid.slow.unlink()
     driver.wait()
+    FAULTS["scancel"].assert_seen(driver.said)
     assert_whole(grid, unbroken)
 
 
@@ -104,9 +107,12 @@ def test_a_node_that_is_set_down_sends_its_job_elsewhere(grid, cluster, unbroken
     cluster.wait(job, "RUNNING")  # the same job, as SLURM requeues it
     assert cluster.run("squeue", "-h", "-j", job, "-o", "%N") != node
     assert grid.wait_for_progress() > reached
+    FAULTS["node down"].assert_seen(logs(grid))
     grid.slow.unlink()
     driver.wait()
     assert driver.jobs[0] == job
+    death = grid.part.read().last_death
+    assert (death.state, death.host, death.job_id) == ("NODE_FAIL", node, job)
     assert_whole(grid, unbroken)
 
 
@@ -122,6 +128,7 @@ def test_a_node_whose_daemon_dies_leaves_a_trainer_that_nothing_trains_beside(
     # The old trainer goes on, as SLURM cannot reach it; the requeued job must not join it.
     assert grid.wait_for_progress() > reached
     until(lambda: "held by" in logs(grid), "a refusal", 180)
+    FAULTS["slurmd killed"].assert_seen(logs(grid))
     grid.slow.unlink()
     driver.wait()
     assert len(grid.part.attempts()) == 1
@@ -137,6 +144,7 @@ def test_a_preempted_job_goes_on_when_there_is_room(grid, cluster, unbroken):
     until(lambda: "PREEMPTED" in states(cluster, job), "PREEMPTED")
     cluster.wait(job, "RUNNING")
     assert grid.wait_for_progress() > reached
+    FAULTS["preempted"].assert_seen(logs(grid))
     grid.slow.unlink()
     driver.wait()
     assert driver.jobs[0] == job
@@ -167,26 +175,42 @@ def test_without_requeue_a_preempted_job_is_waited_for_in_vain(grid, cluster, un
 
 
 HUNGRY = """
-    if Path("hungry").exists():
-        eaten = []
-        while len(eaten) < 30:
-            eaten.append(bytearray(100 << 20))
-            time.sleep(0.05)
+    eaten, wanted = [], int(Path("hungry").read_text())
+    while len(eaten) < wanted:
+        eaten.append(bytearray(100 << 20))
+        time.sleep(0.05)
 """
 
 
-def test_a_job_without_enough_memory_becomes_an_outcome(grid, cluster):
+def starve(grid, pieces):
+    """A model that needs so many times 100 MB; returns the driver after it has ended."""
     model = grid.folder / "workflow/seqgrid/models/slow.py"
     model.write_text(model.read_text().replace("    model = ", HUNGRY + "    model = "))
-    grid.profile({"mem_mb: 3000": "mem_mb: 1000"})
-    (grid.folder / "hungry").touch()
-    driver = grid.finish()
+    grid.profile({"mem_mb: 3000": "mem_mb: 1500"})
+    (grid.folder / "hungry").write_text(str(pieces))
+    return grid.finish()
+
+
+def test_a_job_without_enough_memory_is_given_more(grid, cluster):
+    if not cluster.cgroup:
+        pytest.skip("jobs are held to their memory by control groups as root alone")
+    driver = starve(grid, 15)
+    FAULTS["host memory"].assert_seen(logs(grid))
+    outcome = grid.part.read()
+    assert (outcome.outcome, outcome.last_death.state) == ("finished", "OUT_OF_MEMORY")
+    asked = [attempt["asked"][1] for attempt in grid.part.attempts()]
+    assert asked == [1500, 3000]
+    steps = cluster.sacct("-j", driver.jobs[0], fields="State", steps=True)
+    assert "OUT_OF_MEMORY" in [step["State"] for step in steps]
+
+
+def test_a_job_that_never_has_enough_memory_becomes_an_outcome(grid, cluster):
+    starve(grid, 100)
     outcome = grid.part.read()
     assert outcome.outcome == "killed"
     assert "without progress" in outcome.reason
     if cluster.cgroup:
-        steps = cluster.sacct("-j", driver.jobs[0], fields="State", steps=True)
-        assert "OUT_OF_MEMORY" in [step["State"] for step in steps]
+        FAULTS["never enough memory"].assert_seen(f"killed, {outcome.reason}")
     assert "killed" in (grid.folder / "results/studies/small/report.md").read_text()
     assert grid.project.missing() == {}
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from cluster_processes import until
+from faults_slurm import FAULTS
 from slurm_grid import Grid
 
 from snakemake_executor_plugin_submitit.tickets import Tickets
@@ -189,11 +190,11 @@ def test_a_failing_job_says_where_its_log_is_and_is_restarted(toy):
 def test_a_new_driver_takes_up_the_jobs_of_a_dead_one(toy):
     toy.slow.touch()
     toy.start(*LOCAL, "--submitit-slots", "1", "--submitit-allocations", "1", number=2)
-    until(lambda: len(toy.starts()) == 1, "the first job")
+    until(lambda: len(toy.starts()) == 1, "the first job", 60)
     toy.kill_driver()
     arguments = (*LOCAL, "--submitit-slots", "1", "--submitit-allocations", "1")
     driver = toy.start(*arguments, "--rerun-incomplete", number=2)
-    until(lambda: toy.said.count("queued by an earlier run") == 2, "the second driver")
+    until(lambda: toy.said.count("queued by an earlier run") == 2, "the second driver", 60)
     toy.slow.unlink()
     assert driver.wait(timeout=60) == 0, toy.said
     assert toy.starts() == {0: 1, 1: 1}
@@ -203,10 +204,10 @@ def test_a_new_driver_takes_up_the_jobs_of_a_dead_one(toy):
 def test_what_ended_while_no_driver_was_there_is_not_run_again(toy):
     toy.slow.touch()
     toy.start(*LOCAL, "--submitit-slots", "2", number=2)
-    until(lambda: len(toy.starts()) == 2, "the jobs")
+    until(lambda: len(toy.starts()) == 2, "the jobs", 60)
     toy.kill_driver()
     toy.slow.unlink()
-    until(lambda: len(toy.outputs()) == 2, "outputs")
+    until(lambda: len(toy.outputs()) == 2, "outputs", 60)
     time.sleep(1)
     assert "Nothing to be done" in toy.run(*LOCAL, "--ignore-incomplete", number=2)
     assert toy.starts() == {0: 1, 1: 1}
@@ -215,12 +216,12 @@ def test_what_ended_while_no_driver_was_there_is_not_run_again(toy):
 def test_a_dead_allocation_gives_its_jobs_back(toy):
     toy.slow.touch()
     driver = toy.start(*LOCAL, "--restart-times", "1", number=1)
-    until(lambda: toy.starts() == {0: 1}, "the job")
+    until(lambda: toy.starts() == {0: 1}, "the job", 60)
     [allocation] = re.findall(r"allocations \((\d+)\)", toy.said)
     pids = [int(allocation), *_below(int(allocation))]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: toy.starts() == {0: 2}, "the second start")
+    until(lambda: toy.starts() == {0: 2}, "the second start", 60)
     toy.slow.unlink()
     assert driver.wait(timeout=60) == 0, toy.said
     assert f"its allocation {allocation} ended: UNKNOWN" in toy.said
@@ -229,11 +230,11 @@ def test_a_dead_allocation_gives_its_jobs_back(toy):
 def test_an_interrupted_driver_ends_its_allocations(toy):
     toy.slow.touch()
     driver = toy.start(*LOCAL, number=3)
-    until(lambda: len(toy.starts()) == 3, "the jobs")
+    until(lambda: len(toy.starts()) == 3, "the jobs", 60)
     allocations = re.findall(r"\d+", re.search(r"allocations \((.*?)\)", toy.said)[1])
     os.kill(driver.pid, signal.SIGINT)
     assert driver.wait(timeout=60) == 1
-    until(lambda: not any(_below(int(pid)) for pid in allocations), "the end of the jobs")
+    until(lambda: not any(_below(int(pid)) for pid in allocations), "the end of the jobs", 60)
     toy.slow.unlink()
     toy.run(*LOCAL, number=3)
     assert toy.outputs().keys() == {0, 1, 2}
@@ -275,7 +276,7 @@ def test_gpus_of_an_allocation_are_shared_out(slurm_toy):
     four = ("--submitit-gpus", "4", "--submitit-allocations", "1")
     slurm_toy.slow.touch()
     driver = slurm_toy.start(*four, number=4, gpu=1)
-    until(lambda: len(slurm_toy.starts()) == 4, "four jobs at a time")
+    until(lambda: len(slurm_toy.starts()) == 4, "four jobs at a time", 60)
     slurm_toy.slow.unlink()
     assert driver.wait(timeout=60) == 0, slurm_toy.said
     assert sorted(slurm_toy.outputs().values()) == ["0", "1", "2", "3"]
@@ -327,6 +328,12 @@ class SubmititGrid(Grid):
     def said(self):
         return self.log.read_text()
 
+    @property
+    def trained(self):
+        """What the cell's jobs printed, where Snakemake says it is."""
+        logs = self.folder.glob(".snakemake/submitit/logs/train/*.log")
+        return "".join(path.read_text() for path in logs)
+
     def let_finish(self, driver):
         self.slow.unlink()
         assert driver.wait(timeout=180) == 0, self.said
@@ -364,6 +371,7 @@ def test_a_cell_goes_through_three_allocations_unnoticed(grid):
     grid.let_finish(driver)
     steps = begins(grid)
     assert steps == sorted(set(steps))
+    FAULTS["limits in place"].assert_seen(grid.trained)
     assert_unnoticed(grid)
     assert grid.said.count("asked for") == 1
 
@@ -378,12 +386,12 @@ def test_allocations_go_on_while_the_driver_is_gone(grid):
     until(lambda: len(begins(grid)) >= 2, "an allocation without a driver", 120)
     grid.slow.unlink()
     until(lambda: (grid.part.folder / "outcome.json").exists(), "the end", 60)
-    grid.project.snakemake("--unlock")
     again = grid.start()
     grid.let_finish(again)
     assert len(begins(grid)) == len(set(begins(grid)))
     jobs = {row["JobID"] for row in grid.cluster.sacct("-X", fields="JobID,JobName")}
     assert job in jobs
+    FAULTS["limits without driver"].assert_seen(grid.trained)
     assert_unnoticed(grid)
 
 
@@ -400,6 +408,7 @@ def test_a_preempted_allocation_goes_on_unnoticed(grid):
     assert grid.wait_for_progress() > reached
     grid.let_finish(driver)
     assert begins(grid)[1] >= reached
+    FAULTS["preempted in place"].assert_seen(grid.trained)
     assert_unnoticed(grid)
 
 
@@ -412,6 +421,7 @@ def test_a_lost_node_is_left_unnoticed(grid):
     grid.cluster.wait(job, "RUNNING")
     assert grid.wait_for_progress() > reached
     grid.let_finish(driver)
+    FAULTS["node lost in place"].assert_seen(grid.trained)
     assert_unnoticed(grid)
 
 
@@ -424,5 +434,6 @@ def test_a_cancelled_allocation_is_named_and_replaced(grid):
     grid.allocation(2)
     assert grid.wait_for_progress() > reached
     grid.let_finish(driver)
-    assert f"its allocation {job} ended: CANCELLED" in grid.said
+    FAULTS["allocation cancelled"].assert_seen(grid.said)
+    assert f"its allocation {job} ended" in grid.said
     assert grid.part.read().outcome == "finished"
