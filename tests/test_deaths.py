@@ -145,7 +145,7 @@ def test_the_table_of_parts_names_the_last_death(part):
 def test_what_the_scheduler_starts_again_is_no_restart_of_the_workflow(part, monkeypatch):
     monkeypatch.setenv("SEQGRID_INVOCATION", "invocation")
     monkeypatch.setenv("SEQGRID_RETRIES", "2")
-    supervisor = train.Supervisor(None, part)
+    supervisor = train.Supervisor(None, part, None)
     for pid, job, started, left in [
         (1, "12", "T1", 2),
         (2, "12", "T2", 2),  # preempted and requeued: the same job

@@ -111,8 +111,8 @@ def test_a_training_in_pieces_is_resumed_in_pieces_with_the_same_bits(tmp_path):
     (tmp_path / "cut").mkdir()
     first = Loop(cell, tmp_path / "cut", 1, None, 3)
     assert first.run(lambda loop: loop.track.step >= 13) is None
-    saved = first.save()
-    assert checkpoint.summary(saved)[1].pieces == 3
+    saved = checkpoint.load(first.save())
+    assert saved["pieces"] == 3
     second = Loop(cell, tmp_path / "cut", 2, saved)
     assert second.pieces == 3
     second.run(lambda loop: False)
