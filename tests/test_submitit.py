@@ -22,7 +22,7 @@ rule all:
     input: expand("out/{i}", i=range(N))
 rule job:
     output: "out/{i}"
-    resources: gpu=int(config.get("gpu", 0)), runtime=60, mem_mb=50
+    resources: gpu=int(config.get("gpu", 0)), runtime=60, mem_mb=int(config.get("mem", 50))
     shell: '''
         echo start >> started.{wildcards.i}
         while [ -e slow ]; do sleep 0.1; done
@@ -41,10 +41,10 @@ class Toy:
         self.slow = folder / "slow"
         self.drivers = []
 
-    def start(self, *arguments, number=4, gpu=0):
+    def start(self, *arguments, number=4, gpu=0, mem=50):
         log = self.folder / f"driver{len(self.drivers)}.log"
         words = ["--executor", "submitit", "--jobs", "100", "--submitit-status-seconds", "1"]
-        config = ["--config", f"number={number}", f"gpu={gpu}"]
+        config = ["--config", f"number={number}", f"gpu={gpu}", f"mem={mem}"]
         command = [sys.executable, "-m", "snakemake", *words, *arguments, *config]
         self.drivers.append((start(command, self.folder, self.environment, log), log))
         return self.drivers[-1][0]
@@ -125,16 +125,17 @@ def test_every_ticket_is_claimed_by_one_allocation(tmp_path):
     assert not tickets.names_waiting()
 
 
-def test_a_ticket_is_found_by_its_key_wherever_it_is(tmp_path):
+def test_a_ticket_is_somewhere_until_it_is_done(tmp_path):
     tickets = Tickets(tmp_path)
-    assert tickets.find("k") is None
     ticket = tickets.add("k", "true", tmp_path / "log")
-    assert tickets.find("k") == (ticket, None)
+    assert (ticket.key, tickets.standing()) == ("k", {ticket.name: ""})
+    assert tickets.read(ticket.name, "") == ticket
     list(tickets.mine("7_1"))
     assert tickets.claim("7_1") == ticket
-    assert tickets.find("k") == (ticket, "7_1")
+    assert tickets.standing() == {ticket.name: "7_1"}
+    assert tickets.read(ticket.name, "7_1") == ticket
     tickets.finish("7_1", ticket, 3)
-    assert tickets.find("k") is None
+    assert tickets.standing() == {}
     assert tickets.finished([ticket.name, "other"]) == {ticket.name: 3}
     assert tickets.finished(["other"]) == {}
     tickets.collect(ticket.name)
@@ -193,7 +194,8 @@ def test_a_new_driver_takes_up_the_jobs_of_a_dead_one(toy):
     until(lambda: len(toy.starts()) == 1, "the first job", 60)
     toy.kill_driver()
     arguments = (*LOCAL, "--submitit-slots", "1", "--submitit-allocations", "1")
-    driver = toy.start(*arguments, "--rerun-incomplete", number=2)
+    # By now something else is known of what the jobs need.
+    driver = toy.start(*arguments, "--rerun-incomplete", number=2, mem=70)
     until(lambda: toy.said.count("queued by an earlier run") == 2, "the second driver", 60)
     toy.slow.unlink()
     assert driver.wait(timeout=60) == 0, toy.said

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from snakemake_interface_executor_plugins.settings import CommonSettings, Execut
 from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
 
 if TYPE_CHECKING:
-    from snakemake_executor_plugin_submitit.fleet import Fleet
+    from snakemake_executor_plugin_submitit.fleet import Fleet, Request
     from snakemake_executor_plugin_submitit.tickets import Ticket
 
 CLUSTERS = ("slurm", "local")
@@ -94,7 +94,6 @@ class Executor(RemoteExecutor):
         # Before the base class starts the thread that checks jobs.
         self.fleets: dict[str, Fleet] = {}
         self.queued: dict[str, tuple[Fleet, Ticket]] = {}
-        self.minutes: dict[str, int] = {}
         self.lock_fleets = threading.Lock()
         self.looked = time.monotonic()
         self.refused_before = False
@@ -110,33 +109,58 @@ class Executor(RemoteExecutor):
         self.run_jobs([job])
 
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
-        """Queue jobs, or take up those that an earlier driver queued."""
-        with self.lock_fleets:
-            for job in jobs:
-                self.run_job_pre(job)
-                name = self._fleet(job)
-                ticket = self._ticket(job, self.fleets[name])
-                self.queued[ticket.name] = (self.fleets[name], ticket)
-                self.report_job_submission(SubmittedJobInfo(job, external_jobid=ticket.name))
-            self._balance(first=True)
+        """Queue jobs, or take up those that an earlier driver queued.
 
-    def _ticket(self, job: JobExecutorInterface, fleet: "Fleet") -> "Ticket":
+        Raises:
+            WorkflowError: they cannot be queued, or the scheduler refuses the allocations.
+        """
+        with self.lock_fleets:
+            try:
+                before = self._left_before()
+                for job in jobs:
+                    self.run_job_pre(job)
+                    fleet, ticket = self._ticket(job, before)
+                    self.queued[ticket.name] = (fleet, ticket)
+                    self.report_job_submission(SubmittedJobInfo(job, external_jobid=ticket.name))
+                self._balance(first=True)
+            except OSError as error:
+                raise WorkflowError(f"{error.filename or self.folder}: {error.strerror}") from None
+
+    def _left_before(self) -> "dict[str, tuple[Fleet, Ticket]]":
+        """Jobs that are queued or running already, by key, whatever they had asked for."""
+        from snakemake_executor_plugin_submitit import fleet
+
+        if not self.fleets:
+            for request in fleet.requests(self.folder):
+                if request.cluster == self.settings.cluster:
+                    self._open(request)
+            for _ in range(fleet.LOOKS):
+                self._look()
+        found = {}
+        for one in self.fleets.values():
+            for name, holder in one.tickets.standing().items():
+                known = name in self.queued or (holder and holder not in one.live)
+                if not known and (ticket := one.tickets.read(name, holder)):
+                    found[ticket.key] = (one, ticket)
+        return found
+
+    def _ticket(
+        self, job: JobExecutorInterface, before: "dict[str, tuple[Fleet, Ticket]]"
+    ) -> "tuple[Fleet, Ticket]":
         target: Any = job.get_target_spec()
         words = " ".join(encode_target_jobs_cli_args(target))
         key = hashlib.sha256(words.encode()).hexdigest()[:16]
-        found = fleet.tickets.find(key)
-        if found and (found[1] is None or found[1] in fleet.live):
+        if key in before:
             self.logger.info(f"{job.name}: queued by an earlier run, not queued again")
-            return found[0]
-        if found:
-            fleet.tickets.forget(found[0].name)
+            return before[key]
+        fleet = self._fleet(job)
         log = self.folder / "logs" / job.name / f"{_file_name(job)}-{key[:8]}.log"
-        return fleet.tickets.add(key, self.format_job_exec(job), log)
+        return fleet, fleet.tickets.add(key, self.format_job_exec(job), log)
 
-    def _fleet(self, job: JobExecutorInterface) -> str:
-        """Name of the queue that a job belongs to."""
+    def _fleet(self, job: JobExecutorInterface) -> "Fleet":
+        """The queue that a job belongs to."""
         # Imported here, so that `snakemake --help` and every job's own process stay fast.
-        from snakemake_executor_plugin_submitit.fleet import Fleet, Request
+        from snakemake_executor_plugin_submitit.fleet import Request
 
         asked, settings = job.resources, self.settings
         gpus_per_job = int(asked.get("gpu") or 0)
@@ -156,26 +180,42 @@ class Executor(RemoteExecutor):
             memory_mb=slots * int(memory) if isinstance(memory, int) else None,
             gpus=gpus,
             gpus_per_job=gpus_per_job,
-            options=tuple((k, str(asked[v])) for k, v in names.items() if asked.get(v)),
+            options={name: str(asked[key]) for name, key in names.items() if asked.get(key)},
             extra=str(asked.get("slurm_extra") or ""),
         )
-        name = hashlib.sha256(repr(asdict(request)).encode()).hexdigest()[:12]
-        if name not in self.fleets:
-            self.fleets[name] = Fleet(
-                self.folder / name,
+        fleet = self._open(request)
+        fleet.minutes = max(fleet.minutes, int(asked.get("runtime") or 0))
+        return fleet
+
+    def _open(self, request: "Request") -> "Fleet":
+        from snakemake_executor_plugin_submitit.fleet import Fleet
+
+        if request.name not in self.fleets:
+            self.fleets[request.name] = Fleet(
+                self.folder / request.name,
                 request,
-                idle_seconds=settings.idle_seconds,
-                signal_seconds=settings.signal_seconds,
-                requeues=settings.requeues,
+                idle_seconds=self.settings.idle_seconds,
+                signal_seconds=self.settings.signal_seconds,
+                requeues=self.settings.requeues,
             )
-        self.minutes[name] = max(self.minutes.get(name, 0), int(asked.get("runtime") or 0))
-        return name
+        return self.fleets[request.name]
+
+    def _look(self) -> None:
+        """Ask the scheduler for its jobs."""
+        from snakemake_executor_plugin_submitit import fleet
+
+        self.looked = time.monotonic()
+        fleets = list(self.fleets.values())
+        live = any(one.live for one in fleets) and self.settings.cluster == "slurm"
+        queued = fleet.queued() if live else None
+        for one in fleets:
+            one.look(queued)
 
     def _balance(self, first: bool = False) -> None:
         """Ask for as many allocations as the queues can use."""
         from snakemake_executor_plugin_submitit.fleet import Refused
 
-        for name, fleet in self.fleets.items():
+        for fleet in self.fleets.values():
             waiting, live = len(fleet.tickets.names_waiting()), fleet.live
             if not waiting:
                 continue
@@ -183,9 +223,8 @@ class Executor(RemoteExecutor):
             useful = min(self.settings.allocations, -(-jobs // fleet.request.slots))
             if len(live) >= useful:
                 continue
-            minutes = self.settings.minutes or self.minutes.get(name, 0)
             try:
-                ids = fleet.submit(useful - len(live), minutes)
+                ids = fleet.submit(useful - len(live), self.settings.minutes)
             except Refused as error:
                 # A limit on submissions passes; a wrong account does not.
                 if first and not live and not self.refused_before:
@@ -205,22 +244,25 @@ class Executor(RemoteExecutor):
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Report the jobs that came to an end; yield the others."""
-        fleets = list(self.fleets.values())
         looked = time.monotonic() - self.looked >= self.settings.status_seconds
-        if looked:
-            self.looked = time.monotonic()
-            for fleet in fleets:
-                fleet.look()
-        # In the order in which a ticket moves, so that none is missed on its way.
-        there = {k: v for f in fleets for k, v in f.tickets.standing().items()} if looked else None
         wanted = {str(info.external_jobid) for info in active_jobs}
-        finished = {k: v for f in fleets for k, v in f.tickets.finished(wanted).items()}
+        try:
+            if looked:
+                self._look()
+            fleets = list(self.fleets.values())
+            # In the order in which a ticket moves, so that none is missed on its way.
+            there = {k: v for f in fleets for k, v in f.tickets.standing().items() if looked}
+            finished = {k: v for f in fleets for k, v in f.tickets.finished(wanted).items()}
+        except OSError as error:
+            # A file system that does not answer for a while says nothing of the jobs.
+            self.logger.info(f"{error.filename}: {error.strerror}; tried again")
+            looked, there, finished = False, {}, {}
         for info in active_jobs:
             fleet, ticket = self.queued[str(info.external_jobid)]
             if ticket.name in finished:
                 fleet.tickets.collect(ticket.name)
                 self._report(info, ticket, finished[ticket.name])
-            elif there is not None and lost(fleet, there.get(ticket.name)):
+            elif looked and lost(fleet, there.get(ticket.name)):
                 fleet.tickets.forget(ticket.name)
                 self._report_lost(info, fleet, ticket, there.get(ticket.name))
             else:

@@ -1,10 +1,12 @@
 """The allocations that serve one queue, as the driver sees them."""
 
+import hashlib
 import json
 import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ LOOKS = 2
 # (measured: 60 and 90 MB).
 OWN_MB, OWN_MB_PER_JOB = 150, 150
 NO_LIMIT_MINUTES = 60 * 24 * 365
+REQUEST = "request.json"
 
 
 class Refused(Exception):
@@ -37,8 +40,14 @@ class Request:
     memory_mb: int | None
     gpus: int
     gpus_per_job: int
-    options: tuple[tuple[str, str], ...]  # account, partition, qos, constraint
+    options: dict[str, str]  # account, partition, qos, constraint
     extra: str  # further flags of sbatch
+
+    @property
+    def name(self) -> str:
+        """Name of the queue of those who ask for this."""
+        words = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(words.encode()).hexdigest()[:12]
 
     def parameters(self, minutes: int, signal_seconds: int, exclude: set[str]) -> dict[str, Any]:
         """As submitit takes them."""
@@ -55,7 +64,7 @@ class Request:
             "signal_delay_s": signal_seconds,
             "additional_parameters": more,
             "srun_args": [f"--cpus-per-task={self.cpus}"],  # no step inherits it since 22.05
-            **dict(self.options),
+            **self.options,
         }
         if self.memory_mb:
             asked["mem"] = f"{self.memory_mb + OWN_MB + self.slots * OWN_MB_PER_JOB}MB"
@@ -78,8 +87,10 @@ class Fleet:
         requeues: int,
     ) -> None:
         self.request, self.tickets = request, Tickets(folder)
+        write(folder / REQUEST, asdict(request))
         self.idle_seconds, self.signal_seconds = idle_seconds, signal_seconds
         self.requeues = requeues
+        self.minutes = 0  # the longest runtime that a job asked for
         self.records = folder / "allocations"
         self.records.mkdir(exist_ok=True)
         self.logs = folder / "allocation-logs"
@@ -96,10 +107,12 @@ class Fleet:
     def submit(self, number: int, minutes: int) -> list[str]:
         """Ask for more allocations, as one array; returns their ids.
 
+        minutes: their time limit; 0 for what jobs asked for.
+
         Raises:
             Refused: the scheduler does not want to.
         """
-        minutes = minutes or NO_LIMIT_MINUTES
+        minutes = minutes or self.minutes or NO_LIMIT_MINUTES
         # A signal at the very start would find nobody to hear it.
         early = min(self.signal_seconds, minutes * 60 // 4)
         work = Allocation(
@@ -129,29 +142,22 @@ class Fleet:
     def _name(self) -> dict[str, str]:
         return {"name": "snakemake"} if self.request.cluster == "slurm" else {}
 
-    def look(self) -> None:
-        """Ask the scheduler which allocations are still there, and note those that are gone."""
-        there = self._there(self.live)
-        if there is None:
-            return
+    def look(self, queued: set[str] | None) -> None:
+        """Note which allocations are gone.
+
+        queued: jobs that SLURM has queued or running; None where it did not answer.
+        """
         for name in self.live:
-            self.missed[name] = 0 if name in there else self.missed.get(name, 0) + 1
+            if self.request.cluster == "local":
+                there = _started(name) == _record(self.records / f"{name}.json")
+            elif queued is None:
+                return
+            else:
+                there = name in queued
+            self.missed[name] = 0 if there else self.missed.get(name, 0) + 1
             if self.missed[name] >= LOOKS or (self.missed[name] and self._has_result(name)):
                 self.ended[name] = self._why(name)
                 (self.records / f"{name}.json").unlink(missing_ok=True)
-
-    def _there(self, names: list[str]) -> set[str] | None:
-        """Those queued or running; None where the scheduler does not answer."""
-        if self.request.cluster == "local":
-            return {n for n in names if _started(n) == _record(self.records / f"{n}.json")}
-        if not names:
-            return set()
-        command = ["squeue", "--noheader", "--array", "--me", "--format=%i"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return set(done.stdout.split()) if done.returncode == 0 else None
 
     def _has_result(self, name: str) -> bool:
         return (self.logs / name / f"{name}_0_result.pkl").exists()
@@ -179,6 +185,25 @@ class Fleet:
                     process.terminate()
             else:
                 subprocess.run(["scancel", name], capture_output=True, timeout=60, check=False)
+
+
+def queued() -> set[str] | None:
+    """This user's jobs of SLURM, queued or running; None where it does not answer."""
+    command = ["squeue", "--noheader", "--array", "--me", "--format=%i"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return set(done.stdout.split()) if done.returncode == 0 else None
+
+
+def requests(folder: Path) -> Iterator[Request]:
+    """Requests of the queues that earlier drivers left in a folder."""
+    for path in sorted(folder.glob(f"*/{REQUEST}")):
+        try:
+            yield Request(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue  # made by another version, or torn: not ours to serve
 
 
 def _started(name: str) -> float | None:

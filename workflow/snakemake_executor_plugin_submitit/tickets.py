@@ -53,12 +53,10 @@ class Tickets:
         write(self.waiting / f"{ticket.name}.json", asdict(ticket))
         return ticket
 
-    def find(self, key: str) -> tuple[Ticket, str | None] | None:
-        """A job queued before and not done, with the allocation that has it, if any has."""
-        for path in [*self.waiting.glob(f"*-{key}.json"), *self.claimed.glob(f"*/*-{key}.json")]:
-            if ticket := _read(path):
-                return ticket, None if path.parent == self.waiting else path.parent.name
-        return None
+    def read(self, name: str, holder: str) -> Ticket | None:
+        """A job that `standing` named; None where it is gone from there."""
+        folder = self.claimed / holder if holder else self.waiting
+        return _read(folder / f"{name}.json")
 
     def forget(self, name: str) -> None:
         """Remove every trace of a job."""
