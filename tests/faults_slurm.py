@@ -17,7 +17,7 @@ ROWS = [
     _row(
         "node down",
         "a node is set down",
-        "on … ended NODE_FAIL at step …; goes on from step …",
+        "goes on from …/live/step…pt",
         INTERVAL,
         f"{_REQUEUED}, elsewhere",
     ),
@@ -31,7 +31,7 @@ ROWS = [
     _row(
         "preempted",
         "preemption with requeue",
-        "stopped at step …, goes on in the next job",
+        "goes on from …/live/step…pt",
         NOTHING,
         _REQUEUED,
     ),
@@ -79,7 +79,7 @@ ROWS = [
     _row(
         "node lost in place",
         "a node is set down",
-        "on … ended NODE_FAIL at step …; goes on from step …",
+        "goes on from …/live/step…pt",
         INTERVAL,
         f"{_REQUEUED}, elsewhere",
         _SUBMITIT,
