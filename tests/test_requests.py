@@ -278,6 +278,23 @@ def test_within_one_run_the_next_attempt_looks_again(results, monkeypatch):
     assert asked.train(f"{cell}/again1", 1, 2).mem_mb == 4096
 
 
+def test_an_evaluation_asks_for_twice_as_much_with_every_attempt(results):
+    cell = results.rows[0].cell.path
+    planned = {cell: requests.Jobs(Request(30, 2048, "x"), Request(5, 1024, "x"))}
+    asked = requests.Asked(planned, Bounds(max_mem_mb=6000), results.folder)
+    found = [asked.evaluate(cell, attempt) for attempt in (1, 2, 3, 4, 5)]
+    assert [request.mem_mb for request in found] == [1024, 2048, 4096, 6000, 6000]
+
+
+def test_what_has_its_outcome_asks_for_no_more_memory(results, monkeypatch):
+    cell = ran(results, 0.1, outcome="killed").cell
+    planned = {cell: requests.Jobs(Request(30, 2048, "x"), Request(5, 1024, "x"))}
+    asked = requests.Asked(planned, Bounds(), results.folder)
+    monkeypatch.setattr(requests, "memory_factor", lambda part: 8)
+    assert asked.train(cell, 1, 4).mem_mb == 2048
+    assert asked.train(cell, 2, 4).mem_mb == 8 * 2048
+
+
 # -- how jobs get to know it ---------------------------------------------------------------------
 
 

@@ -253,11 +253,11 @@ def test_the_profile_of_perlmutter_asks_for_what_it_says(grid, cluster, unbroken
     grid.profile({"cpus_per_task: 32": "cpus_per_task: 16"}, "perlmutter")
     driver = grid.finish("--profile", "profiles/perlmutter")
     fields = "Account,QOS,Constraints,ReqTRES,Timelimit"
-    for job in driver.jobs:
+    for job, limit in zip(driver.jobs, ["04:00:00", "00:15:00"], strict=True):
         [row] = cluster.sacct("-j", job, fields=fields)
         assert (row["Account"], row["QOS"], row["Constraints"]) == ("m0000_g", "shared", "gpu")
         assert "gres/gpu=1" in row["ReqTRES"]
-        assert row["Timelimit"] == "04:00:00"
+        assert row["Timelimit"] == limit
     assert_whole(grid, unbroken)
 
 

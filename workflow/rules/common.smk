@@ -53,7 +53,7 @@ def silently(wildcards):
 def asked(wildcards, attempt):
     """What the job of a part asks for."""
     if "evaluation" in wildcards.keys():
-        return ASKED.evaluate(wildcards.cell)
+        return ASKED.evaluate(wildcards.cell, attempt)
     return ASKED.train(wildcards.cell, int(wildcards.get("part", 1)), attempt)
 
 

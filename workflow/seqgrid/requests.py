@@ -6,14 +6,14 @@ ran out of memory is started again with more.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from seqgrid.estimates import Amount, Known, Level, remaining
 from seqgrid.job import execution
 from seqgrid.plan import Standing, run_folder
-from seqgrid.postmortem import memory_factor
+from seqgrid.postmortem import MOST_MEMORY, memory_factor
 from seqgrid.store import Part
 from seqgrid.study import Study
 
@@ -130,15 +130,23 @@ class Asked:
         if attempt > 1:
             path, _, again = cell.partition("/again")
             run = f"again{again}" if again else ""
-            factor = memory_factor(Part(self.cells, path, run, part))
+            trained = Part(self.cells, path, run, part)
+            # What has its outcome is only published again.
+            factor = 1 if trained.stored() else memory_factor(trained)
             if factor > found.factor:
                 mem_mb = min(found.mem_mb // found.factor * factor, self.bounds.max_mem_mb)
                 return Request(found.runtime, mem_mb, found.basis, factor)
         return found
 
-    def evaluate(self, cell: str) -> Request:
-        """For the evaluation of a part."""
-        return self._find(cell, "evaluate", "evaluation_request", self.bounds.evaluation_runtime)
+    def evaluate(self, cell: str, attempt: int = 1) -> Request:
+        """For the evaluation of a part; twice the memory with every attempt.
+
+        An evaluation leaves no record of its deaths, and want of memory is the likeliest of them.
+        """
+        limit = self.bounds.evaluation_runtime
+        found = self._find(cell, "evaluate", "evaluation_request", limit)
+        factor = min(2 ** (attempt - 1), MOST_MEMORY)
+        return replace(found, mem_mb=min(found.mem_mb * factor, self.bounds.max_mem_mb))
 
     def _find(self, cell: str, job: str, key: str, runtime: int) -> Request:
         if jobs := self.planned.get(cell):
