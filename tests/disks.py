@@ -39,10 +39,14 @@ def mounted(kind, folder, size="8m"):
 def fill(folder, leave=0):
     """Leave so many free bytes, as the file system counts them; returns the file to delete."""
     ballast = folder / "ballast"
-    with ballast.open("wb") as file:
-        stat = os.statvfs(folder)
-        free = stat.f_bavail * stat.f_frsize
-        assert leave <= free < 1 << 26, "not the small disk of a test"
-        file.write(b"\0" * (free - leave))
-    assert os.statvfs(folder).f_bavail * stat.f_frsize == leave
-    return ballast
+    with ballast.open("wb", buffering=0) as file:
+        # A trainer may write, and delete, while we do.
+        for _ in range(20):
+            stat = os.statvfs(folder)
+            free = stat.f_bavail * stat.f_frsize
+            if free == leave:
+                return ballast
+            assert leave < free < 1 << 26, "not the small disk of a test"
+            with contextlib.suppress(OSError):
+                file.write(b"\0" * (free - leave))
+    raise AssertionError(f"{free} bytes free, not {leave}")

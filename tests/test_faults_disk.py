@@ -87,6 +87,7 @@ def test_a_read_only_folder_gets_one_line(tmp_path, unbroken, forge, begun):
     run.assert_whole()
 
 
+@pytest.mark.slow
 def test_a_driver_on_a_read_only_folder_says_so_in_one_line(project):
     project.study(
         "question: is it said?\nmodels: {gru: }\ntasks: {adding_problem: }\nlengths: [8]\n"

@@ -59,6 +59,7 @@ def assert_finished_once(project):
     assert [o["attempts"] for o in project.outcomes().values()] == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_started_again_while_its_trainers_go_on(project):
     project.study(LONG)
     driver = Driver(project)
@@ -73,6 +74,7 @@ def test_a_killed_driver_is_started_again_while_its_trainers_go_on(project):
     assert project.missing() == {}
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_driver_that_lives_or_may_live_stays(project):
     project.study(LONG)
     driver = Driver(project)
@@ -97,6 +99,7 @@ def test_the_lock_of_a_driver_that_lives_or_may_live_stays(project):
     assert not list(project.folder.glob(".snakemake/drivers/*.json"))
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_results_folder_both_end_well(project, tmp_path_factory):
     """Two clones with one results folder: neither sees the other's Snakemake."""
     other = Project(tmp_path_factory.mktemp("clone"))

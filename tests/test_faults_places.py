@@ -57,6 +57,7 @@ def test_a_clock_that_jumps_back_a_day_changes_nothing_but_dates(run, clock, kil
     run.assert_whole()
 
 
+@pytest.mark.slow
 def test_a_driver_whose_clock_went_back_a_day_goes_on(project):
     """To it, whatever was made before is of tomorrow."""
     project.study(ONE.replace("steps: 600", "steps: 2000") + "part_seconds: 0.5\n")
@@ -92,6 +93,7 @@ def test_results_moved_between_parts_go_on(tmp_path, forge):
     assert not (tmp_path / "one").exists()
 
 
+@pytest.mark.slow
 def test_a_path_of_300_characters_is_like_any_other(tmp_path):
     folder = tmp_path.joinpath(*("long" * 20 for _ in range(4)))
     folder.mkdir(parents=True)

@@ -171,6 +171,7 @@ def test_tickets_are_for_the_owners_eyes(tmp_path):
 # -- on one machine ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_jobs_share_allocations_on_one_machine(toy):
     said = toy.run(*LOCAL, "--submitit-slots", "2", "--submitit-allocations", "1", number=5)
     assert toy.outputs().keys() == {0, 1, 2, 3, 4}
@@ -178,6 +179,7 @@ def test_jobs_share_allocations_on_one_machine(toy):
     assert len(toy.logs()) == 5
 
 
+@pytest.mark.slow
 def test_a_failing_job_says_where_its_log_is_and_is_restarted(toy):
     (toy.folder / "broken").touch()
     said = toy.run(*LOCAL, "--restart-times", "1", "--keep-going", number=1, status=1)
@@ -188,6 +190,7 @@ def test_a_failing_job_says_where_its_log_is_and_is_restarted(toy):
     assert "returned non-zero exit status 3" in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_new_driver_takes_up_the_jobs_of_a_dead_one(toy):
     toy.slow.touch()
     toy.start(*LOCAL, "--submitit-slots", "1", "--submitit-allocations", "1", number=2)
@@ -203,6 +206,7 @@ def test_a_new_driver_takes_up_the_jobs_of_a_dead_one(toy):
     assert "asked for" not in toy.said
 
 
+@pytest.mark.slow
 def test_what_ended_while_no_driver_was_there_is_not_run_again(toy):
     toy.slow.touch()
     toy.start(*LOCAL, "--submitit-slots", "2", number=2)
@@ -215,6 +219,7 @@ def test_what_ended_while_no_driver_was_there_is_not_run_again(toy):
     assert toy.starts() == {0: 1, 1: 1}
 
 
+@pytest.mark.slow
 def test_a_dead_allocation_gives_its_jobs_back(toy):
     toy.slow.touch()
     driver = toy.start(*LOCAL, "--restart-times", "1", number=1)
@@ -229,6 +234,7 @@ def test_a_dead_allocation_gives_its_jobs_back(toy):
     assert f"its allocation {allocation} ended: UNKNOWN" in toy.said
 
 
+@pytest.mark.slow
 def test_an_interrupted_driver_ends_its_allocations(toy):
     toy.slow.touch()
     driver = toy.start(*LOCAL, number=3)
