@@ -380,6 +380,8 @@ def test_a_cell_goes_through_three_allocations_unnoticed(grid):
     steps = begins(grid)
     assert steps == sorted(set(steps))
     FAULTS["limits in place"].assert_seen(grid.trained)
+    # What cells share is not what each of them asked for.
+    assert grid.part.read().asked_minutes is None
     assert_unnoticed(grid)
     assert grid.said.count("asked for") == 1
 

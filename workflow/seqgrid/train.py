@@ -17,7 +17,15 @@ from pathlib import Path
 
 from seqgrid import deaths, hostmemory, postmortem, provenance, sources
 from seqgrid.cell import Cell
-from seqgrid.job import STOP_SIGNALS, TRY_AGAIN, WRONG_CALL, WrongCall, execution, say
+from seqgrid.job import (
+    STOP_SIGNALS,
+    TRY_AGAIN,
+    WRONG_CALL,
+    WrongCall,
+    execution,
+    say,
+    started_again,
+)
 from seqgrid.lease import HEARTBEAT_SECONDS, SILENT_SECONDS, Lease, Lost, Taken
 from seqgrid.outcome import Absent, Invalid, Newer, Progress
 from seqgrid.scheduler import alive
@@ -47,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if proof := lease.wait(part.heartbeats, alive, lambda text: say(f"{part}: {text}")):
             say(f"{part}: {proof}")
-        return Supervisor(cell, part, lease, options.asked).run()
+        # Within an allocation that cells share, none of them asked the scheduler for anything.
+        asked = None if started_again() else options.asked
+        return Supervisor(cell, part, lease, asked).run()
     except Taken as error:
         say(f"{part}: {error}; try again when it is done")
         return TRY_AGAIN
