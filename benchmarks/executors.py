@@ -19,7 +19,7 @@ rule all:
     input: expand("out/{{i}}", i=range({jobs}))
 rule cell:
     output: "out/{{i}}"
-    resources: mem_mb=100, runtime=60
+    resources: mem_mb=500, runtime=60
     shell: "sleep {seconds}; date +%s.%N > {{output}}"
 """
 SLOTS = 16  # as many as a node of the test cluster has CPUs, which both may use
@@ -27,16 +27,20 @@ SLOTS = 16  # as many as a node of the test cluster has CPUs, which both may use
 
 def run(quick: bool) -> list[Table]:
     """Seconds until the last of the cells is done and Snakemake knows it."""
+    return [compare(8, 1) if quick else compare(200, 10)]
+
+
+def compare(jobs: int, seconds: int) -> Table:
+    """So many cells that take so many seconds each."""
     from cluster import Cluster, missing
 
-    jobs, seconds = (8, 1) if quick else (200, 10)
     table = Table(
         f"{jobs} cells of {seconds} s on SLURM, 2 nodes with {SLOTS} CPUs each",
         ["executor", "s to finish", "jobs of SLURM", "to the SLURM executor"],
     )
     if lacking := missing():
         table.notes = [f"Not measured: needs the Debian packages {' '.join(lacking)}."]
-        return [table]
+        return table
     with Cluster(speed=1, cgroup=False, cpus=SLOTS, memory_mb=64000) as cluster:
         rivals = {
             "snakemake-executor-plugin-slurm": [],
@@ -56,7 +60,7 @@ def run(quick: bool) -> list[Table]:
         "take on so many CPUs. The rest is Snakemake's start for each job (one process with",
         "submitit, two with the SLURM executor; both share this machine's few cores) and polling.",
     ]
-    return [table]
+    return table
 
 
 def _run(cluster, profile: str, more: list[str], workflow: str) -> float:
