@@ -139,17 +139,17 @@ class Allocation:
     def _stop(self) -> None:
         """Have every job save and end; those that did come to their end meanwhile are done."""
         deadline = time.monotonic() + self.stop_seconds
-        families = {job.ticket.name: _family(job.process.pid) for job in self.running}
-        for family in families.values():
+        families = {job.ticket.name: family(job.process.pid) for job in self.running}
+        for members in families.values():
             # The leaves do the work; Snakemake's own process waits for them.
-            for process in family:
+            for process in members:
                 if not _children(process):
                     _signal(process, signal.SIGTERM)
         while any(j.process.poll() is None for j in self.running) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         for job in list(self.running):
             if job.process.poll() is None:
-                for process in [*families[job.ticket.name], *_family(job.process.pid)]:
+                for process in [*families[job.ticket.name], *family(job.process.pid)]:
                     _signal(process, signal.SIGKILL)
             elif job.process.returncode == 0:
                 self._finish(job, 0)
@@ -167,7 +167,8 @@ def _ignore_user_signals() -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all below it; empty where it is gone."""
     try:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]

@@ -14,7 +14,7 @@ import psutil
 import submitit
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
-from snakemake_executor_plugin_submitit.allocation import Allocation
+from snakemake_executor_plugin_submitit.allocation import Allocation, family
 from snakemake_executor_plugin_submitit.tickets import Tickets, write
 
 # Gone from the scheduler's list so many times in a row: ended, and not an answer cut short.
@@ -181,7 +181,7 @@ class Fleet:
         """End all allocations; jobs get a signal and may save."""
         for name in self.live:
             if self.request.cluster == "local":
-                for process in _family(int(name)):
+                for process in family(int(name)):
                     process.terminate()
             else:
                 subprocess.run(["scancel", name], capture_output=True, timeout=60, check=False)
@@ -220,11 +220,3 @@ def _record(path: Path) -> float | None:
         return json.loads(path.read_text())["started"]
     except (OSError, ValueError, KeyError):
         return float("nan")
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.Error:
-        return []
