@@ -8,19 +8,24 @@ import socket
 import time
 from pathlib import Path
 
+PATIENCE = 3  # so much slower than where the waits were set may a machine be
 DAEMONS = ("slurm", "munged", "mariadbd", "faketime", "srun")  # how the names of ours begin
 
 
-def until(condition, what: str, seconds: float = 20) -> None:
-    """Wait until a condition holds.
+def until(condition, what, seconds: float = 20) -> None:
+    """Wait until a condition holds, for PATIENCE times as long as it should take.
+
+    Args:
+        what: what is waited for, or a function that says what there is instead.
 
     Raises:
         TimeoutError: it never did.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds:g} s for {what}")
+            what = what() if callable(what) else what
+            raise TimeoutError(f"waited {PATIENCE * seconds:g} s for {what}")
         time.sleep(0.1)
 
 

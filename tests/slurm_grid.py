@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from cluster import Cluster
-from cluster_processes import until
+from cluster_processes import PATIENCE, until
 from project import Project
 
 from seqgrid import checkpoint
@@ -142,7 +142,7 @@ class Driver:
         return self.jobs[number - 1]
 
     def wait(self, status: int = 0) -> None:
-        assert self.process.wait(timeout=300) == status, self.said
+        assert self.process.wait(timeout=PATIENCE * 300) == status, self.said
 
     def kill(self) -> None:
         """Kill it with all its processes here; those of its jobs know nothing of that."""

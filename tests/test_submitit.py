@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from cluster_processes import until
+from cluster_processes import PATIENCE, until
 from faults_slurm import FAULTS
 from slurm_grid import Grid
 
@@ -51,7 +51,7 @@ class Toy:
 
     def run(self, *arguments, status=0, **options):
         driver = self.start(*arguments, **options)
-        assert driver.wait(timeout=120) == status, self.said
+        assert driver.wait(timeout=PATIENCE * 120) == status, self.said
         return self.said
 
     @property
@@ -119,7 +119,7 @@ def test_every_ticket_is_claimed_by_one_allocation(tmp_path):
     ]
     for process in claimers:
         process.start()
-    claimed = [name for _ in claimers for name in results.get(timeout=60)]
+    claimed = [name for _ in claimers for name in results.get(timeout=PATIENCE * 60)]
     assert sorted(claimed) == sorted(names)
     assert tickets.holders().keys() == names
     assert not tickets.names_waiting()
@@ -201,7 +201,7 @@ def test_a_new_driver_takes_up_the_jobs_of_a_dead_one(toy):
     driver = toy.start(*arguments, "--rerun-incomplete", number=2, mem=70)
     until(lambda: toy.said.count("queued by an earlier run") == 2, "the second driver", 60)
     toy.slow.unlink()
-    assert driver.wait(timeout=60) == 0, toy.said
+    assert driver.wait(timeout=PATIENCE * 60) == 0, toy.said
     assert toy.starts() == {0: 1, 1: 1}
     assert "asked for" not in toy.said
 
@@ -230,7 +230,7 @@ def test_a_dead_allocation_gives_its_jobs_back(toy):
         os.kill(pid, signal.SIGKILL)
     until(lambda: toy.starts() == {0: 2}, "the second start", 60)
     toy.slow.unlink()
-    assert driver.wait(timeout=60) == 0, toy.said
+    assert driver.wait(timeout=PATIENCE * 60) == 0, toy.said
     assert f"its allocation {allocation} ended: UNKNOWN" in toy.said
 
 
@@ -241,7 +241,7 @@ def test_an_interrupted_driver_ends_its_allocations(toy):
     until(lambda: len(toy.starts()) == 3, "the jobs", 60)
     allocations = re.findall(r"\d+", re.search(r"allocations \((.*?)\)", toy.said)[1])
     os.kill(driver.pid, signal.SIGINT)
-    assert driver.wait(timeout=60) == 1
+    assert driver.wait(timeout=PATIENCE * 60) == 1
     until(lambda: not any(_below(int(pid)) for pid in allocations), "the end of the jobs", 60)
     toy.slow.unlink()
     toy.run(*LOCAL, number=3)
@@ -286,7 +286,7 @@ def test_gpus_of_an_allocation_are_shared_out(slurm_toy):
     driver = slurm_toy.start(*four, number=4, gpu=1)
     until(lambda: len(slurm_toy.starts()) == 4, "four jobs at a time", 60)
     slurm_toy.slow.unlink()
-    assert driver.wait(timeout=60) == 0, slurm_toy.said
+    assert driver.wait(timeout=PATIENCE * 60) == 0, slurm_toy.said
     assert sorted(slurm_toy.outputs().values()) == ["0", "1", "2", "3"]
 
 
@@ -342,9 +342,14 @@ class SubmititGrid(Grid):
         logs = self.folder.glob(".snakemake/submitit/logs/train/*.log")
         return "".join(path.read_text() for path in logs)
 
+    def scene(self):
+        """All that tells what goes on."""
+        queue = self.cluster.run("squeue", "-a", "--states=all", check=False)
+        return f"{self.said}\n{queue}\n{self.cluster.sacct()}\n{self.trained}"
+
     def let_finish(self, driver):
         self.slow.unlink()
-        assert driver.wait(timeout=180) == 0, self.said
+        assert driver.wait(timeout=PATIENCE * 180) == 0, self.scene()
 
 
 @pytest.fixture
@@ -372,9 +377,9 @@ def assert_unnoticed(grid):
 
 @pytest.mark.slurm
 def test_a_cell_goes_through_three_allocations_unnoticed(grid):
-    driver = grid.start("--submitit-minutes", "3")
+    driver = grid.start("--submitit-minutes", "4")
     job = grid.allocation()
-    until(lambda: len(begins(grid)) >= 3, f"the third allocation\n{grid.said}", 120)
+    until(lambda: len(begins(grid)) >= 3, lambda: f"the third allocation\n{grid.scene()}", 120)
     assert grid.cluster.state(job) == "RUNNING"
     grid.let_finish(driver)
     steps = begins(grid)
@@ -388,7 +393,7 @@ def test_a_cell_goes_through_three_allocations_unnoticed(grid):
 
 @pytest.mark.slurm
 def test_allocations_go_on_while_the_driver_is_gone(grid):
-    driver = grid.start("--submitit-minutes", "3")
+    driver = grid.start("--submitit-minutes", "4")
     job = grid.allocation()
     until(lambda: grid.part.step() > 0, "a checkpoint", 60)
     driver.kill()
