@@ -2,14 +2,18 @@
 
 import importlib
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from task_variants import LENGTHS, SHORT, VARIANTS
 
 import seqgrid.tasks
-from seqgrid.data import IGNORE
-from seqgrid.metrics import BETTER, LOSS_METRIC, gather, loss_of, score, summarise
+from seqgrid import registry
+from seqgrid.data import IGNORE, Batch
+from seqgrid.loop import predict_slices
+from seqgrid.metrics import BETTER, LOSS_METRIC, loss_of, summarise
 from seqgrid.settings import TaskSettings
 from seqgrid.tasks._base import Task
 
@@ -18,19 +22,7 @@ NAMES = sorted(
     for path in Path(seqgrid.tasks.__file__).parent.glob("*.py")
     if not path.stem.startswith("_")
 )
-LENGTHS = (2, 3, 16, 33, 64)
 EXAMPLES = 2000
-
-# settings worth testing beside the defaults
-VARIANTS = {
-    "adding_problem": [{"markers": "halves"}, {"markers": "extremes"}],
-    "selective_copy": [{"num_markers": 1}, {"num_markers": 2}],
-    "mqar": [
-        {"num_pairs": 1, "vocab_size": 4},
-        {"num_pairs": 2, "vocab_size": 12, "power_a": 1.0},
-        {"num_pairs": 3, "vocab_size": 33, "random_non_queries": True},
-    ],
-}
 
 
 def parts_of(name: str) -> tuple[type[TaskSettings], type[Task]]:
@@ -45,16 +37,15 @@ def build(name: str, seqlen: int, **settings) -> Task:
     return task_class(settings_class(**settings), seqlen)
 
 
-def cases(lengths=LENGTHS) -> list:
+def cases(lengths=LENGTHS, short=SHORT) -> list:
     found = []
     for name in NAMES:
         for changed in [{}, *VARIANTS.get(name, [])]:
-            for seqlen in lengths:
-                if not parts_of(name)[0](**changed).impossible(seqlen):
-                    words = "-".join(
-                        [name, f"L{seqlen}", *(f"{k}={v}" for k, v in changed.items())]
-                    )
-                    found.append(pytest.param(name, seqlen, changed, id=words))
+            usual = short if changed else lengths
+            possible = [n for n in usual if not parts_of(name)[0](**changed).impossible(n)]
+            for seqlen in possible or [128]:
+                words = "-".join([name, f"L{seqlen}", *(f"{k}={v}" for k, v in changed.items())])
+                found.append(pytest.param(name, seqlen, changed, id=words))
     return found
 
 
@@ -64,7 +55,9 @@ def task(name, seqlen, changed) -> Task:
 
 
 every_case = pytest.mark.parametrize(("name", "seqlen", "changed"), cases())
-some_case = pytest.mark.parametrize(("name", "seqlen", "changed"), cases(lengths=(33,)))
+some_case = pytest.mark.parametrize(
+    ("name", "seqlen", "changed"), cases(lengths=(33,), short=(33,))
+)
 
 
 def examples(task: Task, n: int = 64, split: str = "test", seed: int = 1):
@@ -97,13 +90,24 @@ def test_a_batch_has_the_shape_the_task_states(task):
         assert batch.inputs.shape == (64, task.seqlen)
         assert batch.inputs.min() >= 0
         assert batch.inputs.max() < shape.vocab_size
-    if shape.pooled:
+    if batch.lengths is not None:
+        assert batch.lengths.dtype == torch.int64
+        assert batch.lengths.shape == (64,)
+        assert batch.lengths.min() >= 1
+        assert batch.lengths.max() <= task.seqlen
+    if shape.pooled and shape.slots is None:
         assert batch.targets.dtype == torch.float32
         assert batch.targets.shape == (64, shape.num_outputs)
     else:
         assert batch.targets.dtype == torch.int64
-        assert batch.targets.shape == (64, task.seqlen)
+        assert batch.targets.shape == (64, shape.slots if shape.pooled else task.seqlen)
+        if batch.lengths is not None and not shape.pooled:
+            padding = torch.arange(task.seqlen) >= batch.lengths[:, None]
+            assert (batch.targets[padding] == IGNORE).all()
         scored = batch.targets[batch.targets != IGNORE]
+        if batch.scored is not None:
+            assert batch.scored.dtype == torch.bool
+            assert (batch.targets[batch.scored] != IGNORE).all()
         assert len(scored) > 0
         assert scored.min() >= 0
         assert scored.max() < shape.num_outputs
@@ -133,40 +137,85 @@ def test_splits_share_no_example(name):
     assert len(seen) == 3 * EXAMPLES
 
 
+class Solver(torch.nn.Module):
+    """A solver of a task as a model: it answers batch by batch, from the inputs alone."""
+
+    def __init__(self, task, solve):
+        super().__init__()
+        self.shape, self.solve = task.shape, solve
+
+    def forward(self, inputs, lengths=None):
+        width = inputs.shape[1]
+        if self.shape.pooled:
+            width = self.shape.slots or self.shape.num_outputs
+        return self.solve(Batch(inputs, torch.zeros(len(inputs), width), lengths))
+
+
 def summaries(task: Task, solver, n: int = EXAMPLES):
-    """What a solver scores, through the code that models are scored by."""
+    """What a solver scores, slice by slice, through the code that scores models."""
     batch = examples(task, n)
     steps = [batch.rows(start, start + 250) for start in range(0, n, 250)]
-    columns = gather([score(solver(step), step, task.loss) for step in steps])
-    return summarise(columns, task.loss)
+    found = predict_slices(
+        Solver(task, solver), steps, task, task.slices if slices else lambda _: {}
+    )
+    return {name: summarise(columns, task.loss) for name, columns in found.items()}
 
 
 @every_case
 def test_levels_are_what_their_solvers_score(task):
     """Oracle, constant and every shortcut, within the sampling error of the examples."""
-    solvers = {"ceiling": task.oracle, "chance": task.constant, **task.shortcuts()}
-    levels = [level for level in task.levels() if level.kind != "solved"]
-    assert {level.name for level in levels} == solvers.keys()
-    for name, solver in solvers.items():
-        found = summaries(task, solver)
-        for level in levels:
-            if level.name == name:
-                summary = found[level.metric]
-                # R2 of a constant is off by the square of its error in the mean, which is no
-                # part of a standard error: 10 / n
-                margin = 4 * summary.standard_error + 10 / EXAMPLES
-                assert summary.value == pytest.approx(level.value, abs=margin), level
-                assert summary.low <= summary.value <= summary.high
+    for tested in task.test_sets().values():
+        solvers = {"ceiling": tested.oracle, "chance": tested.constant, **tested.shortcuts()}
+        levels = [level for level in tested.levels() if level.kind != "solved"]
+        assert {level.name for level in levels} == solvers.keys()
+        for name, solver in solvers.items():
+            found = summaries(tested, solver)
+            for level in levels:
+                if level.name == name:
+                    assert_scores(found[level.slice][level.metric], level)
+
+
+def assert_scores(summary, level):
+    # R2 of a constant is off by the square of its error in the mean, which is no part of a
+    # standard error: 10 / n
+    margin = 4 * summary.standard_error + 10 / summary.examples
+    assert summary.value == pytest.approx(level.value, abs=margin), level
+    assert summary.low <= summary.value <= summary.high
+
+
+@every_case
+def test_slices_are_the_same_for_every_batch_and_fit_the_targets(task):
+    batch = examples(task)
+    names = list(task.slices(batch))
+    assert list(task.slices(batch.rows(3, 5))) == names
+    for part in task.slices(batch).values():
+        assert part.dtype == torch.bool
+        assert part.shape in ((64,), batch.targets.shape)
+    assert {level.slice for level in task.levels()} <= {"", *names}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_controls_can_be_run(name):
+    """Each control names a model and settings that exist, at a length where the task does."""
+    settings_class, task_class = parts_of(name)
+    for control in task_class.controls:
+        registry.settings("model", control.model)(**control.settings)
+        settings = settings_class(**control.task_settings)
+        for seqlen in {control.seqlen, control.at or control.seqlen}:
+            assert settings.impossible(seqlen) is None
+        tested = task_class(settings, control.at or control.seqlen).test_sets()
+        assert control.test_set in tested
+        assert control.why
 
 
 @every_case
 def test_levels_are_complete_and_in_order(task):
     levels = task.levels()
-    assert len({(level.metric, level.name) for level in levels}) == len(levels)
+    assert len({(v.metric, v.name, v.slice) for v in levels}) == len(levels)
     assert task.metric in BETTER
     assert BETTER[task.metric] == task.better
     assert all(level.metric in BETTER and level.derivation for level in levels)
-    primary = [level for level in levels if level.metric == task.metric]
+    primary = [level for level in levels if level.metric == task.metric and not level.slice]
     [chance] = [level.value for level in primary if level.kind == "chance"]
     [ceiling] = [level.value for level in primary if level.kind == "ceiling"]
     [solved] = [level.value for level in primary if level.kind == "solved"]
@@ -185,8 +234,9 @@ def better(task: Task, one: float, other: float) -> bool:
 def test_solvers_answer_in_a_models_shape_from_the_inputs_alone(task):
     batch = examples(task)
     shape = task.shape
-    expected = (64, shape.num_outputs) if shape.pooled else (64, task.seqlen, shape.num_outputs)
-    blank = type(batch)(batch.inputs, torch.zeros_like(batch.targets))
+    one = (64,) if shape.slots is None else (64, shape.slots)
+    expected = (*one, shape.num_outputs) if shape.pooled else (64, task.seqlen, shape.num_outputs)
+    blank = replace(batch, targets=torch.zeros_like(batch.targets), scored=None)
     for solver in (task.oracle, task.constant, *task.shortcuts().values()):
         outputs = solver(batch)
         assert outputs.shape == expected
@@ -195,7 +245,7 @@ def test_solvers_answer_in_a_models_shape_from_the_inputs_alone(task):
     constant = task.constant(batch)
     assert torch.equal(constant, constant[:1].expand_as(constant))
     assert loss_of(task.oracle(batch), batch, task.loss) < loss_of(constant, batch, task.loss)
-    assert LOSS_METRIC[task.loss] in summaries(task, task.oracle, n=250)
+    assert LOSS_METRIC[task.loss] in summaries(task, task.oracle, n=250)[""]
 
 
 def level(task: Task, metric: str, name: str) -> float:

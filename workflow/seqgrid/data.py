@@ -3,11 +3,12 @@
 B batch, L sequence length, C channels, V vocabulary, D width of a pooled target.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 IGNORE = -100  # target of a position that is not scored; torch's cross_entropy default
 
@@ -17,8 +18,9 @@ class Shape:
     """What goes into a model and what comes out.
 
     Exactly one of `vocab_size` (token input, int64 (B, L)) and `num_channels` (continuous input,
-    float32 (B, L, C)) is set. Outputs are (B, L, num_outputs) logits, or (B, num_outputs) values
-    where `pooled`.
+    float32 (B, L, C)) is set. Outputs are (B, L, num_outputs) logits, one for each position; or,
+    where `pooled`, (B, num_outputs) values, or (B, slots, num_outputs) logits where `slots` is set:
+    so many classes are told at once from what the model read.
     """
 
     num_outputs: int
@@ -26,6 +28,7 @@ class Shape:
     seqlen: int  # tokens
     vocab_size: int | None = None
     num_channels: int | None = None
+    slots: int | None = None
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,30 @@ class Batch:
     """One batch of examples.
 
     inputs: (B, L) int64 tokens or (B, L, C) float32.
-    targets: (B, L) int64 with IGNORE where nothing is scored, or (B, D) float32.
+    targets: (B, L) int64 with IGNORE where nothing is asked, (B, slots) int64 classes, or (B, D)
+        float32 values.
+    lengths: (B,) int64, how many leading positions are the example's own; what follows is padding
+        that no output may depend on. None: all of them.
+    scored: bool as targets, the targets that metrics look at, where the loss sees more of them.
+        None: every target that is not IGNORE.
     """
 
     inputs: Tensor
     targets: Tensor
+    lengths: Tensor | None = None
+    scored: Tensor | None = None
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with a change made to all its tensors."""
+        tensors = (self.inputs, self.targets, self.lengths, self.scored)
+        return Batch(*(None if tensor is None else change(tensor) for tensor in tensors))  # type: ignore[arg-type]
+
     def rows(self, start: int, stop: int) -> "Batch":
         """Examples start..stop-1, without a copy."""
-        return Batch(self.inputs[start:stop], self.targets[start:stop])
+        return self._each(lambda tensor: tensor[start:stop])
 
     def pieces(self, number: int) -> list["Batch"]:
         """The batch cut into so many pieces of nearly equal size, fewer where it is smaller."""
@@ -54,4 +69,18 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`."""
-        return Batch(self.inputs.to(device), self.targets.to(device))
+        return self._each(lambda tensor: tensor.to(device))
+
+    def only(self, chosen: Tensor) -> "Batch":
+        """The batch with metrics on the chosen targets alone.
+
+        chosen: bool, (B,) for whole examples or in the shape of the targets.
+        """
+        if chosen.ndim < self.targets.ndim:
+            chosen = chosen[:, None].expand_as(self.targets)
+        return replace(self, scored=chosen if self.scored is None else chosen & self.scored)
+
+
+def outputs_of(model: nn.Module, batch: Batch) -> Tensor:
+    """What a model answers to a batch; it is told lengths only where they vary."""
+    return model(batch.inputs) if batch.lengths is None else model(batch.inputs, batch.lengths)

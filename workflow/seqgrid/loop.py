@@ -18,6 +18,7 @@ from torch import nn
 
 from seqgrid import checkpoint, memory, metrics, optimiser, registry
 from seqgrid.cell import Cell
+from seqgrid.data import Batch, outputs_of
 from seqgrid.examples import Examples
 from seqgrid.outcome import Progress
 from seqgrid.seeds import derive
@@ -305,13 +306,29 @@ def score(model: nn.Module, batches: list, task: Any) -> dict[str, Any]:
     return metrics.summarise(predict(model, batches, task), task.loss)
 
 
-@torch.no_grad()
-def predict(model: nn.Module, batches: list, task: Any) -> dict[str, np.ndarray]:
+def predict(model: nn.Module, batches: list[Batch], task: Any) -> dict[str, np.ndarray]:
     """Per-example scores of a model on batches; what the task has no use for stays out."""
+    return predict_slices(model, batches, task, lambda batch: {})[""]
+
+
+@torch.no_grad()
+def predict_slices(
+    model: nn.Module,
+    batches: list[Batch],
+    task: Any,
+    slices: Callable[[Batch], dict[str, torch.Tensor]],
+) -> dict[str, dict[str, np.ndarray]]:
+    """As `predict`, under '' for all of the examples and under the name of each slice for it."""
     training = model.training
     model.eval()
+    parts: dict[str, list] = {"": []}
     try:
-        parts = [metrics.score(model(b.inputs), b, task.loss) for b in batches]
+        for batch in batches:
+            outputs = outputs_of(model, batch)
+            chosen = {name: batch.only(part) for name, part in slices(batch).items()}
+            for name, part in {"": batch, **chosen}.items():
+                found = metrics.score(outputs, part, task.loss, task.tolerance)
+                parts.setdefault(name, []).append(found)
     finally:
         model.train(training)
-    return metrics.gather(parts)
+    return {name: metrics.gather(found) for name, found in parts.items()}

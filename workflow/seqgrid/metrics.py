@@ -6,13 +6,14 @@ sequence are correlated, so no interval counts them as independent.
 
 torch is imported where tensors are touched: who only summarises columns does not pay for it.
 
-B batch, L sequence length, V vocabulary, D width of a pooled target.
+B batch, L sequence length, V vocabulary or classes, D width of a pooled target. What is said of
+(B, L, V) logits of (B, L) targets holds for (B, slots, V) logits of (B, slots) pooled classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ Kind = Literal["cross_entropy", "mse"]
 BETTER: dict[str, Literal["higher", "lower"]] = {
     "accuracy": "higher",
     "sequence_accuracy": "higher",
+    "error_rate": "lower",
     "loss": "lower",
     "r2": "higher",
     "mse": "lower",
@@ -44,7 +46,7 @@ class Summary:
     standard_error: estimated over examples; 0 where all examples are alike, when `low` and `high`
     still tell how little that proves.
     examples: those with at least one scored output.
-    correct: scored outputs predicted exactly; None for regression and for the loss.
+    correct: scored outputs that are right; None for R2, MSE and the loss.
     """
 
     value: float
@@ -79,10 +81,13 @@ def loss_of(outputs: Tensor, batch: Batch, kind: Kind, whole: Batch | None = Non
     return loss if whole is None else loss / (whole.targets != IGNORE).sum()
 
 
-def score(outputs: Tensor, batch: Batch, kind: Kind) -> dict[str, Tensor | None]:
+def score(
+    outputs: Tensor, batch: Batch, kind: Kind, tolerance: float | None = None
+) -> dict[str, Tensor | None]:
     """What an evaluation file keeps of each example, (B,) each; None where it does not apply.
 
     outputs: as in `loss_of`. An output that is NaN is never correct.
+    tolerance: of a value that counts as correct, where kind is 'mse'.
     """
     import torch
     from torch.nn import functional as F
@@ -92,17 +97,23 @@ def score(outputs: Tensor, batch: Batch, kind: Kind) -> dict[str, Tensor | None]
     _same_shape(outputs, batch, kind)
     outputs, targets = outputs.detach().float(), batch.targets
     if kind == "mse":
-        wide = targets.double()
+        scored = (
+            torch.ones_like(targets, dtype=torch.bool) if batch.scored is None else batch.scored
+        )
+        wide, error = targets.double(), outputs.double() - targets.double()
+        within = None if tolerance is None else (error.abs() <= tolerance) & scored
         return {
-            "scored": torch.full_like(targets[:, 0], targets.shape[1], dtype=torch.int64),
-            "correct": None,
-            "loss_sum": (outputs.double() - wide).square().sum(1),
-            "target_sum": wide.sum(1),
-            "target_square_sum": wide.square().sum(1),
+            "scored": scored.sum(1),
+            "correct": None if within is None else within.sum(1),
+            "loss_sum": torch.where(scored, error.square(), 0).sum(1),
+            "target_sum": torch.where(scored, wide, 0).sum(1),
+            "target_square_sum": torch.where(scored, wide.square(), 0).sum(1),
         }
     scored = targets != IGNORE  # (B, L)
+    if batch.scored is not None:
+        scored = scored & batch.scored
     losses = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
-    losses = losses.view_as(targets)  # 0 where not scored
+    losses = torch.where(scored, losses.view_as(targets), 0)
     correct = (outputs.argmax(2) == targets) & scored & ~losses.isnan()
     return {
         "scored": scored.sum(1),
@@ -137,24 +148,29 @@ def gather(parts: Sequence[Mapping[str, Tensor | None]]) -> dict[str, np.ndarray
 def summarise(columns: Mapping[str, np.ndarray], kind: Kind) -> dict[str, Summary]:
     """Every metric of a loss kind from columns of `score`, one entry per example.
 
-    Cross entropy gives accuracy, sequence_accuracy and loss; mse gives r2 and mse.
+    Cross entropy gives accuracy, error_rate, sequence_accuracy and loss. mse gives r2 and mse, and
+    accuracy and sequence_accuracy of values within a tolerance where `score` was given one.
     """
     names = ["scored", "loss_sum"]
-    names += ["correct"] if kind == "cross_entropy" else ["target_sum", "target_square_sum"]
+    names += ["correct"] if kind == "cross_entropy" or "correct" in columns else []
+    names += [] if kind == "cross_entropy" else ["target_sum", "target_square_sum"]
     columns = {name: np.asarray(columns.get(name, ()), dtype=np.float64) for name in names}
     some = columns["scored"] > 0
     columns = {name: column[some] for name, column in columns.items()}
     scored, loss_sum = columns["scored"], columns["loss_sum"]
+    found = {}
     with np.errstate(all="ignore"):  # a diverged model scores inf and NaN
         if kind == "mse":
-            r2 = _r2(loss_sum, scored, columns["target_sum"], columns["target_square_sum"])
-            return {"r2": r2, "mse": _mean(loss_sum, scored)}
-        correct = columns["correct"]
-        return {
-            "accuracy": _share(correct, scored),
-            "sequence_accuracy": _share((correct == scored).astype(float), np.ones_like(scored)),
-            "loss": _mean(loss_sum, scored),
-        }
+            found["r2"] = _r2(loss_sum, scored, columns["target_sum"], columns["target_square_sum"])
+        found[LOSS_METRIC[kind]] = _mean(loss_sum, scored)
+        if "correct" in columns:
+            correct = columns["correct"]
+            found["accuracy"] = _share(correct, scored)
+            if kind == "cross_entropy":
+                found["error_rate"] = _complement(found["accuracy"])
+            whole = (correct == scored).astype(float)
+            found["sequence_accuracy"] = _share(whole, np.ones_like(scored))
+    return found
 
 
 def _ratio(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
@@ -203,6 +219,12 @@ def _share(correct: np.ndarray, scored: np.ndarray) -> Summary:
         size = worst
     low, high = _wilson(value, size) if n else (NAN, NAN)
     return Summary(value, error, low, high, method, n, int(total), int(correct.sum()))
+
+
+def _complement(share: Summary) -> Summary:
+    """The share of scored outputs that are wrong; `correct` still counts those that are right."""
+    value, low, high = 1 - share.value, 1 - share.high, 1 - share.low
+    return replace(share, value=value, low=low, high=high)
 
 
 def _wilson(share: float, size: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seqgrid import metrics
 from seqgrid.cell import Training
-from seqgrid.data import Batch
+from seqgrid.data import Batch, outputs_of
 
 
 class AdamW(torch.optim.AdamW):
@@ -47,12 +47,12 @@ def backward(model: nn.Module, batch: Batch, kind: metrics.Kind, pieces: int) ->
     In pieces the same gradients but for rounding, with the activations of one piece at a time.
     """
     if pieces == 1:
-        loss = metrics.loss_of(model(batch.inputs), batch, kind)
+        loss = metrics.loss_of(outputs_of(model, batch), batch, kind)
         loss.backward()
         return loss.detach()
     total = torch.zeros((), device=batch.inputs.device)
     for piece in batch.pieces(pieces):
-        loss = metrics.loss_of(model(piece.inputs), piece, kind, whole=batch)
+        loss = metrics.loss_of(outputs_of(model, piece), piece, kind, whole=batch)
         loss.backward()
         total = total + loss.detach()
     return total

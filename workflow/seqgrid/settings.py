@@ -5,6 +5,7 @@ the file (see `registry.settings`), so that a study is validated without importi
 use only what this module, `math`, `typing` and `pydantic` give.
 """
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,3 +46,11 @@ class TaskSettings(Chosen):
     def impossible(self, seqlen: int) -> str | None:
         """Why the task does not exist at `seqlen` tokens; None where it does."""
         return None
+
+    def log2_inputs(self, seqlen: int) -> float:
+        """log2 of how many different inputs there are, as far as chance goes.
+
+        That is -log2 of the probability that two examples have the same input: where it is small, a
+        test example may have been seen in training. Infinite for inputs of real numbers.
+        """
+        return math.inf

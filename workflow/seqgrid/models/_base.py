@@ -39,7 +39,11 @@ class Mixer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Mixed positions; x (B, L, D) -> (B, L, D)."""
+        """Mixed positions; x (B, L, D) -> (B, L, D).
+
+        A mixer that is not causal takes `lengths` too, (B,) int64 or None: positions from there on
+        are padding that no earlier position may read.
+        """
 
     @abstractmethod
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
@@ -110,9 +114,10 @@ class Block(nn.Module):
         self.mlp = MLP(d_model, hidden_dim) if hidden_dim else None
         self.dropout = nn.Dropout(settings.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """One layer further; x (B, L, D) -> (B, L, D)."""
-        x = x + self.dropout(self.mixer(self.mixer_norm(x)))
+        padded = () if self.mixer.causal or lengths is None else (lengths,)
+        x = x + self.dropout(self.mixer(self.mixer_norm(x), *padded))
         if self.mlp is not None and self.mlp_norm is not None:
             x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return x
@@ -151,7 +156,7 @@ class Backbone(nn.Module):
             Block(settings, make_mixer(layer)) for layer in range(settings.num_layers)
         )
         self.norm = nn.RMSNorm(d_model, eps=NORM_EPS)
-        self.head = nn.Linear(d_model, shape.num_outputs)
+        self.head = nn.Linear(d_model, shape.num_outputs * (shape.slots or 1))
         self.initialise()
 
     def initialise(self) -> None:
@@ -174,26 +179,42 @@ class Backbone(nn.Module):
                 _normal(block.mlp.down_proj, residual_std)
         _normal(self.head, std)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Outputs of a batch.
 
         Args:
             inputs: int64 tokens (B, L), or float32 channels (B, L, C).
+            lengths: (B,) int64, how many leading positions are each example's own; None: all.
 
         Returns:
-            (B, L, num_outputs); (B, num_outputs) where the shape is pooled.
+            (B, L, num_outputs); where the shape is pooled (B, num_outputs), or
+            (B, slots, num_outputs).
         """
         x = self.embed(inputs)
         if self.positions is not None:
             x = self.positions(x)
         x = self.dropout(x)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, lengths)
         if not self.shape.pooled:
             return self.head(self.norm(x))
+        outputs = self.head(self._pooled(x, lengths))
+        return outputs if self.shape.slots is None else outputs.unflatten(1, (self.shape.slots, -1))
+
+    def _pooled(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """What a pooled head reads, (B, D): the last position of each example, or their mean."""
         if self.settings.pool == "last":
-            return self.head(self.norm(x[:, -1]))
-        return self.head(self.norm(x).mean(1))
+            last = (
+                x[:, -1]
+                if lengths is None
+                else x[torch.arange(len(x), device=x.device), lengths - 1]
+            )
+            return self.norm(last)
+        x = self.norm(x)
+        if lengths is None:
+            return x.mean(1)
+        own = torch.arange(x.shape[1], device=x.device) < lengths[:, None]  # (B, L)
+        return (x * own[..., None]).sum(1) / lengths[:, None]
 
     @property
     def _layers(self) -> list[Block]:

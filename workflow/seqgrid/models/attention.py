@@ -89,16 +89,19 @@ class AttentionMixer(Mixer):
         self.v_proj = nn.Linear(self.d_model, self.d_model, bias=False)
         self.o_proj = nn.Linear(self.d_model, self.d_model, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attended values; x (B, L, D) -> (B, L, D)."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Attended values; x (B, L, D) -> (B, L, D); keys from `lengths` on, (B,), are not read."""
         B, L, D = x.shape
         heads = (B, L, self.num_heads, self.head_dim)
         q, k, v = (p(x).view(heads) for p in (self.q_proj, self.k_proj, self.v_proj))
         if self.rope_theta is not None:
             phases = rotary_phases(L, self.head_dim, self.rope_theta, x.device)
             q, k = rotate(q, phases), rotate(k, phases)
+        own = None
+        if lengths is not None and not self.causal:  # padding comes after whatever is causal
+            own = (torch.arange(L, device=x.device) < lengths[:, None])[:, None, None]
         o = scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=self.causal
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), own, is_causal=self.causal
         )
         return self.o_proj(o.transpose(1, 2).reshape(B, L, D))
 

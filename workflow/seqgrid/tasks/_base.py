@@ -5,8 +5,8 @@ B batch, L sequence length, C channels, V vocabulary, D width of a pooled target
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ class Level:
 
     kind: 'chance' is the best score that ignores the input; 'shortcut' the best of a named strategy
     that lacks the skill tested; 'ceiling' the best possible; 'solved' the threshold of success.
+    test_set, slice: the test set of the task and the slice of it that the level is for.
     """
 
     metric: str
@@ -28,6 +29,51 @@ class Level:
     kind: Literal["chance", "shortcut", "ceiling", "solved"]
     value: float
     derivation: str
+    test_set: str = ""
+    slice: str = ""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A model and a budget for which the verdict on the task is known beforehand.
+
+    A positive control (`expect` is SOLVED) shows that the task can be learned as it is posed; an
+    expected failure shows that it tests what it is for.
+
+    settings, training, task_settings: as under the same names of a study; what is left out has its
+        default. `training` may hold what a study's `validation` and `stopping` hold under those
+        keys.
+    at: evaluated length that the verdict is for, tokens; the training length where None.
+    cpu_minutes: of one thread for all seeds, as measured; None: needs a GPU.
+    why: the reason, with its source.
+    """
+
+    model: str
+    seqlen: int
+    expect: str
+    why: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    task_settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    at: int | None = None
+    test_set: str = ""
+    seeds: int = 1
+    cpu_minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the literature, and how its setting differs from what this task can be set to.
+
+    verified: whether the figure was checked against the source.
+    """
+
+    source: str
+    model: str
+    settings: str
+    result: str
+    differences: str
+    verified: bool = True
 
 
 class Task(ABC):
@@ -36,6 +82,9 @@ class Task(ABC):
     metric: ClassVar[str]  # the metric the task is judged by
     better: ClassVar[Literal["higher", "lower"]]
     loss: ClassVar[Literal["cross_entropy", "mse"]]
+    tolerance: ClassVar[float | None] = None  # of a value that counts as right, where loss is mse
+    controls: ClassVar[tuple[Control, ...]] = ()
+    published: ClassVar[tuple[Published, ...]] = ()
 
     def __init__(self, settings: TaskSettings, seqlen: int):
         """The task with these settings at `seqlen` tokens.
@@ -72,6 +121,42 @@ class Task(ABC):
     def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
         """For each level of kind 'shortcut', by name, what scores it from `batch.inputs` alone."""
         return {}
+
+    def slices(self, batch: Batch) -> dict[str, Tensor]:
+        """Parts of a test set that are scored by themselves too, such as `distance 9-16`.
+
+        For each name, in the same order for every batch, a bool tensor: (B,) for whole examples, or
+        in the shape of the targets. A level for a slice has its name.
+        """
+        return {}
+
+    @property
+    def variations(self) -> dict[str, dict[str, Any]]:
+        """Further test sets: their names, and the settings in which they differ from training."""
+        return {}
+
+    @property
+    def symbols(self) -> list[str] | None:
+        """What a reader calls each token, by its id; None where the input is no token."""
+        vocab_size = self.shape.vocab_size
+        return None if vocab_size is None else [str(token) for token in range(vocab_size)]
+
+    def test_sets(self) -> dict[str, "Task"]:
+        """The task as it is tested: under '' as it is trained, and in its variations."""
+        found: dict[str, Task] = {"": self}
+        for name, changes in self.variations.items():
+            settings = self.settings.model_copy(update=changes)
+            if settings != self.settings and not settings.impossible(self.seqlen):
+                found[name] = type(self)(settings, self.seqlen)
+        return found
+
+    def all_levels(self) -> list[Level]:
+        """The levels of every test set."""
+        return [
+            replace(level, test_set=name)
+            for name, task in self.test_sets().items()
+            for level in task.levels()
+        ]
 
     def batch(self, data_seed: int, split: str, indices: Tensor) -> Batch:
         """The examples `indices`, (B,) int64, of a split, on the device of `indices`."""

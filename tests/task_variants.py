@@ -1,0 +1,17 @@
+"""Settings of tasks that are worth testing beside the defaults, and lengths where the usual do not.
+
+A task is tested at its defaults without being named here.
+"""
+
+LENGTHS = (2, 3, 16, 33, 64)  # of a task's defaults
+SHORT = (16, 33)  # of its variants
+
+VARIANTS: dict[str, list[dict]] = {
+    "adding_problem": [{"markers": "halves"}, {"markers": "extremes"}],
+    "selective_copy": [{"num_markers": 1}, {"num_markers": 2}],
+    "mqar": [
+        {"num_pairs": 1, "vocab_size": 4},
+        {"num_pairs": 2, "vocab_size": 12, "power_a": 1.0},
+        {"num_pairs": 3, "vocab_size": 33, "random_non_queries": True},
+    ],
+}
