@@ -155,9 +155,7 @@ def summaries(task: Task, solver, n: int = EXAMPLES):
     """What a solver scores, slice by slice, through the code that scores models."""
     batch = examples(task, n)
     steps = [batch.rows(start, start + 250) for start in range(0, n, 250)]
-    found = predict_slices(
-        Solver(task, solver), steps, task, task.slices if slices else lambda _: {}
-    )
+    found = predict_slices(Solver(task, solver), steps, task, task.slices)
     return {name: summarise(columns, task.loss) for name, columns in found.items()}
 
 
