@@ -54,8 +54,12 @@ class Batch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with a change made to all its tensors."""
-        tensors = (self.inputs, self.targets, self.lengths, self.scored)
-        return Batch(*(None if tensor is None else change(tensor) for tensor in tensors))  # type: ignore[arg-type]
+        return Batch(
+            change(self.inputs),
+            change(self.targets),
+            None if self.lengths is None else change(self.lengths),
+            None if self.scored is None else change(self.scored),
+        )
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Examples start..stop-1, without a copy."""
