@@ -12,7 +12,7 @@ import time
 import pytest
 from cluster_processes import PATIENCE, until
 from faults_slurm import FAULTS
-from slurm_grid import Grid
+from slurm_grid import STUDY, Grid
 
 from snakemake_executor_plugin_submitit.tickets import Tickets
 
@@ -311,6 +311,8 @@ class SubmititGrid(Grid):
 
     def __init__(self, folder, cluster):
         super().__init__(folder, None)
+        # Too many for the file `slow`, and none once it is gone: it decides when the cell ends.
+        self.project.study(STUDY.replace("{steps: 60,", "{steps: 600,"))
         self.cluster = cluster
         self.project.environment |= cluster.environment
         changes = {"ACCOUNT": "m0000_g", "PARTITION": "main", "mem_mb: 3000": "mem_mb: 800"}

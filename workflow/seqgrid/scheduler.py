@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 JOB = re.compile(r"\d+(_\d+)?")  # a job, or a task of an array
 ASK_SECONDS = 20.0  # the most that one question may take
-LAG_SECONDS = 6.0  # how far the accounting may be behind
+LAG_SECONDS = 15.0  # how far the accounting may be behind
 YEAR_SECONDS = 365 * 86400.0
 COLUMNS = ("jobid", "jobidraw", "state", "exitcode", "start", "end", "nodelist")
 # Of a job that scontrol shows: it runs, or will. Everything else is an end.
