@@ -31,7 +31,17 @@ class Tables:
         self.rows = {name: [] for name in ("cells", "parts", "history", "evaluations", "levels")}
         self.about = {"name": "synthetic", "question": "Which models learn which tasks?"} | about
 
-    def levels(self, task, seqlens, metric="accuracy", better="higher", shortcuts=None, **kinds):
+    def levels(
+        self,
+        task,
+        seqlens,
+        metric="accuracy",
+        better="higher",
+        shortcuts=None,
+        test_set="",
+        part="",
+        **kinds,
+    ):
         """Level rows: `chance=`, `ceiling=`, `solved=` and named shortcuts at each length."""
         named = [(kind, kind, value) for kind, value in kinds.items()]
         named += [(name, "shortcut", value) for name, value in (shortcuts or {}).items()]
@@ -41,6 +51,8 @@ class Tables:
                     {
                         "task": task,
                         "evaluated_seqlen_tokens": seqlen,
+                        "test_set": test_set,
+                        "slice": part,
                         "metric": metric,
                         "better": better,
                         "level": level,
@@ -71,7 +83,10 @@ class Tables:
         died=None,
         **columns,
     ):
-        """One cell; `value` is its test score, `elsewhere` {length: score}, `curve` validations."""
+        """One cell; `value` is its test score, `curve` its validations.
+
+        elsewhere: {length, or (length, test set, slice): score}.
+        """
         who = {
             "model": model,
             "task": task,
@@ -144,7 +159,8 @@ class Tables:
                 }
             )
         scores = ({} if value is None else {seqlen: value}) | (elsewhere or {})
-        for length, score in scores.items():
+        for place, score in scores.items():
+            length, test_set, part = place if isinstance(place, tuple) else (place, "", "")
             for weights, shown in (("best", score), ("last", score if last is None else last)):
                 self.rows["evaluations"].append(
                     who
@@ -153,6 +169,8 @@ class Tables:
                         "weights": weights,
                         "step_steps": steps[-1] if steps else None,
                         "evaluated_seqlen_tokens": length,
+                        "test_set": test_set,
+                        "slice": part,
                         "metric": metric,
                         "primary": True,
                         "value": shown,

@@ -19,6 +19,7 @@ from seqgrid.store import write_bytes
 from seqgrid.study_file import StudyError
 
 RESULTS = Path("results")
+PLACE = ("evaluated_seqlen_tokens", "test_set", "slice")  # where a test value or level holds
 MADE = ("cells", "parts", "history", "evaluations", "levels")
 
 
@@ -93,7 +94,7 @@ class Collector:
     def _order(self, level: dict[str, Any]) -> tuple:
         tasks = list(dict.fromkeys(s.row.task for s in self.standings))
         sign = 1 if level["better"] == "higher" else -1
-        place = (level["metric"], level["evaluated_seqlen_tokens"], sign * level["value"])
+        place = (level["metric"], *(level[name] for name in PLACE), sign * level["value"])
         return (tasks.index(level["task"]), *place)
 
     def _cell(self, s: Standing) -> None:
@@ -187,11 +188,11 @@ class Collector:
         table = pq.read_table(self._folder(s) / f"evaluation-{s.evaluation.name}.parquet")
         about = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         for level in json.loads(about.get("seqgrid.levels", "[]")):
-            key = (s.row.task, level["evaluated_seqlen_tokens"], level["metric"], level["name"],
-                   level["kind"])  # fmt: skip
+            place = {name: level.get(name, "") for name in PLACE}
+            key = (s.row.task, *place.values(), level["metric"], level["name"], level["kind"])
             self.levels[key] = {
                 "task": s.row.task,
-                "evaluated_seqlen_tokens": level["evaluated_seqlen_tokens"],
+                **place,
                 "metric": level["metric"],
                 "better": metrics.BETTER[level["metric"]],
                 "level": level["name"],
@@ -199,25 +200,15 @@ class Collector:
                 "value": level["value"],
                 "derivation": level["derivation"],
             }
-        columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-        groups = set(
-            zip(columns["weights"], columns["step_steps"], columns["evaluated_seqlen_tokens"],
-                strict=True)
-        )  # fmt: skip
-        for weights, step, seqlen in sorted(groups, key=str):
-            chosen = (columns["weights"] == weights) & (
-                columns["evaluated_seqlen_tokens"] == seqlen
-            )
-            own = {name: column[chosen] for name, column in columns.items()}
-            found = metrics.summarise(_numbers(own), about["seqgrid.loss"])  # type: ignore[arg-type]
+        parts = _parts(table)
+        for group, columns in parts:
+            found = metrics.summarise(_numbers(columns), about["seqgrid.loss"])  # type: ignore[arg-type]
             for metric, summary in found.items():
                 self.rows["evaluations"].append(
                     who
+                    | group
                     | {
                         "outcome": s.state,
-                        "weights": weights,
-                        "step_steps": int(step),
-                        "evaluated_seqlen_tokens": int(seqlen),
                         "metric": metric,
                         "primary": metric == about["seqgrid.metric"],
                         "value": summary.value,
@@ -231,7 +222,26 @@ class Collector:
                 )
         refused = json.loads(about.get("seqgrid.refused", "{}"))
         words = "; ".join(f"{seqlen} tokens: {reason}" for seqlen, reason in refused.items())
-        return bool(groups), words or None
+        return bool(parts), words or None
+
+
+def _parts(table: pa.Table) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """An evaluation's rows by weights, length, test set and slice: what they share, and columns."""
+    for name in ("test_set", "slice"):  # files written before there were any
+        if name not in table.column_names:
+            table = table.append_column(name, pa.repeat("", len(table)))
+    names = ["weights", "step_steps", *PLACE]
+    codes = np.zeros(len(table), dtype=np.int64)
+    for name in names:
+        column = table[name].combine_chunks().dictionary_encode()
+        codes = codes * max(1, len(column.dictionary)) + column.indices.to_numpy()
+    _, first, code = np.unique(codes, return_index=True, return_inverse=True)
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+    return [
+        ({name: columns[name][start] for name in names},
+         {name: column[code == number] for name, column in columns.items() if name not in names})
+        for number, start in sorted(enumerate(first), key=lambda pair: pair[1])
+    ]  # fmt: skip
 
 
 def _numbers(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

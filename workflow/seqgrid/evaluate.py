@@ -20,11 +20,13 @@ import torch
 
 from seqgrid import checkpoint, memory, provenance, registry, sources, tables, train
 from seqgrid.cell import Cell
+from seqgrid.data import Batch
 from seqgrid.job import TRY_AGAIN, WRONG_CALL, WrongCall, say
-from seqgrid.loop import predict
+from seqgrid.loop import predict_slices
 from seqgrid.outcome import EvaluationRecord, FileRecord, Invalid, write_text
 from seqgrid.rows import Evaluation
 from seqgrid.store import Part
+from seqgrid.tasks._base import Task
 
 BATCH = 128
 
@@ -46,10 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
         return WRONG_CALL
     begin = time.perf_counter()
     error = None
-    rows: list[dict] = []
+    blocks: list[dict] = []
     metadata: dict[str, str] = {}
     try:
-        rows, metadata = evaluate(cell, part, evaluation, outcome.progress.pieces)
+        blocks, metadata = evaluate(cell, part, evaluation, outcome.progress.pieces)
     except (OSError, MemoryError, torch.OutOfMemoryError) as problem:
         say(f"{part}: cannot be evaluated now ({problem}); nothing is lost, try again")
         return TRY_AGAIN
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"{part}: evaluation failed: {type(problem).__name__}: {problem}")
     seconds = time.perf_counter() - begin
     target = folder / f"evaluation-{options.name}.parquet"
-    tables.write(tables.from_rows("evaluation_file", rows, metadata), target)
+    tables.write(tables.from_columns("evaluation_file", blocks, metadata), target)
     record = EvaluationRecord(
         file=FileRecord.of(target),
         checkpoint=outcome.files["checkpoint.pt"].sha256,
@@ -75,65 +77,66 @@ def main(arguments: list[str] | None = None) -> int:
 def evaluate(
     cell: Cell, part: Part, evaluation: Evaluation, pieces: int = 1
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Rows of evaluation_file, and the levels and refused lengths as metadata.
+    """Blocks of rows of evaluation_file, and the levels and refused lengths as metadata.
 
     pieces: that the training had to cut its batches into; the test examples are cut likewise.
     """
-    size = -(-BATCH // pieces)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     path = part.folder / "checkpoint.pt"
     state = checkpoint.load(path, device, cell.path) if path.stat().st_size else None
-    rows: list[dict[str, Any]] = []
+    home = registry.make_task(cell.task, cell.task_settings, cell.seqlen)
+    model = None
+    if state is not None:
+        model = registry.make_model(cell.model, cell.model_settings, home.shape).to(device)
+    settings = registry.settings("model", cell.model)(**cell.model_settings)
+    blocks: list[dict[str, Any]] = []
     levels: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
-    settings = registry.settings("model", cell.model)(**cell.model_settings)
-    model = None
     for seqlen in evaluation.lengths:
         task = registry.make_task(cell.task, cell.task_settings, seqlen)
-        levels += [{"evaluated_seqlen_tokens": seqlen, **asdict(v)} for v in task.levels()]
+        own = {"evaluated_seqlen_tokens": seqlen}
+        levels += [own | asdict(level) for level in task.all_levels()]
         if reason := settings.unable(seqlen):
             refused[str(seqlen)] = reason
-            continue
-        if state is None:
-            continue
-        if model is None:
-            home = registry.make_task(cell.task, cell.task_settings, cell.seqlen)
-            model = registry.make_model(cell.model, cell.model_settings, home.shape).to(device)
-        if model.max_seqlen is not None and seqlen > model.max_seqlen:
+        elif model is not None and model.max_seqlen is not None and seqlen > model.max_seqlen:
             refused[str(seqlen)] = f"its positions end at {model.max_seqlen} tokens"
-            continue
-        indices = torch.arange(evaluation.examples, device=device)
-        whole = task.batch(cell.seed_of("data"), "test", indices)
-        batches = [whole.rows(i, i + size) for i in range(0, len(whole), size)]
-        best_step, step = state["track"]["best_step"], state["step"]
-        found: dict[int, list[dict]] = {}
-        for name, weights, at in (
-            ("best", state["best"], best_step),
-            ("last", state["model"], step),
-        ):
-            if weights is None:
-                continue
-            if at not in found:  # best and last are often the same weights
-                model.load_state_dict(weights)
-                found[at] = _rows(predict(model, batches, task))
-            own = {"weights": name, "step_steps": at, "evaluated_seqlen_tokens": seqlen}
-            rows += [own | row for row in found[at]]
-    return rows, {
+        elif model is not None:
+            for name, tested in task.test_sets().items():
+                indices = torch.arange(evaluation.examples, device=device)
+                whole = tested.batch(cell.seed_of("data"), "test", indices)
+                size = -(-BATCH // pieces)
+                batches = [whole.rows(i, i + size) for i in range(0, len(whole), size)]
+                found = _scores(model, state, batches, tested)
+                blocks += [own | {"test_set": name} | block for block in found]
+    return blocks, {
         "seqgrid.levels": json.dumps(levels),
         "seqgrid.refused": json.dumps(refused),
-        "seqgrid.loss": task.loss,
-        "seqgrid.metric": task.metric,
-        "seqgrid.better": task.better,
+        "seqgrid.loss": home.loss,
+        "seqgrid.metric": home.metric,
+        "seqgrid.better": home.better,
     }
 
 
-def _rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    lists = {name: column.tolist() for name, column in columns.items()}
-    names = list(lists)
-    return [
-        {"example": i, **dict(zip(names, values, strict=True))}
-        for i, values in enumerate(zip(*lists.values(), strict=True))
-    ]
+def _scores(model: Any, state: Any, batches: list[Batch], task: Task) -> list[dict[str, Any]]:
+    """Per-example scores of the best and the last weights, a block for each slice of the batches.
+
+    A slice has rows only of the examples with something to score in it.
+    """
+    blocks: list[dict[str, Any]] = []
+    found: dict[int, dict[str, dict[str, np.ndarray]]] = {}
+    best_step, step = state["track"]["best_step"], state["step"]
+    for name, weights, at in (("best", state["best"], best_step), ("last", state["model"], step)):
+        if weights is None:
+            continue
+        if at not in found:  # best and last are often the same weights
+            model.load_state_dict(weights)
+            found[at] = predict_slices(model, batches, task, task.slices)
+        for part, columns in found[at].items():
+            some = columns["scored"] > 0 if part else np.full(len(columns["scored"]), True)
+            if some.any():
+                kept = {"example": some.nonzero()[0]} | {k: v[some] for k, v in columns.items()}
+                blocks.append({"weights": name, "step_steps": at, "slice": part} | kept)
+    return blocks
 
 
 if __name__ == "__main__":

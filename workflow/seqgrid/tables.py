@@ -8,11 +8,13 @@ field's metadata under `description`.
 import io
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
@@ -38,6 +40,8 @@ _GROUP: list[Column] = [
     ("selected", BOOL, "the variant with the best validation of its model, task and length"),
     ("seqlen_tokens", INT, "training sequence length"),
     ("evaluated_seqlen_tokens", INT, "sequence length of the test examples"),
+    ("test_set", TEXT, "test set of the task; empty for the one drawn as training is"),
+    ("slice", TEXT, "part of the test set; empty for all of it"),
 ]
 
 _PROVENANCE: list[Column] = [
@@ -80,9 +84,11 @@ EVALUATION_FILE: list[Column] = [
     ("weights", TEXT, "'best' on validation, or 'last'"),
     ("step_steps", INT, "optimiser steps these weights have"),
     ("evaluated_seqlen_tokens", INT, "sequence length of the test examples"),
+    ("test_set", TEXT, "test set of the task; empty for the one drawn as training is"),
+    ("slice", TEXT, "part of the test set; empty for all of it"),
     ("example", INT, "index of the test example"),
     ("scored", INT, "scored outputs of the example: positions, or values of a pooled target"),
-    ("correct", INT, "scored positions predicted exactly; null for regression"),
+    ("correct", INT, "of them, the right ones; null for regression without a tolerance"),
     ("loss_sum", FLOAT, "summed loss over scored outputs: nats, or squared error"),
     ("target_sum", FLOAT, "sum of the targets; null for classification"),
     ("target_square_sum", FLOAT, "sum of the squared targets; null for classification"),
@@ -157,6 +163,8 @@ TABLES: dict[str, list[Column]] = {
         ("weights", TEXT, "'best' on validation, or 'last'"),
         ("step_steps", INT, "optimiser steps these weights have"),
         ("evaluated_seqlen_tokens", INT, "sequence length of the test examples"),
+        ("test_set", TEXT, "test set of the task; empty for the one drawn as training is"),
+        ("slice", TEXT, "part of the test set; empty for all of it"),
         ("metric", TEXT, "name of the metric"),
         ("primary", BOOL, "the metric the task is judged by"),
         ("value", FLOAT, "the metric on the test split"),
@@ -165,11 +173,13 @@ TABLES: dict[str, list[Column]] = {
         ("interval", TEXT, "method of the interval"),
         ("examples", INT, "test examples"),
         ("scored", INT, "scored outputs"),
-        ("correct", INT, "scored outputs predicted exactly; null for regression"),
+        ("correct", INT, "scored outputs that are right; null for R2, MSE and loss"),
     ],
     "levels": [
         ("task", TEXT, "label of the task in the study"),
         ("evaluated_seqlen_tokens", INT, "sequence length the level holds at"),
+        ("test_set", TEXT, "test set of the task; empty for the one drawn as training is"),
+        ("slice", TEXT, "part of the test set; empty for all of it"),
         ("metric", TEXT, "name of the metric"),
         ("better", TEXT, "'higher' or 'lower'"),
         ("level", TEXT, "name of the level"),
@@ -249,6 +259,27 @@ def from_rows(table: str, rows: list[dict], metadata: dict[str, str] | None = No
         if unknown := row.keys() - names:
             raise KeyError(f"table {table} has no column {sorted(unknown)}")
     return pa.Table.from_pylist(rows, schema=target)
+
+
+def from_columns(
+    table: str, blocks: list[dict[str, Any]], metadata: dict[str, str] | None = None
+) -> pa.Table:
+    """Blocks of rows as an Arrow table: each column an array, or one value for all of the block.
+
+    Every block has an array; what a block leaves out is null.
+    """
+    target = schema(table, metadata)
+    made = [target.empty_table()]
+    for block in blocks:
+        size = max(len(value) for value in block.values() if isinstance(value, np.ndarray))
+        columns = [
+            pa.array(value, field.type)
+            if isinstance(value := block.get(field.name), np.ndarray)
+            else pa.repeat(pa.scalar(value, field.type), size)
+            for field in target
+        ]
+        made.append(pa.Table.from_arrays(columns, schema=target))
+    return pa.concat_tables(made)
 
 
 def write(table: pa.Table, path: Path) -> None:

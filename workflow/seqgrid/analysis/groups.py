@@ -100,13 +100,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """The seeds of one model, task, variant and training length, at one evaluated length."""
+    """The seeds of one model, task, variant and training length, at one place.
+
+    A place is an evaluated length, a test set of the task, and a slice of it: '' where the test set
+    is drawn as training is, and where the slice is all of it.
+    """
 
     model: str
     task: str
     variant: str
     seqlen: int
     evaluated_seqlen: int
+    test_set: str
+    slice: str
     metric: str
     levels: Levels
     cells: tuple[Cell, ...]
@@ -139,9 +145,9 @@ class Group:
     def solved_steps(self) -> list[int]:
         """First validation at the solved level, of the seeds that solved the task.
 
-        Empty away from the training length, where no validation takes place.
+        Empty away from the training length and its own test set, where no validation takes place.
         """
-        if self.evaluated_seqlen != self.seqlen:
+        if self.evaluated_seqlen != self.seqlen or self.test_set or self.slice:
             return []
         return [c.solved_step for c in self.solved if c.solved_step is not None]
 
@@ -173,9 +179,9 @@ class Group:
         """Whether every final cell's interval lies on the better side of the level."""
         return bool(self.bands) and all(w > self.levels.goodness(level) for w, _ in self.bands)
 
-    def at(self, level: float) -> bool:
-        """Whether every final cell's interval holds the level, within LEVEL_SHARE of the span."""
-        slack = LEVEL_SHARE * self.levels.span
+    def at(self, level: float, share: float = LEVEL_SHARE) -> bool:
+        """Whether every final cell's interval holds the level, within a share of the span."""
+        slack = share * self.levels.span
         goodness = self.levels.goodness(level)
         return bool(self.bands) and all(w - slack <= goodness <= b + slack for w, b in self.bands)
 

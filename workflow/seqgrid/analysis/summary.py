@@ -1,7 +1,8 @@
 """The tables `summary` and `verdicts`: every number and statement of a report, from five tables.
 
 A table is handled as a list of rows. The cells of one model, task, variant and training length are
-a group; each evaluated length, weights and metric of it is a row of `summary`.
+a group; each place (evaluated length, test set and slice of it), weights and metric of it is a row
+of `summary`.
 """
 
 import json
@@ -18,6 +19,7 @@ from seqgrid.analysis.groups import Cell, Group, Levels, Verdict
 from seqgrid.analysis.verdicts import RULES
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
+Place = tuple[int, str, str]  # evaluated length, test set, slice
 
 HISTORY_COLUMNS = [
     *("model", "task", "variant", "seqlen_tokens", "seed"),
@@ -77,7 +79,7 @@ class Study:
             self.rivals[key[0], key[1], key[3]].append(key)
         self.values: dict[Key, dict[tuple, dict[int, dict]]] = defaultdict(dict)
         for row in evaluations:
-            at = (row["evaluated_seqlen_tokens"], row["weights"], row["metric"])
+            at = (_place(row), row["weights"], row["metric"])
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.levels = _levels(read["levels"].to_pylist())
         self.primary = _primary(evaluations, self.levels)
@@ -90,9 +92,9 @@ class Study:
         self.selection = {key: self._selection(key) for key in self.keys}
 
     def groups(self, key: Key) -> list[tuple[str, Group]]:
-        """(weights, group) of each evaluated length, weights and metric; the primary one first."""
+        """(weights, group) of each place, weights and metric; the primary one first."""
         model, task, variant, seqlen = key
-        first = (seqlen, "best", self.primary.get(task, ""))
+        first = ((seqlen, "", ""), "best", self.primary.get(task, ""))
         places = dict.fromkeys([first, *sorted(self.values[key])])
         swept = {
             k.split("=")[0]
@@ -101,11 +103,12 @@ class Study:
         }
         blank = tuple(self._cell(key, cell) for cell in self.cells[key])
         found = []
-        for evaluated_seqlen, weights, metric in places:
-            rows = self.values[key].get((evaluated_seqlen, weights, metric), {})
+        for place, weights, metric in places:
+            rows = self.values[key].get((place, weights, metric), {})
             cells = tuple(_with_value(cell, rows.get(cell.seed)) for cell in blank)
-            levels = self.levels.get((task, evaluated_seqlen, metric), Levels(self._better(task)))
-            about = (model, task, variant, seqlen, evaluated_seqlen, metric, levels, cells)
+            levels = self.levels.get((task, *place, metric), Levels(self._better(task)))
+            evaluated, test_set, part = place
+            about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
             found.append((weights, Group(*about, tuple(sorted(swept)))))
         return found
 
@@ -152,8 +155,10 @@ class Study:
     def judge(self, key: Key, groups: list[tuple[str, Group]]) -> list[dict]:
         """The rows of `verdicts`: what the rules say of the primary metric with best weights."""
         primary = self.primary.get(key[1], "")
-        judged = [g for weights, g in groups if weights == "best" and g.metric == primary]
-        trained = judged[0]  # at the training length
+        judged = [
+            g for weights, g in groups if weights == "best" and g.metric == primary and not g.slice
+        ]
+        trained = judged[0]  # at the training length, drawn as training is
         rows = []
         for rule in RULES:
             if rule.scope == "level":
@@ -185,7 +190,7 @@ class Study:
 
     def _better(self, task: str) -> str:
         metric = self.primary.get(task)
-        directions = [v.better for (t, _, m), v in self.levels.items() if (t, m) == (task, metric)]
+        directions = [v.better for (t, *_, m), v in self.levels.items() if (t, m) == (task, metric)]
         return directions[0] if directions else "higher"
 
     def _cell(self, key: Key, row: dict) -> Cell:
@@ -208,6 +213,10 @@ def _key(row: dict) -> Key:
     return row["model"], row["task"], row["variant"] or "", row["seqlen_tokens"]
 
 
+def _place(row: dict) -> Place:
+    return row["evaluated_seqlen_tokens"], row["test_set"] or "", row["slice"] or ""
+
+
 def _settings(variant: str) -> list[str]:
     return [part for part in variant.replace(",", " ").split() if "=" in part]
 
@@ -224,12 +233,12 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
     return replace(cell, value=value, low=row["low"], high=row["high"])
 
 
-def _levels(rows: list[dict]) -> dict[tuple[str, int, str], Levels]:
-    """Levels by task, evaluated length and metric; the best of several chance levels counts."""
-    places: dict[tuple[str, int, str], list[dict]] = defaultdict(list)
+def _levels(rows: list[dict]) -> dict[tuple, Levels]:
+    """Levels by task, place and metric; the best of several chance levels counts."""
+    places: dict[tuple, list[dict]] = defaultdict(list)
     for row in rows:
         if row["value"] is not None and not isnan(row["value"]):
-            places[row["task"], row["evaluated_seqlen_tokens"], row["metric"]].append(row)
+            places[row["task"], *_place(row), row["metric"]].append(row)
     found = {}
     for place, here in places.items():
         better = here[0]["better"] or "higher"
@@ -243,10 +252,10 @@ def _levels(rows: list[dict]) -> dict[tuple[str, int, str], Levels]:
     return found
 
 
-def _primary(evaluations: list[dict], levels: dict[tuple[str, int, str], Levels]) -> dict[str, str]:
+def _primary(evaluations: list[dict], levels: dict[tuple, Levels]) -> dict[str, str]:
     """The metric each task is judged by: as its evaluations say, else one with a solved level."""
     found = {r["task"]: r["metric"] for r in evaluations if r["primary"]}
-    for (task, _, metric), level in levels.items():
+    for (task, *_, metric), level in levels.items():
         if task not in found and level.solved is not None:
             found[task] = metric
     return found
@@ -260,6 +269,8 @@ def _about(group: Group, selected: bool) -> dict:
         "selected": selected,
         "seqlen_tokens": group.seqlen,
         "evaluated_seqlen_tokens": group.evaluated_seqlen,
+        "test_set": group.test_set,
+        "slice": group.slice,
     }
 
 

@@ -77,15 +77,16 @@ def solved(group: Group) -> Finding | None:
     "AT CEILING",
     "level",
     "Every final seed's interval (95 % jointly, over test examples) excludes chance and holds the "
-    f"ceiling or comes within {LEVEL_SHARE:.0%} of the span; it cannot be told from "
-    "a perfect score.",
+    "ceiling: it cannot be told from the best score there can be. A ceiling below a perfect score, "
+    f"which may be an estimate, counts as held within {LEVEL_SHARE:.0%} of the span.",
 )
 def at_ceiling(group: Group) -> Finding | None:
     """No seed can be told from the ceiling."""
     levels = group.levels
     if levels.unlearnable or levels.ceiling is None or not group.above_chance:
         return None
-    if not group.at(levels.ceiling):
+    perfect = levels.ceiling == (1.0 if levels.better == "higher" else 0.0)
+    if not group.at(levels.ceiling, share=0.0 if perfect else LEVEL_SHARE):
         return None
     return (
         "AT CEILING",
@@ -188,7 +189,8 @@ def unstable(group: Group) -> Finding | None:
 
 
 def _evidence(group: Group) -> dict:
-    return {"values": values_of(group.final), "evaluated_seqlen_tokens": group.evaluated_seqlen}
+    place = {"evaluated_seqlen_tokens": group.evaluated_seqlen, "test_set": group.test_set}
+    return {"values": values_of(group.final), **place}
 
 
 @rule(

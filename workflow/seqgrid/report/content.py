@@ -1,5 +1,6 @@
 """What a report is made of: the study's tables as rows, and look-ups over them."""
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from seqgrid import tables
 from seqgrid.analysis import summary
 
+SPLIT = re.compile(r"(\d+)")
 INPUTS = ("cells", "parts", "history", "evaluations", "levels")
 
 # What is said first of a group, where several verdicts apply.
@@ -116,25 +118,39 @@ class Content:
         return sorted({c["seqlen_tokens"] for c in self.cells if c["task"] == task})
 
     @cached_property
-    def primary(self) -> list[dict]:
+    def _by_task(self) -> dict[tuple[str, str, str], list[dict]]:
         """Rows of `summary` a study is judged by: the task's metric, best weights."""
-        return [r for r in self.summary if r["primary"] and r["weights"] == "best"]
-
-    @cached_property
-    def _by_task(self) -> dict[str, list[dict]]:
         found = defaultdict(list)
-        for row in self.primary:
-            found[row["task"]].append(row)
+        for row in self.summary:
+            if row["primary"] and row["weights"] == "best":
+                found[row["task"], row["test_set"], row["slice"]].append(row)
         return found
 
-    def rows(self, task: str, seqlen: int | None = None, beyond: bool = False) -> list[dict]:
-        """Primary rows of a task in the models' order: at the training length, or elsewhere."""
+    def rows(
+        self, task: str, seqlen: int | None = None, beyond: bool = False, test_set: str = "",
+        part: str = "",
+    ) -> list[dict]:  # fmt: skip
+        """Primary rows of a task in the models' order.
+
+        seqlen: training length; None: all.
+        beyond: those evaluated at other lengths than that, in place of those evaluated there.
+        test_set, part: a test set, '' the one drawn as training is; and a slice of it.
+        """
         return [
             r
-            for r in self._by_task.get(task, [])
+            for r in self._by_task.get((task, test_set, part), [])
             if seqlen in (None, r["seqlen_tokens"])
             and (r["evaluated_seqlen_tokens"] != r["seqlen_tokens"]) == beyond
         ]
+
+    def test_sets(self, task: str) -> list[str]:
+        """Test sets of a task besides the one drawn as training is."""
+        return sorted({name for t, name, part in self._by_task if t == task and name and not part})
+
+    def slices(self, task: str, test_set: str) -> list[str]:
+        """Slices of a test set, in the order of the numbers in their names."""
+        found = {part for t, name, part in self._by_task if (t, name) == (task, test_set) and part}
+        return sorted(found, key=lambda p: [int(x) if x.isdigit() else x for x in SPLIT.split(p)])
 
     @cached_property
     def _curves(self) -> dict[tuple, dict[tuple, list[tuple[int, float]]]]:
@@ -156,12 +172,12 @@ class Content:
     def _levels(self) -> dict[tuple, list[dict]]:
         found = defaultdict(list)
         for level in self.levels:
-            found[level["task"], level["evaluated_seqlen_tokens"], level["metric"]].append(level)
+            found[_level_place(level)].append(level)
         return found
 
     def levels_at(self, row: dict) -> list[dict]:
         """The levels a row of `summary` is judged by."""
-        return self._levels.get((row["task"], row["evaluated_seqlen_tokens"], row["metric"]), [])
+        return self._levels.get(_level_place(row), [])
 
     @cached_property
     def _verdicts(self) -> dict[tuple, list[dict]]:
@@ -210,4 +226,11 @@ def _place(row: dict) -> tuple:
         row["variant"],
         row["seqlen_tokens"],
         row["evaluated_seqlen_tokens"],
+        row["test_set"],
+        row["slice"],
     )
+
+
+def _level_place(row: dict) -> tuple:
+    names = ("task", "evaluated_seqlen_tokens", "test_set", "slice", "metric")
+    return tuple(row[name] for name in names)

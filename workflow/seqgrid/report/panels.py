@@ -139,6 +139,8 @@ def peaks(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
         and r["weights"] == "last"
         and r["primary"]
         and r["evaluated_seqlen_tokens"] == r["seqlen_tokens"]
+        and not r["test_set"]
+        and not r["slice"]
     }
     axis.plot([clip.low, clip.high], [clip.low, clip.high], color="grey", lw=0.8, ls="--")
     for row in rows:

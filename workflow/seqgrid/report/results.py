@@ -1,5 +1,7 @@
 """The section of a report on results: every number with its seeds, interval and levels."""
 
+from collections import defaultdict
+
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, STALE, blocks, number, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
@@ -28,9 +30,63 @@ def results(content: Content) -> str:
                 found.append(_results_table(content, content.rows(task, seqlen)))
         if shown <= MOST_TABLES:
             found.append(_seeds_table(content.rows(task)))
+            found += _test_sets(content, task)
     if shown > MOST_TABLES:
         found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
     return blocks(*found, figure(content, "results"))
+
+
+def _test_sets(content: Content, task: str) -> list[str]:
+    """The task's other test sets, and the slices of all of them."""
+    found = []
+    for name in content.test_sets(task):
+        for beyond in (False, True):
+            places = defaultdict(list)
+            for row in content.rows(task, beyond=beyond, test_set=name):
+                places[row["seqlen_tokens"], row["evaluated_seqlen_tokens"]].append(row)
+            found += [_results_table(content, rows) for _, rows in sorted(places.items())]
+    return found + [_slices_table(content, task, name) for name in ("", *content.test_sets(task))]
+
+
+def _slices_table(content: Content, task: str, test_set: str) -> str:
+    """Medians slice by slice, with the levels that hold there."""
+    parts = content.slices(task, test_set)
+    body, metric = [], ""
+    for beyond in (False, True):
+        for whole in content.rows(task, beyond=beyond, test_set=test_set):
+            own = {p: _like(content.rows(task, whole["seqlen_tokens"], beyond, test_set, p), whole)
+                   for p in parts}  # fmt: skip
+            values = [marked(row) if row else "" for row in own.values()]
+            if any(values):
+                metric = whole["metric"]
+                label = f"{whole['model']} {whole['variant']}".strip()
+                lengths = [str(whole["seqlen_tokens"]), str(whole["evaluated_seqlen_tokens"])]
+                body.append([label, *lengths, *values])
+    if not body:
+        return ""
+    levels: dict[str, list[str]] = {}
+    for i, part in enumerate(parts):
+        for row in content.rows(task, test_set=test_set, part=part)[:1]:
+            for level in content.levels_at(row):
+                cells = levels.setdefault(f"({level['level']})", [""] * len(parts))
+                cells[i] = number(level["value"])
+    body = [[name, "", "", *cells] for name, cells in levels.items()] + body
+    found = [f"**{task}{_named(test_set)}, slice by slice**: median {metric} over final seeds"]
+    for start in range(0, len(parts), MOST_COLUMNS):
+        columns = slice(3 + start, 3 + start + MOST_COLUMNS)
+        header = ["model", "length", "evaluated at", *parts[start : start + MOST_COLUMNS]]
+        found.append(table(header, [[*row[:3], *row[columns]] for row in body[:MOST_ROWS]]))
+    return blocks(*found, more(body))
+
+
+def _like(rows: list[dict], other: dict) -> dict | None:
+    """The row of the same group and evaluated length."""
+    names = ("model", "variant", "seqlen_tokens", "evaluated_seqlen_tokens")
+    return next((r for r in rows if all(r[n] == other[n] for n in names)), None)
+
+
+def _named(test_set: str) -> str:
+    return f", test set {test_set}" if test_set else ""
 
 
 def _results_table(content: Content, rows: list[dict]) -> str:
@@ -53,7 +109,12 @@ def _results_table(content: Content, rows: list[dict]) -> str:
                 "; ".join(content.labels(row)),
             ]
         )
-    title = f"**{first['task']}, trained and evaluated at {first['seqlen_tokens']} tokens**"
+    trained, evaluated = first["seqlen_tokens"], first["evaluated_seqlen_tokens"]
+    if trained == evaluated:
+        words = f"trained and evaluated at {trained} tokens"
+    else:
+        words = f"trained at {trained} and evaluated at {evaluated} tokens"
+    title = f"**{first['task']}{_named(first['test_set'])}, {words}**"
     about = [level_line(content, first)]
     if len(methods) == 1:
         about.append(f"Intervals of the median over seeds: {methods.pop()}.")

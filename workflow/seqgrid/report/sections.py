@@ -55,18 +55,27 @@ def _counted(found: dict[str, int]) -> str:
 
 
 def _task_answer(content: Content, task: str) -> str:
+    lines = [item(f"**{task}**.", *_headlines(content, content.rows(task)))]
+    for name in content.test_sets(task):
+        rows = content.rows(task, test_set=name)
+        if any(row["final"] for row in rows):
+            lines.append(item(f"**{task}**, test set {name}.", *_headlines(content, rows)))
+    return "\n".join(lines)
+
+
+def _headlines(content: Content, rows: list[dict]) -> list[str]:
+    """What is said first of each row, models and lengths with the same headline together."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for row in content.rows(task):
+    for row in rows:
         if not row["selected"]:
             continue
         headline, caveats = content.headline(row)
         note = f" ({'; '.join(caveats)})" if caveats else ""
         found[headline][row["model"]].append(f"{row['seqlen_tokens']}{note}")
-    sentences = [
+    return [
         f"{label}: " + "; ".join(f"{m} at {', '.join(at)}" for m, at in models.items()) + "."
         for label, models in sorted(found.items(), key=lambda pair: _headline_rank(pair[0]))
     ]
-    return item(f"**{task}**.", *sentences)
 
 
 def _headline_rank(label: str) -> tuple[int, tuple[int, ...]]:

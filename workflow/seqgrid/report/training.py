@@ -116,5 +116,6 @@ def peaks(content: Content) -> str:
 
 
 def _place(row: dict) -> tuple:
-    names = ("model", "task", "variant", "seqlen_tokens", "evaluated_seqlen_tokens")
+    names = ("model", "task", "variant", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set",
+             "slice")  # fmt: skip
     return tuple(row[name] for name in names)
