@@ -3,6 +3,7 @@
 Whatever stands above the marker of a page is written by hand and stays.
 """
 
+import ast
 import runpy
 import sys
 import types
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
+import task_pages
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -70,6 +72,10 @@ def main() -> int:
     """Entry point; returns the exit status."""
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
+    task_pages.FOLDER.mkdir(exist_ok=True)
+    for name in task_pages.names():
+        (task_pages.FOLDER / f"{name}.md").write_text(task_page(name), encoding="utf-8")
+        (task_pages.FOLDER / f"{name}.svg").write_bytes(task_pages.svg(name))
     return 0
 
 
@@ -82,6 +88,7 @@ def pages() -> dict[Path, str]:
         "verdicts.md": verdicts_reference(),
         "outcomes.md": deaths_reference(),
         "faults.md": faults_reference(),
+        "tasks.md": tasks_reference(),
     }
     for name, lines in made.items():
         path = DOCS / name
@@ -90,6 +97,22 @@ def pages() -> dict[Path, str]:
             raise ValueError(f"{path}: lacks the line {MARKER.strip()}")
         found[path] = head + marker + "\n".join(["", *lines]) + "\n"
     return found
+
+
+def task_page(name: str) -> str:
+    """The page of a task."""
+    record = registry.settings("task", name)
+    where = f"Keys under `tasks.LABEL.settings` of a study that names {name}."
+    return task_pages.page(name, [*_section("", where, record, ())])
+
+
+def tasks_reference() -> Iterator[str]:
+    """The index of the tasks."""
+    rows = []
+    for name in registry.names("task"):
+        about = ast.get_docstring(ast.parse((registry.FOLDERS["task"] / f"{name}.py").read_text()))
+        rows.append((f"[{name}](tasks/{name}.md)", (about or "").splitlines()[0]))
+    yield from _table(("task", "what it asks"), rows)
 
 
 def study_reference() -> Iterator[str]:

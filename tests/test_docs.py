@@ -1,16 +1,16 @@
 """The pages say what the sources say, their examples run, and their links lead somewhere."""
 
-import importlib.util
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
-from seqgrid import study
+from seqgrid import registry, study
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FILE = re.compile(r"A file `(model|task)s/(\w+)\.py` is complete")
 TRAIN = """
@@ -34,11 +34,22 @@ def blocks(page, language):
 
 
 @pytest.fixture(scope="module")
-def generated():
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.pages()
+def generate():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        yield importlib.import_module("generate")
+
+
+@pytest.fixture(scope="module")
+def generated(generate):
+    return generate.pages()
+
+
+@pytest.mark.parametrize("name", registry.names("task"))
+def test_the_page_of_a_task_is_in_step_with_it(generate, name):
+    page = DOCS / f"tasks/{name}.md"
+    assert page.read_text() == generate.task_page(name), "run `make generated`"
+    assert "<svg" in page.with_suffix(".svg").read_text()
 
 
 def test_reference_pages_are_in_step_with_the_sources(generated):
