@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NAMES = ("overhead", "planning", "startup", "jobs", "threads", "allocator")
+NAMES = ("overhead", "generation", "planning", "startup", "jobs", "threads", "allocator")
 ASKED = ("executors",)  # run only when named
 
 
