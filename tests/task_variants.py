@@ -9,6 +9,7 @@ SHORT = (16, 33)  # of its variants
 VARIANTS: dict[str, list[dict]] = {
     "adding_problem": [{"markers": "halves"}, {"markers": "extremes"}],
     "selective_copy": [{"num_markers": 1}, {"num_markers": 2}],
+    "flip_flop": [{"p_ignore": 0.0}, {"p_ignore": 0.98}, {"loss_on": "all"}],
     "mqar": [
         {"num_pairs": 1, "vocab_size": 4},
         {"num_pairs": 2, "vocab_size": 12, "power_a": 1.0},
