@@ -8,7 +8,10 @@ import pytest
 import torch
 from test_tasks import build, examples, level
 
+from seqgrid.analysis.groups import Levels
+from seqgrid.cell import Cell, Training, Validation
 from seqgrid.data import IGNORE
+from seqgrid.loop import Loop
 
 
 def rows(task, n=100):
@@ -123,3 +126,50 @@ def test_flip_flop_tells_how_many_inputs_there_are():
 def test_flip_flop_refuses_what_holds_no_pairs(seqlen, message):
     with pytest.raises(ValueError, match=message):
         build("flip_flop", seqlen)
+
+
+# -- flip_flop_unlearnable -------------------------------------------------------------------------
+
+
+def test_unlearnable_flip_flop_scores_the_next_symbol_at_each_value():
+    task = build("flip_flop_unlearnable", 256)
+    redrawn = kept = 0
+    for inputs, targets in rows(task, 200):
+        assert {place for place, x in enumerate(targets) if x != IGNORE} == set(range(1, 255, 2))
+        assert all(targets[place] == inputs[place + 1] for place in range(1, 255, 2))
+        value_of = {}
+        for symbol, value in zip(inputs[0::2], inputs[1::2], strict=True):
+            assert symbol < 10 <= value < 12
+            if symbol in value_of:
+                kept += value_of[symbol] == value
+                redrawn += value_of[symbol] != value
+            value_of[symbol] = value
+    total = kept + redrawn
+    assert kept / total == pytest.approx(0.75, abs=4 * math.sqrt(0.1875 / total))
+    # the published ceiling of the values, had they been scored
+    first = 128 * 200 - total
+    assert first / (128 * 200) == pytest.approx(0.078, abs=0.001)
+    assert (0.5 * first + 0.75 * total) / (128 * 200) == pytest.approx(0.73, abs=0.005)
+
+
+def test_training_never_calls_the_unlearnable_solved(tmp_path):
+    cell = Cell(
+        model="lstm",
+        model_settings={"d_model": 8, "num_layers": 1},
+        task="flip_flop_unlearnable",
+        seqlen=8,
+        seed=0,
+        training=Training(steps=4),
+        validation=Validation(every_steps=1, examples=20),
+    )
+    loop = Loop(cell, tmp_path, 1, None)
+    assert loop.run(lambda loop: False) == "budget of 4 steps"
+    assert loop.progress().solved_step is None
+
+
+def test_the_verdict_on_the_unlearnable_is_that():
+    levels = build("flip_flop_unlearnable", 64).levels()
+    for metric, value in (("accuracy", 0.1), ("loss", math.log(10))):
+        values = {x.kind: x.value for x in levels if x.metric == metric}
+        assert values == {"chance": pytest.approx(value), "ceiling": pytest.approx(value)}
+        assert Levels(chance=values["chance"], ceiling=values["ceiling"]).unlearnable
