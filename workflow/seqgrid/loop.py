@@ -280,7 +280,8 @@ class Loop:
         at_chance = worst <= sign * self.levels["chance"]
         if at_chance and not self.cell.stopping.plateau_at_chance:
             track.since_best = 0
-        if sign * (value - self.levels["solved"]) >= 0:
+        solved = self.levels.get("solved")  # a task whose ceiling is chance has none
+        if solved is not None and sign * (value - solved) >= 0:
             track.solved_in_a_row += 1
             if track.solved_step is None:
                 track.solved_step, track.solved_seconds = track.step, self.total_seconds

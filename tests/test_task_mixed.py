@@ -1,0 +1,175 @@
+"""Flip-flop, knapsack, associative recall and the two regressions, against their definitions."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from test_tasks import build, examples, level
+
+from seqgrid.analysis.groups import Levels
+from seqgrid.cell import Cell, Training, Validation
+from seqgrid.data import IGNORE
+from seqgrid.loop import Loop
+
+
+def rows(task, n=100):
+    """Inputs and targets as lists, for references in plain Python."""
+    batch = examples(task, n)
+    return zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True)
+
+
+# -- flip_flop -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss_on", ["reads", "all"])
+def test_flip_flop_reads_what_was_written_last(loss_on):
+    task = build("flip_flop", 40, p_ignore=0.5, loss_on=loss_on)
+    batch = examples(task, 200)
+    symbols = task.symbols
+    for inputs, targets in rows(task, 200):
+        words = [symbols[token] for token in inputs]
+        assert words[0] == "w"
+        assert words[-2] == "r"
+        for place in range(0, 40, 2):
+            assert words[place] in "wri"
+            assert words[place + 1] in "01"
+            if words[place] == "w":
+                register = words[place + 1]
+            if words[place] == "r":
+                assert words[place + 1] == register
+        asked = [place for place, target in enumerate(targets) if target != IGNORE]
+        reads = [place for place, word in enumerate(words) if word == "r"]
+        assert asked == (reads if loss_on == "reads" else list(range(39)))
+        assert all(targets[place] == inputs[place + 1] for place in asked)
+    scored = batch.targets != IGNORE if batch.scored is None else batch.scored
+    assert torch.equal(scored, batch.inputs == symbols.index("r"))
+
+
+@pytest.mark.parametrize(("ignore", "test_set"), [(0.8, ""), (0.98, "sparse"), (0.1, "dense")])
+def test_flip_flop_has_the_published_shares_of_instructions(ignore, test_set):
+    task = build("flip_flop", 512).test_sets()[test_set]
+    instructions = examples(task, 400).inputs[:, 2:-2:2]
+    for token, share in ((0, (1 - ignore) / 2), (1, (1 - ignore) / 2), (2, ignore)):
+        error = math.sqrt(share * (1 - share) / instructions.numel())
+        found = (instructions == token).double().mean().item()
+        assert found == pytest.approx(share, abs=4 * error)
+    free = examples(task, 400).inputs[:, 1::2][examples(task, 400).inputs[:, 0::2] != 1]
+    assert (free == 4).double().mean().item() == pytest.approx(0.5, abs=2 / math.sqrt(len(free)))
+
+
+def every_flip_flop(n, ignore):
+    """Each example of n instructions, as (instruction, bit) pairs, with its probability."""
+    odds = {"w": (1 - ignore) / 2, "r": (1 - ignore) / 2, "i": ignore}
+    for middle in itertools.product("wri", repeat=n - 2):
+        words = ["w", *middle, "r"]
+        free = sum(word != "r" for word in words)
+        chance = math.prod(odds[word] for word in middle) / 2**free
+        for bits in itertools.product((0, 1), repeat=free):
+            left, told, register = list(bits), [], None
+            for word in words:
+                bit = register if word == "r" else left.pop(0)
+                if word == "w":
+                    register = bit
+                told.append((word, bit))
+            yield told, chance
+
+
+@pytest.mark.parametrize(("n", "ignore"), [(2, Fraction(1, 2)), (5, Fraction(3, 5))])
+def test_flip_flop_levels_equal_an_enumeration_of_all_examples(n, ignore):
+    wrong = {"copy_last_bit": 0.0, "majority_bit": 0.0}
+    reads = total = 0.0
+    for told, chance in every_flip_flop(n, ignore):
+        total += chance
+        bits = [bit for _, bit in told]
+        for place, (word, bit) in enumerate(told):
+            if word == "r":
+                reads += chance
+                wrong["copy_last_bit"] += chance * (bits[place - 1] != bit)
+                ones = 2 * sum(bits[:place]) - place
+                guess = Fraction(1, 2) if ones == 0 else int(ones > 0)
+                wrong["majority_bit"] += chance * abs(guess - bit)
+    assert total == pytest.approx(1)
+    task = build("flip_flop", 2 * n, p_ignore=float(ignore))
+    for name, errors in wrong.items():
+        assert level(task, "error_rate", name) == pytest.approx(float(errors / reads))
+
+
+def test_flip_flop_slices_part_the_reads_by_distance():
+    task = build("flip_flop", 40, p_ignore=0.7)
+    batch = examples(task, 50)
+    slices = task.slices(batch)
+    assert list(slices) == [f"distance {x}" for x in ("1", "2", "3-4", "5-8", "9-16", "17-32")]
+    parted = torch.stack(list(slices.values())).int().sum(0)
+    assert torch.equal(parted, (batch.targets != IGNORE).int())
+    for name, part in slices.items():
+        low, *more = (int(bound) for bound in name.removeprefix("distance ").split("-"))
+        high = more[0] if more else low
+        for row, place in part.nonzero().tolist():
+            words = batch.inputs[row, 0:place:2].tolist()
+            assert low <= 1 + words[::-1].index(0) <= high
+
+
+def test_flip_flop_tells_how_many_inputs_there_are():
+    settings = build("flip_flop", 64).settings
+    # uniform over i with either bit, w with either bit and r would be log2 5
+    assert settings.log2_inputs(4) == 1
+    alike = sum(chance**2 for _, chance in every_flip_flop(5, Fraction(4, 5)))
+    assert settings.log2_inputs(10) == pytest.approx(-math.log2(alike))
+
+
+@pytest.mark.parametrize(
+    ("seqlen", "message"),
+    [(2, "4 tokens and there are 2; use a longer"), (33, "33 tokens .* use 32 or 34")],
+)
+def test_flip_flop_refuses_what_holds_no_pairs(seqlen, message):
+    with pytest.raises(ValueError, match=message):
+        build("flip_flop", seqlen)
+
+
+# -- flip_flop_unlearnable -------------------------------------------------------------------------
+
+
+def test_unlearnable_flip_flop_scores_the_next_symbol_at_each_value():
+    task = build("flip_flop_unlearnable", 256)
+    redrawn = kept = 0
+    for inputs, targets in rows(task, 200):
+        assert {place for place, x in enumerate(targets) if x != IGNORE} == set(range(1, 255, 2))
+        assert all(targets[place] == inputs[place + 1] for place in range(1, 255, 2))
+        value_of = {}
+        for symbol, value in zip(inputs[0::2], inputs[1::2], strict=True):
+            assert symbol < 10 <= value < 12
+            if symbol in value_of:
+                kept += value_of[symbol] == value
+                redrawn += value_of[symbol] != value
+            value_of[symbol] = value
+    total = kept + redrawn
+    assert kept / total == pytest.approx(0.75, abs=4 * math.sqrt(0.1875 / total))
+    # the published ceiling of the values, had they been scored
+    first = 128 * 200 - total
+    assert first / (128 * 200) == pytest.approx(0.078, abs=0.001)
+    assert (0.5 * first + 0.75 * total) / (128 * 200) == pytest.approx(0.73, abs=0.005)
+
+
+def test_training_never_calls_the_unlearnable_solved(tmp_path):
+    cell = Cell(
+        model="lstm",
+        model_settings={"d_model": 8, "num_layers": 1},
+        task="flip_flop_unlearnable",
+        seqlen=8,
+        seed=0,
+        training=Training(steps=4),
+        validation=Validation(every_steps=1, examples=20),
+    )
+    loop = Loop(cell, tmp_path, 1, None)
+    assert loop.run(lambda loop: False) == "budget of 4 steps"
+    assert loop.progress().solved_step is None
+
+
+def test_the_verdict_on_the_unlearnable_is_that():
+    levels = build("flip_flop_unlearnable", 64).levels()
+    for metric, value in (("accuracy", 0.1), ("loss", math.log(10))):
+        values = {x.kind: x.value for x in levels if x.metric == metric}
+        assert values == {"chance": pytest.approx(value), "ceiling": pytest.approx(value)}
+        assert Levels(chance=values["chance"], ceiling=values["ceiling"]).unlearnable
