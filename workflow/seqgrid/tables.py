@@ -209,6 +209,8 @@ TABLES: dict[str, list[Column]] = {
         ("seeds", pa.list_(INT), "seeds of the cells asked for"),
         ("values", pa.list_(FLOAT), "value of each seed, final or not; null where there is none"),
         ("finals", pa.list_(BOOL), "whether each value is final"),
+        ("scored", pa.list_(INT), "scored outputs behind each value"),
+        ("correct", pa.list_(INT), "of them, the right ones; null for R2, MSE and loss"),
         ("stales", pa.list_(BOOL), "whether the sources behind each value have changed"),
         ("outcomes", pa.list_(TEXT), "outcome of each seed's cell"),
         ("successes", INT, "final values at or beyond the solved level; null without one"),

@@ -75,6 +75,7 @@ class Cell:
     """What the rules need of one cell; value, low and high are at the group's evaluated length.
 
     low, high: 95 % interval of the value over test examples; None where there is none.
+    scored, correct: outputs behind the value, and how many of them are right; None as well.
     history: (steps, validation metric, its standard error or NaN), by steps.
     """
 
@@ -90,6 +91,8 @@ class Cell:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    scored: int | None = None
+    correct: int | None = None
     history: tuple[tuple[int, float, float], ...] = ()
 
     @property

@@ -142,6 +142,8 @@ class Study:
             "seeds": [c.seed for c in group.cells],
             "values": [c.value for c in group.cells],
             "finals": [c.final for c in group.cells],
+            "scored": [c.scored for c in group.cells],
+            "correct": [c.correct for c in group.cells],
             "stales": [c.stale for c in group.cells],
             "outcomes": [c.outcome for c in group.cells],
             **_success(group),
@@ -230,7 +232,8 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
         return cell
     # A null metric of an evaluated cell is a NaN: it was scored, and the score is no number.
     value = nan if row["value"] is None or not isfinite(row["value"]) else row["value"]
-    return replace(cell, value=value, low=row["low"], high=row["high"])
+    counted = {name: row[name] for name in ("low", "high", "scored", "correct")}
+    return replace(cell, value=value, **counted)
 
 
 def _levels(rows: list[dict]) -> dict[tuple, Levels]:

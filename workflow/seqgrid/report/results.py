@@ -150,7 +150,7 @@ def _seeds_table(rows: list[dict]) -> str:
     seeds = sorted({s for r in rows for s in r["seeds"]})
     body = []
     for row in rows[:MOST_ROWS]:
-        values = dict(zip(row["seeds"], seed_values(row), strict=True))
+        values = dict(zip(row["seeds"], _seed_values(row), strict=True))
         body.append(
             [
                 row["model"],
@@ -168,14 +168,21 @@ def _seeds_table(rows: list[dict]) -> str:
     return blocks("Every seed:", table(header, body, left=2 if swept else 1), note, more(rows))
 
 
-def seed_values(row: dict) -> list[str]:
-    """Each seed's value with its marks; the outcome where there is none."""
+def _seed_values(row: dict) -> list[str]:
+    """Each seed's value with its marks, an error rate with its counts; else the outcome."""
     found = []
-    for value, final, stale, outcome in zip(
-        row["values"], row["finals"], row["stales"], row["outcomes"], strict=True
+    columns = ("values", "finals", "stales", "outcomes", "scored", "correct")
+    for value, final, stale, outcome, scored, correct in zip(
+        *(row[c] for c in columns), strict=True
     ):
+        if value is None:
+            found.append(outcome)
+            continue
+        counts = ""
+        if row["metric"] == "error_rate" and correct is not None:
+            counts = f" ({scored - correct:,} of {scored:,})"
         marks = ("" if final else DAGGER) + (STALE if stale else "")
-        found.append(f"{number(value)}{marks}" if value is not None else outcome)
+        found.append(f"{number(value)}{marks}{counts}")
     return found
 
 
