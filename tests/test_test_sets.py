@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from seqgrid.analysis import summary
 from seqgrid.cell import Cell
 from seqgrid.collect import Collector
 from seqgrid.report import __main__ as printing
+from seqgrid.report.content import Content
 
 STUDY = """
 question: Does it read what was written?
@@ -139,6 +141,17 @@ def test_a_test_set_has_verdicts_of_its_own(judged):
     assert ("", "SOLVED") in found
     assert ("sparse", "SOLVED") not in found
     assert ("sparse", "ABOVE") in found
+
+
+def test_what_is_said_of_all_seeds_is_said_at_every_test_set():
+    made = Tables().levels("reads", [64], chance=0.5, ceiling=1.0, solved=0.9)
+    made.levels("reads", [64], chance=0.5, ceiling=1.0, solved=0.9, test_set="sparse")
+    made.cell("one", "reads", 64, 0, 0.95, elsewhere={(64, "sparse", ""): 0.95})
+    read = made.read()
+    content = Content.of(Path(), read, summary.build(read))
+    for name in ("", "sparse"):
+        [row] = content.rows("reads", test_set=name)
+        assert "TOO FEW SEEDS (1)" in content.labels(row)
 
 
 def test_no_verdict_is_about_a_slice(judged):

@@ -180,15 +180,19 @@ class Content:
         return self._levels.get(_level_place(row), [])
 
     @cached_property
-    def _verdicts(self) -> dict[tuple, list[dict]]:
+    def _verdicts(self) -> dict[tuple, list[tuple[int, dict]]]:
+        """Verdicts in their order; one about a whole group under what is left without a place."""
         found = defaultdict(list)
-        for verdict in self.verdicts:
-            found[_place(verdict)].append(verdict)
+        for number, verdict in enumerate(self.verdicts):
+            place = _place(verdict)
+            found[place[:4] if verdict["scope"] == "group" else place].append((number, verdict))
         return found
 
     def verdicts_of(self, row: dict) -> list[dict]:
-        """The verdicts about the group and evaluated length of a row of `summary`."""
-        return self._verdicts.get(_place(row), [])
+        """The verdicts about the group of a row of `summary`, and about its place alone."""
+        place = _place(row)
+        found = self._verdicts.get(place, []) + self._verdicts.get(place[:4], [])
+        return [verdict for _, verdict in sorted(found, key=lambda pair: pair[0])]
 
     def headline(self, row: dict) -> tuple[str, list[str]]:
         """The label said first of a row, and the labels that qualify it."""
