@@ -31,6 +31,7 @@ MODELS = [
 SHAPES = {
     "tokens": Shape(num_outputs=11, pooled=False, seqlen=SEQLEN, vocab_size=16),
     "pooled channels": Shape(num_outputs=1, pooled=True, seqlen=SEQLEN, num_channels=2),
+    "pooled classes": Shape(num_outputs=5, pooled=True, seqlen=SEQLEN, vocab_size=16, slots=3),
 }
 every_model = pytest.mark.parametrize(("name", "settings"), MODELS)
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -48,6 +49,8 @@ def draw(shape, batch=4, seqlen=SEQLEN, seed=1):
         inputs = torch.randint(shape.vocab_size, (batch, seqlen), generator=g)
     else:
         inputs = torch.randn(batch, seqlen, shape.num_channels, generator=g)
+    if shape.slots:
+        return inputs, torch.randint(shape.num_outputs, (batch, shape.slots), generator=g)
     if shape.pooled:
         targets = torch.randn(batch, shape.num_outputs, generator=g)
         return inputs, (targets - targets.mean(0)) / targets.std(0, correction=0)
@@ -79,8 +82,9 @@ def test_outputs_have_the_shape_of_the_problem(name, settings, shape, seqlen):
     model = build(name, settings, shape)
     inputs, targets = draw(shape, seqlen=seqlen)
     outputs = model(inputs)
-    leading = (4,) if shape.pooled else (4, seqlen)
-    assert outputs.shape == (*leading, shape.num_outputs)
+    slots = () if shape.slots is None else (shape.slots,)
+    leading = slots if shape.pooled else (seqlen,)
+    assert outputs.shape == (4, *leading, shape.num_outputs)
     assert outputs.dtype == torch.float32
     loss_of(model, inputs, targets).backward()
 
@@ -100,7 +104,7 @@ def test_the_gradient_reaches_every_parameter(name, settings, shape):
 @every_shape
 def test_the_first_loss_is_that_of_a_constant_guess(name, settings, shape):
     loss = loss_of(build(name, settings, shape), *draw(shape, batch=64)).item()
-    guess = 1.0 if shape.pooled else math.log(shape.num_outputs)
+    guess = 1.0 if shape.num_outputs == 1 else math.log(shape.num_outputs)
     assert loss == pytest.approx(guess, abs=0.15)
 
 
@@ -200,6 +204,27 @@ def test_a_pooled_output_reads_the_last_position_or_all(name, settings):
     inputs, _ = draw(shape)
     assert not torch.allclose(last(inputs), mean(inputs))
     torch.testing.assert_close(last(inputs[:, :1]), mean(inputs[:, :1]))
+
+
+@every_model
+@every_shape
+@pytest.mark.parametrize("pool", ["last", "mean"])
+def test_what_pads_an_example_changes_nothing(name, settings, shape, pool):
+    model = build(name, settings | {"pool": pool}, shape).double().eval()
+    inputs, _ = draw(shape)
+    other, _ = draw(shape, seed=2)
+    if shape.num_channels:
+        inputs, other = inputs.double(), other.double()
+    lengths = torch.tensor([SEQLEN, 7, 1, 20])
+    own = torch.arange(SEQLEN) < lengths[:, None]
+    padded = torch.where(own if inputs.ndim == 2 else own[..., None], inputs, other)
+    with torch.no_grad():
+        one, two = model(inputs, lengths), model(padded, lengths)
+        alone = [model(inputs[i : i + 1, :n])[0] for i, n in enumerate(lengths)]
+    for i, n in enumerate(lengths):
+        read = slice(None) if shape.pooled else slice(n)
+        torch.testing.assert_close(one[i][read], two[i][read])
+        torch.testing.assert_close(one[i][read], alone[i])
 
 
 @every_model

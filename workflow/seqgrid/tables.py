@@ -69,7 +69,7 @@ _COST: list[Column] = [
 HISTORY_FILE: list[Column] = [
     ("part", INT, "part of the training that made the row"),
     ("step_steps", INT, "optimiser steps done"),
-    ("seen_tokens", INT, "tokens seen"),
+    ("seen_tokens", INT, "tokens seen, padding included"),
     ("train_loss", FLOAT, "mean training loss since the row before, nats or squared error"),
     ("learning_rate", FLOAT, "learning rate of the last step"),
     ("gradient_norm", FLOAT, "gradient norm of the last step, before clipping"),
@@ -117,7 +117,7 @@ TABLES: dict[str, list[Column]] = {
         ("parts", INT, "parts of the training so far"),
         ("step_steps", INT, "optimiser steps done"),
         ("budget_steps", INT, "optimiser steps asked for"),
-        ("seen_tokens", INT, "tokens seen"),
+        ("seen_tokens", INT, "tokens seen, padding included"),
         ("solved_step_steps", INT, "first validation at which the task counted as solved"),
         ("solved_seconds", FLOAT, "training time up to then"),
         ("best_step_steps", INT, "step of the best validation"),
