@@ -75,19 +75,23 @@ def bag_scores(size: int, kinds: int) -> tuple[float, float]:
     E[-(c / size) ln(c / size)] with the count c binomial.
     """
     accuracy = min(1.0, _largest_count(size, kinds) / size)
-    counts = torch.arange(size + 1, dtype=torch.float64)
-    share = counts / size
-    surprise = -torch.xlogy(share, share)
-    entropy = kinds * (_binomial(torch.tensor(float(size)), counts, 1 / kinds) * surprise).sum()
+    share = torch.arange(size + 1, dtype=torch.float64) / size
+    entropy = kinds * (binomial(size, 1 / kinds) * -torch.xlogy(share, share)).sum()
     return accuracy, entropy.item()
+
+
+def binomial(size: int, share: float) -> Tensor:
+    """Probability of 0..size successes, each with probability `share` > 0; (size + 1,) float64."""
+    sizes = torch.tensor(size, dtype=torch.float64)
+    return _binomial(sizes, torch.arange(size + 1, dtype=torch.float64), share)
 
 
 def _binomial(size: Tensor, count: Tensor, share: float) -> Tensor:
     """Probability of `count` of `size` trials, float64; 0 where there are fewer trials."""
-    size, left = size.double(), (size - count).clamp(min=0).double()
+    left = (size - count).clamp(min=0)
     logarithm = torch.lgamma(size + 1) - torch.lgamma(count + 1) - torch.lgamma(left + 1)
-    rest = 1 - share
-    logarithm += count * math.log(share) + torch.xlogy(left, torch.tensor(rest).double())
+    rest = torch.tensor(1 - share, dtype=torch.float64)
+    logarithm += count * math.log(share) + torch.xlogy(left, rest)
     return torch.where(count <= size, logarithm.exp(), 0)
 
 
@@ -114,16 +118,16 @@ def _largest_counts(most: int, kinds: int) -> Tensor:
     E[largest] = sum over c of P(some count > c). That no count exceeds c is put together from
     fewer kinds: the tokens of k of k + l kinds are binomial.
     """
-    sizes = torch.arange(most + 1)
-    rest = (sizes[:, None] - sizes).clamp(min=0)  # tokens of the other kinds
+    sizes = torch.arange(most + 1, dtype=torch.float64)
+    rest = (sizes[:, None] - sizes).clamp(min=0).long()  # tokens of the other kinds
     steps: list[tuple[bool, Tensor]] = []  # from k kinds to 2 k, or to k + 1
     number = 1
     for bit in bin(kinds)[3:]:
-        steps.append((True, _binomial(sizes[:, None], sizes.double(), 0.5)))
+        steps.append((True, _binomial(sizes[:, None], sizes, 0.5)))
         number *= 2
         if bit == "1":
             number += 1
-            steps.append((False, _binomial(sizes[:, None], sizes.double(), 1 / number)))
+            steps.append((False, _binomial(sizes[:, None], sizes, 1 / number)))
     expected = torch.zeros(most + 1, dtype=torch.float64)
     for largest in range(most):
         one = within = (sizes <= largest).double()

@@ -7,8 +7,10 @@ Source: MAD, Poli et al., arXiv:2403.17844, task fuzzy-in-context-recall of gith
 with `multi_query` as its settings have it. The size of a key is uniform, and so is that of a
 value; the tokens of one key or value are distinct, every such string as likely. A key's value is
 new in every example. Padding comes first. The loss is on every next token, scores only on the value
-tokens of keys seen before, all of which are known then: the ceiling is 1. MAD tests with keys of
-the largest size alone, here the test set `longest_keys`.
+tokens of keys seen before, all of which are known then: the ceiling is 1. Who predicts every next
+token cannot know that a key of fewer than the most tokens ends; that costs loss, down to which the
+ceiling of 0 does not go, and no accuracy. MAD tests with keys of the largest size alone, here the
+test set `longest_keys`, where it costs nothing.
 
 The last pair repeats one of those before, each as likely. The original draws its key beforehand and
 puts it at a place that may never be reached, and then asks for what was never shown. It leaves

@@ -19,13 +19,17 @@ mad: Poli et al., arXiv:2403.17844, task selective-copying of github.com/athms/m
 
 Levels. Tokens are uniform: chance is 1 / (V - 2). Who knows the tokens as a bag, without their
 order, answers the commonest: E[largest of the counts] / n. Who knows only the last one answers it
-always: right at the last place, by chance at the others. MAD's accuracy is a mean over classes,
-here it is one over answers.
+always: right at the last place, by chance at the others. Who reads a fixed place for each answer,
+the likeliest for the k-th token (k from 0), is right with its probability p, else by chance: p is
+C(i, k) C(T - 1 - i, n - 1 - k) / C(T, n) at place i of T = L - n in the encoding of Mamba, and in
+that of MAD the probability of i - k out of L - 2 n - 1 blanks, each with probability (k + 1) / n.
+MAD's accuracy is a mean over classes, here it is one over answers.
 
 B batch, L sequence length, V vocabulary, n tokens to copy.
 """
 
 import math
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
@@ -154,10 +158,32 @@ class SelectiveCopying(Task):
         last = (1 + (n - 1) / kinds) / n
         how = "the last of the tokens at every place"
         levels.append(Level("accuracy", "last_token", "shortcut", last, how))
+        likely = sum(probability for _, probability in self._fixed_places) / n
+        fixed = likely + (1 - likely) / kinds
+        how = "the token at the place where the one asked for stands most often"
+        levels.append(Level("accuracy", "fixed_place", "shortcut", fixed, how))
         if n > 1:
             bag = _recall.bag_scores(n, kinds)
             levels += _recall.shortcut_levels("bag", bag, f"the commonest of the {n} tokens")
         return levels
+
+    @cached_property
+    def _fixed_places(self) -> list[tuple[int, float]]:
+        """The likeliest place of each token, and how likely it is."""
+        n, found = self.settings.num_tokens, []
+        width = self.seqlen - n - (self.settings.encoding == "mad")  # of what holds the tokens
+        for k in range(n):
+            places = range(k, width - n + k + 1)
+            if self.settings.encoding == "mamba":
+                sets = math.comb(width, n)
+                ways = (math.comb(i, k) * math.comb(width - 1 - i, n - 1 - k) for i in places)
+                likely = [way / sets for way in ways]
+            else:
+                blanks, share = width - n, (k + 1) / n
+                likely = _recall.binomial(blanks, share).tolist()
+            best = max(range(len(likely)), key=likely.__getitem__)
+            found.append((places[best], min(1.0, likely[best])))
+        return found
 
     def oracle(self, batch: Batch) -> Tensor:
         """Logits (B, L, V), certain of the tokens in their order."""
@@ -169,8 +195,8 @@ class SelectiveCopying(Task):
         return _recall.uniform(batch.inputs, V, first, first + V - 3)
 
     def shortcuts(self) -> _recall.Solvers:
-        """What is left without the order, or without all tokens but one."""
-        solvers: _recall.Solvers = {"last_token": self._last_token}
+        """What is left without the order, all tokens but one, or a look at where they stand."""
+        solvers = {"last_token": self._last_token, "fixed_place": self._fixed_place}
         if self.settings.num_tokens > 1:
             solvers["bag"] = self._bag
         return solvers
@@ -191,6 +217,12 @@ class SelectiveCopying(Task):
     def _last_token(self, batch: Batch) -> Tensor:
         n, V = self.settings.num_tokens, self.settings.vocab_size
         return self._at_end(_recall.certain(self._tokens(batch)[:, -1:].repeat(1, n), V))
+
+    def _fixed_place(self, batch: Batch) -> Tensor:
+        V = self.settings.vocab_size
+        read = batch.inputs[:, [place for place, _ in self._fixed_places]]  # (B, n)
+        read = torch.where(read == self.blank, self.first_token, read)
+        return self._at_end(_recall.certain(read, V))
 
     def _bag(self, batch: Batch) -> Tensor:
         n, V = self.settings.num_tokens, self.settings.vocab_size
