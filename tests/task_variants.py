@@ -17,4 +17,22 @@ VARIANTS: dict[str, list[dict]] = {
         {"num_pairs": 2, "vocab_size": 12, "power_a": 1.0},
         {"num_pairs": 3, "vocab_size": 33, "random_non_queries": True},
     ],
+    "in_context_recall": [{"vocab_size": 4}, {"vocab_size": 65, "loss_on": "answers"}],
+    "noisy_in_context_recall": [
+        {"frac_noise": 0.0},
+        {"vocab_size": 13, "noise_vocab_size": 4, "frac_noise": 0.8, "loss_on": "answers"},
+    ],
+    "fuzzy_in_context_recall": [
+        {"key_tokens": 1, "value_tokens": 1, "vocab_size": 5},
+        {"key_tokens": 2, "value_tokens": 4, "vary_keys": False, "loss_on": "answers"},
+    ],
+    "memorization": [{"vocab_size": 5}, {"vocab_size": 18, "map_seed": 1}],
+    "compression": [{"vocab_size": 3}],
+    "selective_copying": [
+        {"num_tokens": 1},
+        {"num_tokens": 1, "encoding": "mad", "vocab_size": 4},
+        {"num_tokens": 5, "vocab_size": 7},
+        {"num_tokens": 7, "encoding": "mad"},
+    ],
+    "induction_heads": [{"vocab_size": 2}],
 }
