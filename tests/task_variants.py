@@ -12,6 +12,9 @@ VARIANTS: dict[str, list[dict]] = {
     "selective_copy": [{"num_markers": 1}, {"num_markers": 2}],
     "flip_flop": [{"p_ignore": 0.0}, {"p_ignore": 0.98}, {"loss_on": "all"}],
     "flip_flop_unlearnable": [{"num_symbols": 30, "flip_prob": 0.1}],
+    "knapsack": [
+        {"smallest_capacity": 8, "largest_capacity": 12, "most_items": 6, "largest_value": 5},
+    ],
     "mqar": [
         {"num_pairs": 1, "vocab_size": 4},
         {"num_pairs": 2, "vocab_size": 12, "power_a": 1.0},

@@ -173,3 +173,82 @@ def test_the_verdict_on_the_unlearnable_is_that():
         values = {x.kind: x.value for x in levels if x.metric == metric}
         assert values == {"chance": pytest.approx(value), "ceiling": pytest.approx(value)}
         assert Levels(chance=values["chance"], ceiling=values["ceiling"]).unlearnable
+
+
+# -- knapsack --------------------------------------------------------------------------------------
+
+
+def most_value(capacity, items):
+    """By trying every choice of items."""
+    chosen = itertools.chain.from_iterable(
+        itertools.combinations(items, number) for number in range(len(items) + 1)
+    )
+    return max(sum(v for _, v in some) for some in chosen if sum(w for w, _ in some) <= capacity)
+
+
+def by_ratio(capacity, items):
+    total = 0
+    for weight, value in sorted(items, key=lambda item: -Fraction(item[1], item[0])):
+        if weight <= capacity:
+            capacity, total = capacity - weight, total + value
+    return total
+
+
+def test_knapsack_asks_for_the_optimum_of_its_items():
+    task = build("knapsack", 33, most_items=9)
+    batch = examples(task, 150)
+    symbols = task.symbols
+    greedy = task.shortcuts()["greedy_by_ratio"](batch).argmax(2)
+    numbers = set()
+    for row, (inputs, [answer]) in enumerate(rows(task, 150)):
+        words = [symbols[token] for token in inputs]
+        capacity, number = int(words[0]), int(words[1])
+        numbers.add(number)
+        flat = [int(word) for word in words[2 : 2 + 2 * number]]
+        items = list(zip(flat[0::2], flat[1::2], strict=True))
+        assert words[2 + 2 * number :] == ["?", *"_" * (33 - 3 - 2 * number)]
+        assert batch.lengths[row] == 3 + 2 * number
+        assert 10 <= capacity <= 49
+        assert all(1 <= w <= capacity // 2 - 1 and 1 <= v <= 99 for w, v in items)
+        assert answer == most_value(capacity, items)
+        assert greedy[row] == by_ratio(capacity, items)
+    assert numbers == set(range(5, 10))
+
+
+def test_knapsack_has_the_known_distribution_of_optima():
+    """Facts about the original, computed from 20,000 examples."""
+    optima = examples(build("knapsack", 31), 20000).targets.flatten()
+    count = optima.bincount()
+    share = count[count > 0].double() / 20000
+    assert len(share) == pytest.approx(560, abs=20)
+    assert -(share * share.log()).sum() == pytest.approx(5.91, abs=0.015)
+    assert share.max() == pytest.approx(0.0054, abs=0.0007)
+    assert optima.min() >= 30
+    assert optima.max() <= 800
+
+
+def test_knapsack_tells_how_many_inputs_there_are():
+    settings = build("knapsack", 31).settings
+    one = {"smallest_capacity": 10, "largest_capacity": 10, "fewest_items": 2, "most_items": 2}
+    two = {"smallest_capacity": 10, "largest_capacity": 11, "fewest_items": 1, "most_items": 2}
+    # four weights, ten values
+    assert type(settings)(**one, largest_value=10).log2_inputs(31) == pytest.approx(
+        2 * math.log2(40)
+    )
+    alike = (1 / 40 + 1 / 40**2) / 8
+    assert type(settings)(**two, largest_value=10).log2_inputs(31) == pytest.approx(
+        -math.log2(alike)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "seqlen", "message"),
+    [
+        ({"smallest_capacity": 50}, 64, "smallest_capacity=50 is above largest_capacity=49"),
+        ({"fewest_items": 15}, 64, "fewest_items=15 is above most_items=14"),
+        ({}, 30, "14 items need 31 tokens and there are 30; use most_items <= 13 or a longer"),
+    ],
+)
+def test_knapsack_refuses_empty_ranges_and_short_sequences(changed, seqlen, message):
+    with pytest.raises(ValueError, match=message):
+        build("knapsack", seqlen, **changed)

@@ -122,7 +122,7 @@ class Stream:
         return (self.words(n) >> 8).to(torch.float32) * 2.0**-24
 
     def integers(self, n: int, high: int | Tensor) -> Tensor:
-        """(B, n) int64 in [0, high); `high`, at most 2^31, may differ by column, (n,).
+        """(B, n) int64 in [0, high); `high`, at most 2^31, may differ by column or example.
 
         A word is scaled and its fraction dropped: one integer is likelier than another by a factor
         of at most 1 + high / 2^32.

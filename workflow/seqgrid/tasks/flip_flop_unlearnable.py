@@ -11,7 +11,8 @@ what is scored is the next symbol, which nothing before it tells.
 
 Chance is the ceiling: accuracy 1/S, loss ln S, and there is no score that solves the task. Had the
 values been scored at their symbols, the ceiling were 1 - flip_prob / 2 after a first occurrence.
-The original also scores the last position, whose target is a constant; here it has none.
+The original also scores the last position, whose target is a constant, so that 10.7 % is possible
+at 256 tokens; here it has none.
 
 B batch, L sequence length, n = L/2 pairs, S symbols.
 """
@@ -30,7 +31,6 @@ from seqgrid.tasks._base import Control, Level, Published, Task
 
 CERTAIN = 50.0  # a logit: exp(-50) times any vocabulary is nothing
 SLIGHT = 1e-4  # a logit that settles a tie and leaves the loss alone
-SOURCE = "ebaenamar/yoon-kim-hack, committed results"
 
 
 class Settings(TaskSettings):
@@ -75,24 +75,22 @@ class UnlearnableFlipFlop(Task):
             cpu_minutes=0.1,
         ),
     )
-    published: ClassVar = (
-        *(
-            Published(
-                SOURCE,
-                f"{model}, d 256, 4 layers",
-                "L 256, 10 symbols, AdamW 1e-3, batch 16",
-                f"evaluation loss {loss}, with ln 10 = 2.303",
-                "scores the last position too",
-            )
-            for model, loss in (("GRU", 2.305), ("LSTM", 2.303), ("RoPE", 2.299))
-        ),
+    published: ClassVar = tuple(
         Published(
-            SOURCE,
-            "DeltaNet, 4 layers",
-            "L 256, 10 symbols, mean of 10 runs",
-            "accuracy 10.2 %",
-            "scores the last position too; bfloat16",
-        ),
+            "ebaenamar/yoon-kim-hack, committed results",
+            f"{model}, 4 layers",
+            "L 256, 10 symbols, AdamW 1e-3, batch 16, mean of 10 runs on 200 examples",
+            f"accuracy {accuracy} %",
+            "the constant target of the last position is scored, which makes 10.7 % possible",
+        )
+        for model, accuracy in (
+            ("LSTM", "10.0"),
+            ("GRU", "9.9"),
+            ("DeltaNet", "10.2"),
+            ("GLA", "10.2"),
+            ("RoPE transformer", "10.7"),
+            ("transformer", "10.8"),
+        )
     )
 
     @property
