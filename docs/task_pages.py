@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ LENGTHS = (16, 32, 64, 128, 256, 512, 1024)  # of the plot and the table of leve
 USUAL = 128  # of the table that derives them
 SMALLEST = 12  # tokens of a drawn example, where the task exists so short
 LONGEST = 2048
-LOOKS = {"chance": ":", "shortcut": "-", "ceiling": "--", "solved": "-."}
+LOOKS = {"chance": ("#777777", ""), "ceiling": ("#0072B2", ""), "solved": ("#009E73", "")}
 MOST_POSITIONS = 48  # drawn of an example
 LINE = 24  # positions a line
 BLANK = "."
@@ -150,13 +151,17 @@ def _levels(task: Task) -> str:
 
 
 def _primary(tasks: dict[int, Task]) -> dict[tuple[str, str], dict[int, Level]]:
-    """(name, test set) -> length -> level, of the metric that the task is judged by."""
+    """(name, test set) -> length -> level, of the metric that the task is judged by.
+
+    A level that another test set shares with the one drawn as training is stands there once.
+    """
     found: dict[tuple[str, str], dict[int, Level]] = {}
     for seqlen, task in tasks.items():
         for level in task.all_levels():
             if level.metric == task.metric and not level.slice:
                 found.setdefault((level.name, level.test_set), {})[seqlen] = level
-    return found
+    values = {key: {n: level.value for n, level in at.items()} for key, at in found.items()}
+    return {key: at for key, at in found.items() if not key[1] or values[key] != values[key[0], ""]}
 
 
 def _against_length(tasks: dict[int, Task]) -> str:
@@ -177,41 +182,30 @@ def svg(name: str) -> bytes:
 
 
 def plot(name: str) -> Figure:
-    """The levels of a task's metric against length."""
+    """The levels of a task's metric against length, named in the order they end in."""
     tasks = {seqlen: task for seqlen in LENGTHS if (task := make(name, seqlen)) is not None}
-    colours = dict(zip(LOOKS, ("#777777", "#D55E00", "#0072B2", "#009E73"), strict=True))
+    lines = sorted(_primary(tasks).items(), key=lambda line: -[*line[1].values()][-1].value)
+    shortcuts = itertools.cycle(zip(figures.COLOURS[1:], figures.MARKERS, strict=False))
     with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(6.4, 3.2), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(7.2, 3.2), facecolor="white")
         FigureCanvasAgg(figure)
-        axis = figure.add_subplot()
-        heights: list[float] = []
-        lines = _primary(tasks).items()
-        every = [level.value for _, at in lines for level in at.values()]
-        span = max(every) - min(every) or 1.0
-        for (level, test_set), at in sorted(lines, key=lambda line: [*line[1].values()][-1].value):
-            lengths = list(at)
-            values = [at[n].value for n in lengths]
-            kind = at[lengths[0]].kind
-            axis.plot(lengths, values, LOOKS[kind], color=colours[kind], marker=".", lw=1.2)
-            heights.append(values[-1])
+        axis = figure.add_axes((0.09, 0.15, 0.5, 0.8))
+        for (level, test_set), at in lines:
+            kind = next(iter(at.values())).kind
+            colour, marker = LOOKS.get(kind) or next(shortcuts)
             words = level + (f" ({test_set})" if test_set else "")
-            axis.annotate(
-                words, (lengths[-1], _apart(heights, span)), xytext=(6, 0), fontsize=8,
-                textcoords="offset points", va="center", color=colours[kind],
-                annotation_clip=False,
-            )  # fmt: skip
+            values = [found.value for found in at.values()]
+            style = "-" if kind == "shortcut" else "--"
+            axis.plot(
+                list(at), values, style, color=colour, marker=marker, ms=4, lw=1.1, label=words
+            )
         axis.set_xscale("log", base=2)
         axis.set_xticks(list(tasks), [str(n) for n in tasks])
+        axis.minorticks_off()
         axis.set_xlabel("length (tokens)")
         axis.set_ylabel(next(iter(tasks.values())).metric)
+        axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, frameon=False)
         return figure
-
-
-def _apart(heights: list[float], span: float) -> float:
-    """Where the last of some rising labels stands, so that it does not lie on the one before."""
-    if len(heights) > 1:
-        heights[-1] = max(heights[-1], heights[-2] + 0.06 * span)
-    return heights[-1]
 
 
 def _controls(task: Task) -> str:
