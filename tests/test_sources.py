@@ -57,6 +57,9 @@ class Thing:
         return self.size + RATE * (by or 1)
 '''
 SAME = {
+    "what is known": lambda t: t.replace(
+        "size = 3", "size = 3\n    controls: tuple = (1, 2)\n    published = (3,)"
+    ),
     "comments": lambda t: "# first\n" + t.replace("size = 3", "size = 3  # three\n    # more"),
     "docstrings": lambda t: (
         t.replace('"""A module."""\n', "").replace("A thing.", "Another.").replace("Grow.", "G.\n")

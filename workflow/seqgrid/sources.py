@@ -18,6 +18,10 @@ NEUTRAL = {
 }  # fmt: skip
 
 
+# Of a task's class: what is known about it, which decides no example and no score.
+KNOWN = {"controls", "published"}
+
+
 def training_digest(model: str, task: str) -> str:
     """Digest of everything that decides the weights of a cell."""
     return digest("loop", f"models.{model}", f"tasks.{task}")
@@ -66,11 +70,12 @@ def _parsed(module: str) -> tuple[str, list[str]]:
             imported |= {alias.name for alias in node.names}
     ours = {name.removeprefix("seqgrid.") for name in imported if name.startswith("seqgrid.")}
     kept = sorted(name for name in ours if name.split(".")[0] not in NEUTRAL and _file(name))
-    meaning = repr(_meaning(_without_docstrings(tree)))
+    meaning = repr(_meaning(_without_words(tree)))
     return hashlib.sha256(meaning.encode()).hexdigest(), kept
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def _without_words(tree: ast.Module) -> ast.Module:
+    """The tree without docstrings, and without what a class only states."""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
@@ -80,7 +85,14 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
             and isinstance(node.body[0].value.value, str)
         ):
             node.body = node.body[1:]
+        if isinstance(node, ast.ClassDef):
+            node.body = [line for line in node.body if not _stated(line)]
     return tree
+
+
+def _stated(line: ast.stmt) -> bool:
+    targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+    return any(isinstance(target, ast.Name) and target.id in KNOWN for target in targets)
 
 
 def _meaning(node: object) -> object:
