@@ -17,7 +17,7 @@ has mean 0 and variance 1/N. In both classes f alone is uniform, and g alone is.
 As a sequence: JHPark9090/Quantum-Hydra-Mamba, data_loaders/generate_forrelation_dataset_v2.py. A
 step shows (x, f(x), y, g(y)) for uniform x and y, with replacement. Its first generator gave the
 class away, as f was nearly constant in one; the second rejects independent pairs with
-|phi| >= 0.15, 23 % of them at n = 6, which moves the ceiling by less than 0.01 and is left out here.
+|phi| >= 0.15, 23 % of them at n = 6, which moves the ceiling by less than 0.01; ours rejects none.
 Its validation set is its test set; ours are separate streams.
 
 What L allows: L steps show a share 1 - (1 - 1/N)^L of each function. The best decision is by the
