@@ -38,4 +38,15 @@ VARIANTS: dict[str, list[dict]] = {
         {"num_tokens": 7, "encoding": "mad"},
     ],
     "induction_heads": [{"vocab_size": 2}],
+    "parity": [{"shortest": 1}, {"shortest": 3, "scored": "every"}],
+    "modular_arithmetic": [
+        {"shortest": 1},
+        {"modulus": 2, "shortest": 3, "scored": "every"},
+        {"modulus": 6, "scored": "every"},
+    ],
+    "word_problem": [{"group": "S5"}, {"group": "Z60"}, {"group": "A4xZ5"}],
+    "reverse_string": [{"shortest": 2}, {"shortest": 6, "vocab_size": 5}],
+    "duplicate_string": [{"shortest": 3}, {"shortest": 7, "vocab_size": 5}],
+    "odds_first": [{"shortest": 2}, {"shortest": 6, "vocab_size": 5}],
+    "forrelation": [{"n_bits": 1}, {"n_bits": 3}],
 }

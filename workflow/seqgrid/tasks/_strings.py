@@ -1,0 +1,148 @@
+"""What tasks on strings of different lengths share.
+
+B batch, L sequence length, V symbols of the alphabet.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from seqgrid.data import IGNORE, Batch, Shape
+from seqgrid.settings import TaskSettings
+from seqgrid.streams import Stream
+from seqgrid.tasks._base import Level, Task
+
+CERTAIN = 50.0  # a logit: exp(-50) times any vocabulary is nothing
+SLIGHT = 1e-4  # a logit that settles a tie and leaves the loss alone
+
+
+def draw_length(stream: Stream, sizes: range) -> Tensor:
+    """One of consecutive sizes for each example, all alike, (B, 1) int64."""
+    return sizes.start + stream.integers(1, len(sizes))
+
+
+def certain(answers: Tensor, num_outputs: int) -> Tensor:
+    """Logits (..., num_outputs), certain of the answers (...) int64."""
+    logits = torch.zeros(*answers.shape, num_outputs, device=answers.device)
+    return logits.scatter_(-1, answers[..., None], CERTAIN)
+
+
+def central(n: int) -> float:
+    """C(n - 1, floor((n - 1) / 2)) / 2^n, half the mean of |heads - tails| / n over n coins."""
+    half = (n - 1) // 2
+    log = math.lgamma(n) - math.lgamma(half + 1) - math.lgamma(n - half)
+    return math.exp(log - n * math.log(2))
+
+
+class StringTask(Task):
+    """A string, then as many query tokens as the answer has symbols: each answer at its query.
+
+    Every symbol of the answer is one symbol of the string, so the task is a map of positions.
+    """
+
+    metric: ClassVar = "accuracy"
+    better: ClassVar = "higher"
+    loss: ClassVar = "cross_entropy"
+    tokens_per_symbol: ClassVar[int]  # of the string, its queries counted
+
+    def __init__(self, settings: TaskSettings, seqlen: int):
+        super().__init__(settings, seqlen)
+        self.num_symbols: int = settings.vocab_size  # ty: ignore[missing-attribute]
+        shortest: int | None = settings.shortest  # ty: ignore[missing-attribute]
+        longest = seqlen // self.tokens_per_symbol
+        least = longest if shortest is None else -(-shortest // self.tokens_per_symbol)
+        self.sizes = range(least, longest + 1)  # symbols
+        self.query, self.padding = self.num_symbols, self.num_symbols + 1
+
+    @abstractmethod
+    def source(self, place: Tensor, size: Tensor) -> Tensor:
+        """Which symbol of the string stands at a place of the answer.
+
+        place: (L,) int64, counted from 0; size: (B, 1), symbols of each string. Returns (B, L),
+        whatever it likes where the answer has no such place.
+        """
+
+    @property
+    def shape(self) -> Shape:
+        """Symbols, query and padding to logits over the symbols."""
+        return Shape(
+            num_outputs=self.num_symbols,
+            pooled=False,
+            seqlen=self.seqlen,
+            vocab_size=self.num_symbols + 2,
+        )
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols, `?` for a query, `_` for padding."""
+        return [*(str(symbol) for symbol in range(self.num_symbols)), "?", "_"]
+
+    @property
+    def variations(self) -> dict[str, dict]:
+        """Strings as long as fit."""
+        return {"longest": {"shortest": None}}
+
+    def sample(self, stream: Stream) -> Batch:
+        """Inputs and targets, both (B, L); lengths (B,)."""
+        size = draw_length(stream, self.sizes)  # (B, 1)
+        symbols = stream.integers(self.seqlen, self.num_symbols)  # (B, L)
+        position = torch.arange(self.seqlen, device=size.device)
+        length = size * self.tokens_per_symbol
+        asked = (position >= size) & (position < length)
+        answers = symbols.gather(1, self._sources(position, size))
+        inputs = torch.where(position < size, symbols, self.padding)
+        inputs = torch.where(asked, self.query, inputs)
+        targets = torch.where(asked, answers, IGNORE)
+        whole = len(self.sizes) == 1 and self.sizes[0] * self.tokens_per_symbol == self.seqlen
+        return Batch(inputs, targets, None if whole else length.squeeze(1))
+
+    def levels(self) -> list[Level]:
+        """Accuracy, and the loss of knowing nothing and all."""
+        V = self.num_symbols
+        levels = [
+            Level("accuracy", "chance", "chance", 1 / V, f"one of {V} symbols"),
+            Level("accuracy", "ceiling", "ceiling", 1.0, "the string is in the input"),
+            Level("accuracy", "solved", "solved", 0.9, "where Deletang et al. call it solved"),
+            Level("loss", "chance", "chance", math.log(V), f"ln {V}, uniform"),
+            Level("loss", "ceiling", "ceiling", 0.0, "the string is in the input"),
+        ]
+        if V == 2:
+            share = sum(n * (0.5 + central(n)) for n in self.sizes) / sum(self.sizes)
+            how = "the commoner symbol at every query: 1/2 + C(n-1, floor((n-1)/2)) / 2^n"
+            levels.append(Level("accuracy", "majority", "shortcut", share, how))
+        return levels
+
+    def oracle(self, batch: Batch) -> Tensor:
+        """Logits (B, L, V), certain of the symbol that each query asks for."""
+        inputs = batch.inputs
+        position = torch.arange(self.seqlen, device=inputs.device)
+        answers = inputs.gather(1, self._sources(position, self._size(inputs)))
+        return certain(answers.clamp(max=self.num_symbols - 1), self.num_symbols)
+
+    def constant(self, batch: Batch) -> Tensor:
+        """Logits (B, L, V), uniform; symbol 0 wins the tie."""
+        logits = torch.zeros(*batch.inputs.shape, self.num_symbols, device=batch.inputs.device)
+        logits[..., 0] = SLIGHT
+        return logits
+
+    def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
+        """The commoner symbol, of two."""
+        return {"majority": self._majority} if self.num_symbols == 2 else {}
+
+    def _majority(self, batch: Batch) -> Tensor:
+        ones = (batch.inputs == 1).sum(1, keepdim=True)
+        answer = (2 * ones > self._size(batch.inputs)).long()  # (B, 1)
+        return certain(answer.expand_as(batch.inputs), 2)
+
+    def _size(self, inputs: Tensor) -> Tensor:
+        """Symbols of each string, (B, 1)."""
+        return (inputs < self.num_symbols).sum(1, keepdim=True)
+
+    def _sources(self, position: Tensor, size: Tensor) -> Tensor:
+        """The position of the symbol that is asked for, (B, L); some position where none is."""
+        # places are counted from the end of the string, which differs by example
+        return self.source(position - size, size).clamp(0, self.seqlen - 1)

@@ -1,0 +1,67 @@
+"""A string, to be given back twice.
+
+    position   0  1  2  3  4  5  6  7  8  9
+    inputs     0  1  1  ?  ?  ?  ?  ?  ?  _
+    targets    .  .  .  0  1  1  0  1  1  .
+
+Source: Deletang et al., arXiv:2207.02098, "Neural networks and the Chomsky hierarchy", a
+context-sensitive task; tasks/cs/duplicate_string.py of
+google-deepmind/neural_networks_chomsky_hierarchy. There the strings of a batch have one length, and
+the answer is read at as many empty tokens as it has symbols; here `?` is that token, lengths differ
+inside a batch, and `_` pads.
+
+Symbols are uniform. Guessing the commoner one of n coins is right in
+1/2 + C(n-1, floor((n-1)/2)) / 2^n of the places, the mean of max(k, n-k) over k ~ Bin(n, 1/2).
+
+B batch, L sequence length.
+"""
+
+import math
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from seqgrid.settings import TaskSettings
+from seqgrid.tasks._strings import StringTask
+
+
+class Settings(TaskSettings):
+    """Alphabet and lengths."""
+
+    vocab_size: int = Field(2, ge=2, le=2**20, description="symbols; 2 as published")
+    shortest: int | None = Field(
+        None,
+        ge=3,
+        description="shortest example, tokens; null: all as long as the sequence length",
+    )
+
+    def impossible(self, seqlen: int) -> str | None:
+        """A string of one symbol and its queries must fit, and the shortest example."""
+        if (self.shortest or 3) > seqlen - seqlen % 3:
+            return (
+                f"the shortest example has {self.shortest or 3} tokens and {seqlen} hold whole "
+                f"strings of {seqlen - seqlen % 3}; use a smaller `shortest` or a longer sequence"
+            )
+        return None
+
+    def log2_inputs(self, seqlen: int) -> float:
+        """Two examples are alike where both have n symbols, the same ones."""
+        longest = seqlen // 3
+        least = longest if self.shortest is None else -(-self.shortest // 3)
+        count = longest - least + 1
+        alike = math.fsum(float(self.vocab_size) ** -n for n in range(count)) / count**2
+        return least * math.log2(self.vocab_size) - math.log2(alike)
+
+
+class DuplicateString(StringTask):
+    """Tokens in, logits out, scored at the queries."""
+
+    tokens_per_symbol: ClassVar = 3
+    settings: Settings
+    controls: ClassVar = ()
+    published: ClassVar = ()
+
+    def source(self, place: Tensor, size: Tensor) -> Tensor:
+        """The string, and once more."""
+        return place % size

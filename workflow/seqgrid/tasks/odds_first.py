@@ -1,0 +1,72 @@
+"""A string, to be given back with the symbols at odd places first.
+
+    position   0  1  2  3  4  5  6  7  8  9
+    inputs     0  1  1  0  1  ?  ?  ?  ?  ?
+    targets    .  .  .  .  .  0  1  1  1  0
+
+Source: Deletang et al., arXiv:2207.02098, "Neural networks and the Chomsky hierarchy", a
+context-sensitive task; tasks/cs/odds_first.py of
+google-deepmind/neural_networks_chomsky_hierarchy. There the strings of a batch have one length, and
+the answer is read at as many empty tokens as it has symbols; here `?` is that token, lengths differ
+inside a batch, and `_` pads.
+
+Places are counted from 1, as in the paper: s1 s3 s5 ... s2 s4 ...; the code counts them from 0 and
+so puts s2 s4 ... first.
+
+Symbols are uniform. Guessing the commoner one of n coins is right in
+1/2 + C(n-1, floor((n-1)/2)) / 2^n of the places, the mean of max(k, n-k) over k ~ Bin(n, 1/2).
+
+B batch, L sequence length.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from seqgrid.settings import TaskSettings
+from seqgrid.tasks._strings import StringTask
+
+
+class Settings(TaskSettings):
+    """Alphabet and lengths."""
+
+    vocab_size: int = Field(2, ge=2, le=2**20, description="symbols; 2 as published")
+    shortest: int | None = Field(
+        None,
+        ge=2,
+        description="shortest example, tokens; null: all as long as the sequence length",
+    )
+
+    def impossible(self, seqlen: int) -> str | None:
+        """A string of one symbol and its queries must fit, and the shortest example."""
+        if (self.shortest or 2) > seqlen - seqlen % 2:
+            return (
+                f"the shortest example has {self.shortest or 2} tokens and {seqlen} hold whole "
+                f"strings of {seqlen - seqlen % 2}; use a smaller `shortest` or a longer sequence"
+            )
+        return None
+
+    def log2_inputs(self, seqlen: int) -> float:
+        """Two examples are alike where both have n symbols, the same ones."""
+        longest = seqlen // 2
+        least = longest if self.shortest is None else -(-self.shortest // 2)
+        count = longest - least + 1
+        alike = math.fsum(float(self.vocab_size) ** -n for n in range(count)) / count**2
+        return least * math.log2(self.vocab_size) - math.log2(alike)
+
+
+class OddsFirst(StringTask):
+    """Tokens in, logits out, scored at the queries."""
+
+    tokens_per_symbol: ClassVar = 2
+    settings: Settings
+    controls: ClassVar = ()
+    published: ClassVar = ()
+
+    def source(self, place: Tensor, size: Tensor) -> Tensor:
+        """Places 1, 3, 5, ... of the string, then 2, 4, ..."""
+        odd = (size + 1) // 2
+        return torch.where(place < odd, 2 * place, 2 * (place - odd) + 1)
