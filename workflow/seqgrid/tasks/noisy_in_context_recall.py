@@ -56,22 +56,32 @@ class Settings(TaskSettings):
         return None
 
     def log2_inputs(self, seqlen: int) -> float:
-        """Two examples are alike where slots, keys, noise and values are; all slots free."""
-        rest = self.vocab_size - self.noise_vocab_size
+        """Two examples are alike where noise, keys, and values of the keys that occur are."""
+        slots, rest = (seqlen + 1) // 2 - 1, self.vocab_size - self.noise_vocab_size
         keys, values = rest // 2, rest - rest // 2
-        pair, noise = (1 - self.frac_noise) ** 2, (self.frac_noise / self.noise_vocab_size) ** 2
-        weights, log2 = {0: 1.0}, 0.0  # by the number of different keys
-        for _ in range((seqlen + 1) // 2 - 1):
+        weights, alike = {0: 1.0}, 0.0  # by the number of different keys in `pairs` slots
+        terms: list[float] = []
+        for pairs in range(1, slots + 1):
             grown: dict[int, float] = {}
             for seen, weight in weights.items():
-                same = pair * seen / keys**2 + noise
-                grown[seen] = grown.get(seen, 0.0) + weight * same
+                grown[seen] = grown.get(seen, 0.0) + weight * seen / keys
                 if seen < keys:
-                    grown[seen + 1] = weight * pair * (keys - seen) / keys**2 / values
+                    grown[seen + 1] = weight * (1 - seen / keys) / values
             scale = sum(grown.values())
-            log2 -= math.log2(scale)
-            weights = {seen: weight / scale for seen, weight in grown.items()}
-        return log2 - math.log2(sum(weight / max(1, seen) for seen, weight in weights.items()))
+            alike += math.log2(scale) - math.log2(keys)
+            weights = {seen: weight / scale for seen, weight in grown.items() if seen}
+            term = alike + math.log2(sum(weight / seen for seen, weight in weights.items()))
+            if noisy := slots - pairs:
+                if not self.frac_noise:
+                    continue
+                term += 2 * noisy * math.log2(self.frac_noise / self.noise_vocab_size)
+                ways = math.lgamma(slots + 1) - math.lgamma(noisy + 1) - math.lgamma(pairs + 1)
+                term += ways / math.log(2)
+            # one of the pairs is where one has to be
+            term += 2 * ((pairs - 1) * math.log2(1 - self.frac_noise) + math.log2(pairs / slots))
+            terms.append(term)
+        largest = max(terms)
+        return -largest - math.log2(sum(2 ** (term - largest) for term in terms))
 
 
 class NoisyInContextRecall(PairRecall):
