@@ -19,6 +19,7 @@ VARIANTS: dict[str, list[dict]] = {
         {"num_pairs": 1, "vocab_size": 4},
         {"num_pairs": 2, "vocab_size": 12, "power_a": 1.0},
         {"num_pairs": 3, "vocab_size": 33, "random_non_queries": True},
+        {"num_pairs": 4, "vocab_size": 33, "fewest_pairs": 1},
     ],
     "in_context_recall": [{"vocab_size": 4}, {"vocab_size": 65, "loss_on": "answers"}],
     "noisy_in_context_recall": [

@@ -252,3 +252,71 @@ def test_knapsack_tells_how_many_inputs_there_are():
 def test_knapsack_refuses_empty_ranges_and_short_sequences(changed, seqlen, message):
     with pytest.raises(ValueError, match=message):
         build("knapsack", seqlen, **changed)
+
+
+# -- mqar ------------------------------------------------------------------------------------------
+
+
+def test_mqar_mixes_numbers_of_pairs():
+    task = build("mqar", 128, num_pairs=12, fewest_pairs=2, vocab_size=64)
+    batch = examples(task, 600)
+    slices = task.slices(batch)
+    assert list(slices) == ["pairs 2", "pairs 4", "pairs 8"]
+    sizes = []
+    for inputs, targets in rows(task, 600):
+        pairs = {}
+        while inputs[2 * len(pairs)] and inputs[2 * len(pairs) + 1]:
+            assert 1 <= inputs[2 * len(pairs)] < 32 <= inputs[2 * len(pairs) + 1] < 64
+            pairs[inputs[2 * len(pairs)]] = inputs[2 * len(pairs) + 1]
+        asked = {place: x for place, x in enumerate(targets) if x != IGNORE}
+        assert len(set(pairs.values())) == len(pairs) == len(asked)
+        assert asked == {place: pairs[inputs[place]] for place in asked}
+        assert all(place % 2 == 0 and place >= 2 * len(pairs) for place in asked)
+        assert sum(x != 0 for x in inputs) == 3 * len(pairs)
+        sizes.append(len(pairs))
+    for size in (2, 4, 8):
+        assert slices[f"pairs {size}"].tolist() == [found == size for found in sizes]
+        assert sizes.count(size) == pytest.approx(200, abs=4 * math.sqrt(600 * 2 / 9))
+
+
+def test_mqar_gaps_of_a_mix_follow_the_power_law_to_the_end():
+    task = build("mqar", 64, num_pairs=2, fewest_pairs=1)
+    batch = examples(task, 30000)
+    one = (batch.targets != IGNORE).sum(1) == 1
+    gaps = ((batch.targets[one] != IGNORE).int().argmax(1) - 2) // 2
+    weights = [(gap + 1) ** -0.99 for gap in range(31)]
+    for gap in (0, 1, 15, 30):
+        share = weights[gap] / sum(weights)
+        error = math.sqrt(share * (1 - share) / len(gaps))
+        assert (gaps == gap).double().mean().item() == pytest.approx(share, abs=4 * error)
+
+
+def test_mqar_levels_of_a_mix_are_those_of_its_parts():
+    mix = build("mqar", 64, num_pairs=8, fewest_pairs=2)
+    levels = {(x.metric, x.name, x.slice): x.value for x in mix.levels()}
+    assert levels["accuracy", "in_context_value", ""] == pytest.approx(3 / 14)
+    for pairs in (2, 4, 8):
+        alone = build("mqar", 64, num_pairs=pairs)
+        for part in alone.levels():
+            if part.kind == "shortcut":
+                assert levels[part.metric, part.name, f"pairs {pairs}"] == part.value
+
+
+def test_mqar_tells_how_many_inputs_there_are():
+    settings = type(build("mqar", 64).settings)
+    # orders of 1 of 3 keys and 1 of 4 values, of 2 and 2
+    assert settings(vocab_size=8, num_pairs=2).log2_inputs(8) == pytest.approx(math.log2(6 * 12))
+    mixed = settings(vocab_size=8, num_pairs=2, fewest_pairs=1).log2_inputs(8)
+    assert mixed == pytest.approx(-math.log2((1 / 12 + 1 / 72) / 4))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"fewest_pairs": 5}, "fewest_pairs=5 is above num_pairs=4"),
+        ({"fewest_pairs": 2, "random_non_queries": True}, "hides where the pairs end"),
+    ],
+)
+def test_mqar_refuses_mixes_that_are_none(changed, message):
+    with pytest.raises(ValueError, match=message):
+        build("mqar", 64, **changed)

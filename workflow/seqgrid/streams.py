@@ -144,12 +144,13 @@ class Stream:
     def choose_weighted(self, n: int, weights: Tensor) -> Tensor:
         """(B, n) distinct integers drawn one after another, each in proportion to its weight.
 
-        weights: (P,) float64, positive. An exponential race: integer i arrives after a time -log(u)
-        / weight, and the n first are those of successive draws without replacement (Efraimidis and
-        Spirakis 2006, "Weighted random sampling with a reservoir").
+        weights: (P,) or (B, P) float64, positive, or 0 of what comes after all others. An
+        exponential race: integer i arrives after a time -log(u) / weight, and the n first are those
+        of successive draws without replacement (Efraimidis and Spirakis 2006, "Weighted random
+        sampling with a reservoir").
         """
         weights = weights.to(self.device)
-        u = (self.words(weights.shape[0]).to(torch.float64) + 0.5) * 2.0**-32  # (B, P)
+        u = (self.words(weights.shape[-1]).to(torch.float64) + 0.5) * 2.0**-32  # (B, P)
         return (_minus_log(u) / weights).argsort(dim=1, stable=True)[:, :n]
 
 

@@ -74,13 +74,11 @@ class Settings(TaskSettings):
     def log2_inputs(self, seqlen: int) -> float:
         """From the chance that two examples agree in capacity, items, weights and values."""
         capacities = range(self.smallest_capacity, self.largest_capacity + 1)
+        items = [math.log2((capacity // 2 - 1) * self.largest_value) for capacity in capacities]
         numbers = range(self.fewest_items, self.most_items + 1)
-        alike = [
-            ((capacity // 2 - 1) * self.largest_value) ** -number
-            for capacity in capacities
-            for number in numbers
-        ]
-        return 2 * math.log2(len(alike)) - math.log2(math.fsum(alike))
+        least = numbers[0] * items[0]
+        alike = math.fsum(2 ** (least - number * bits) for number in numbers for bits in items)
+        return least + 2 * math.log2(len(numbers) * len(items)) - math.log2(alike)
 
 
 class Knapsack(Task):
