@@ -280,6 +280,11 @@ ONE_LINE = {
         "markers need 2 positions and there is 1; use a longer sequence; or leave the length out, "
         "or set tasks.adding_problem.evaluation_lengths",
     ),
+    "another length than a task's models have": (
+        {"tasks": "{compression: }", "lengths": "[16, 32]", "evaluation": "{lengths: [32]}"},
+        "evaluation.lengths: a model of compression is of one length, and cannot be tested at 32; "
+        "set tasks.compression.evaluation_lengths: []",
+    ),
     "an included length too short": (
         {"include": "[{model: gru, task: adding_problem, lengths: [1], seeds: [0]}]"},
         "include.0.lengths: adding_problem does not exist at length 1: two markers need 2 "

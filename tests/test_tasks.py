@@ -113,6 +113,16 @@ def test_a_batch_has_the_shape_the_task_states(task):
         assert scored.max() < shape.num_outputs
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_fits_other_lengths_where_the_settings_say_so(name):
+    shapes = {
+        replace(build(name, n).shape, seqlen=0)
+        for n in (*LENGTHS, 128)
+        if not parts_of(name)[0]().impossible(n)
+    }
+    assert (len(shapes) == 1) == parts_of(name)[0].any_length
+
+
 @every_case
 def test_an_example_is_a_function_of_seed_split_and_index(task):
     block = examples(task)

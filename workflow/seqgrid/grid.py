@@ -249,6 +249,13 @@ class Grid:
         for row, origin in rows:
             if len(row.evaluation.name) > LONGEST_NAME:
                 self.problems.append(f"{self._beyond(row)}: too many lengths for a file's name")
+            others = sorted({*row.evaluation.lengths} - {row.cell.seqlen})
+            if others and not registry.settings("task", row.cell.task).any_length:
+                self.problems.append(
+                    f"{self._beyond(row)}: a model of {row.task} is of one length, and cannot be "
+                    f"tested at {', '.join(map(str, others))}; set "
+                    f"tasks.{row.task}.evaluation_lengths: []"
+                )
             for seqlen in row.evaluation.lengths:
                 key = (row.task, row.variant, seqlen)
                 if key not in possible:

@@ -6,7 +6,7 @@ use only what this module, `math`, `typing` and `pydantic` give.
 """
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,7 +41,13 @@ class ModelSettings(Chosen):
 
 
 class TaskSettings(Chosen):
-    """What defines a task besides its sequence length."""
+    """What defines a task besides its sequence length.
+
+    Attributes:
+        any_length: whether a model trained at one length can be tested at another.
+    """
+
+    any_length: ClassVar[bool] = True
 
     def impossible(self, seqlen: int) -> str | None:
         """Why the task does not exist at `seqlen` tokens; None where it does."""

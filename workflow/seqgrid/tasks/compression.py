@@ -37,6 +37,8 @@ from seqgrid.tasks._base import Control, Level, Task
 class Settings(TaskSettings):
     """How many different tokens there are."""
 
+    any_length: ClassVar[bool] = False  # the head has a place for each token
+
     vocab_size: int = Field(
         16, ge=3, le=2**16, description="tokens and the one that asks; published 16, 32, 64, 128"
     )
