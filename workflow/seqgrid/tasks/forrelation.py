@@ -32,7 +32,8 @@ were counted, and at n = 6 a precision for every sign decides no better. At n = 
     same_step   0.57    0.61    0.66    0.72
 
 of the pairs. That study has L = 50, 100 and 200 at n = 6, and all of its 12 models score 0.52 to
-0.53: the pairs can be told apart nearly always, and no model, quantum or not, learned to.
+0.53, which is what the best epoch by a test set of 1000 pairs gives at chance: the pairs can be
+told apart, nearly always at L >= 100, and no model, quantum or not, was seen to learn it.
 
 `same_step` needs no memory: it adds up f(x) (-1)^(x.y) g(y) over the steps, whose mean is
 phi / sqrt(N), and compares with half of what is expected of a forrelated pair.
@@ -53,7 +54,7 @@ from seqgrid.data import Batch, Shape
 from seqgrid.seeds import derive
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Task
+from seqgrid.tasks._base import Level, Published, Task
 from seqgrid.tasks._strings import SLIGHT
 
 TRIALS = 4096  # examples behind a level; its error is < 0.008
@@ -81,7 +82,16 @@ class Forrelation(Task):
     loss: ClassVar = "cross_entropy"
     settings: Settings
     controls: ClassVar = ()
-    published: ClassVar = ()
+    published: ClassVar = (
+        Published(
+            "JHPark9090/Quantum-Hydra-Mamba",
+            "12 sequence models, 9 of them with quantum circuits",
+            "n_bits 6, L 50, 100 and 200, 5000 pairs",
+            "51.9 to 52.9 % accuracy, means over lengths and seeds",
+            "fixed set of examples; validated on the test set; independent pairs of |phi| >= 0.15 "
+            "rejected",
+        ),
+    )
 
     def __init__(self, settings: Settings, seqlen: int):
         super().__init__(settings, seqlen)

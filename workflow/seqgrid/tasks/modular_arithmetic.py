@@ -35,7 +35,7 @@ from torch import Tensor
 from seqgrid.data import IGNORE, Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Task
+from seqgrid.tasks._base import Level, Published, Task
 from seqgrid.tasks._strings import SLIGHT, certain, draw_length
 
 OPERATORS = "+-*"
@@ -83,7 +83,16 @@ class ModularArithmetic(Task):
     loss: ClassVar = "cross_entropy"
     settings: Settings
     controls: ClassVar = ()
-    published: ClassVar = ()
+    published: ClassVar = tuple(
+        Published(
+            "Deletang et al., arXiv:2207.02098",
+            model,
+            "trained on 1 to 40 tokens, tested on 41 to 500; best of seeds and settings",
+            f"{result} % accuracy",
+            "best seed, not all; answered at an empty token; mean over lengths",
+        )
+        for model, result in (("RNN", 100), ("LSTM", 100), ("transformer", 24.2))
+    )
 
     def __init__(self, settings: Settings, seqlen: int):
         super().__init__(settings, seqlen)

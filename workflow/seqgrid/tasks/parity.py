@@ -32,7 +32,7 @@ from torch import Tensor
 from seqgrid.data import IGNORE, Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Task
+from seqgrid.tasks._base import Level, Published, Task
 from seqgrid.tasks._strings import SLIGHT, central, certain, draw_length
 
 PADDING = 2
@@ -73,6 +73,38 @@ class Parity(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
+    controls: ClassVar = ()
+    published: ClassVar = (
+        *(
+            Published(
+                "Deletang et al., arXiv:2207.02098",
+                model,
+                "trained on 1 to 40 bits, tested on 41 to 500; best of seeds and settings",
+                f"{result} % accuracy",
+                "best seed, not all; answered at an empty token; mean over lengths",
+            )
+            for model, result in (("RNN", 100), ("LSTM", 100), ("transformer", 52.0))
+        ),
+        *(
+            Published(
+                "Grazzi et al., arXiv:2411.12537",
+                model,
+                "trained on 3 to 40 bits, tested on 40 to 256",
+                f"{result} accuracy, scaled to 0 at chance",
+                "mean over lengths; scaled accuracy",
+                verified=False,
+            )
+            for model, result in (
+                ("transformer", 0.02),
+                ("mLSTM", 0.09),
+                ("sLSTM", 1.0),
+                ("Mamba, eigenvalues in [0, 1]", 0.0),
+                ("Mamba, eigenvalues in [-1, 1]", 1.0),
+                ("DeltaNet, eigenvalues in [0, 1]", 0.02),
+                ("DeltaNet, eigenvalues in [-1, 1]", 1.0),
+            )
+        ),
+    )
 
     def __init__(self, settings: Settings, seqlen: int):
         super().__init__(settings, seqlen)
