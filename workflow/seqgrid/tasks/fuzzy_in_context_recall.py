@@ -8,14 +8,14 @@ with `multi_query` as its settings have it. The size of a key is uniform, and so
 value; the tokens of one key or value are distinct, every such string as likely. A key's value is
 new in every example. Padding comes first. The loss is on every next token, scores only on the value
 tokens of keys seen before, all of which are known then: the ceiling is 1. Who predicts every next
-token cannot know that a key of fewer than the most tokens ends; that costs loss, down to which the
-ceiling of 0 does not go, and no accuracy. MAD tests with keys of the largest size alone, here the
-test set `longest_keys`, where it costs nothing.
+token cannot know that a shorter key than the longest has ended, and stays above the ceiling of the
+loss, 0, but loses no accuracy by it. MAD tests with keys of the largest size alone, here the test
+set `longest_keys`, where both can be reached.
 
 The last pair repeats one of those before, each as likely. The original draws its key beforehand and
-puts it at a place that may never be reached, and then asks for what was never shown. It leaves
-room for more than the last pair needs, here for the longest. Its accuracy is a mean over classes,
-here it is one over answers.
+puts it at a place that may never be reached, and then asks for what was never shown: in 2 % of its
+tests at 128 tokens, in 13 % at 32. Room is left for the longest last pair, there for two tokens
+more. Its accuracy is a mean over classes, here it is one over answers.
 
 Levels. Tokens of values are alike: chance is 1 / value tokens. Two strategies without the key as a
 whole have no closed form and are measured: the commonest value token so far, and the value token
