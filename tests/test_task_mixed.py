@@ -12,6 +12,7 @@ from seqgrid.analysis.groups import Levels
 from seqgrid.cell import Cell, Training, Validation
 from seqgrid.data import IGNORE
 from seqgrid.loop import Loop
+from seqgrid.metrics import score
 
 
 def rows(task, n=100):
@@ -320,3 +321,86 @@ def test_mqar_tells_how_many_inputs_there_are():
 def test_mqar_refuses_mixes_that_are_none(changed, message):
     with pytest.raises(ValueError, match=message):
         build("mqar", 64, **changed)
+
+
+# -- mqar_pentathlon -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pairs", "seqlen", "vocabulary"), [(32, 96, 129), (64, 160, 257)])
+def test_pentathlon_recall_has_the_published_shape(pairs, seqlen, vocabulary):
+    task = build("mqar_pentathlon", seqlen, num_pairs=pairs)
+    assert task.shape.vocab_size == vocabulary
+    both = set()
+    for inputs, targets in rows(task):
+        value_of = dict(zip(inputs[0 : 2 * pairs : 2], inputs[1 : 2 * pairs : 2], strict=True))
+        assert len(value_of) == len(set(value_of.values())) == pairs
+        assert max(*value_of, *value_of.values()) < vocabulary - 1
+        both |= value_of.keys() & set(value_of.values())
+        asked = [place for place, x in enumerate(targets) if x != IGNORE]
+        assert asked == list(range(2 * pairs + 1, seqlen, 2))
+        assert len(asked) == 16
+        assert all(task.symbols[inputs[place]] == "?" for place in asked)
+        assert [targets[place] for place in asked] == [value_of[inputs[x - 1]] for x in asked]
+    assert len(both) > vocabulary // 2  # tokens are keys in one place and values in another
+    assert level(task, "accuracy", "chance") == pytest.approx(1 / (vocabulary - 1))
+    assert level(task, "accuracy", "in_context_value") == pytest.approx(1 / pairs, rel=0.05)
+
+
+def test_pentathlon_recall_asks_for_the_first_pairs_more_often():
+    task = build("mqar_pentathlon", 256, num_pairs=4, power=1.0)
+    batch = examples(task, 200)
+    keys = batch.inputs[:, None, 0:8:2]
+    rank = (batch.inputs[:, 8::2, None] == keys).int().argmax(2)
+    for place, weight in enumerate((12, 6, 4, 3)):
+        share = weight / 25
+        error = math.sqrt(share * (1 - share) / rank.numel())
+        assert (rank == place).double().mean().item() == pytest.approx(share, abs=4 * error)
+    assert level(task, "accuracy", "in_context_value") == pytest.approx(12 / 25, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "seqlen", "message"),
+    [
+        ({}, 32, "16 pairs and a query need 34 tokens and there are 32; use fewer pairs or"),
+        ({}, 97, "97 tokens are no pairs .* use 96 or 98"),
+        ({"vocab_size": 16}, 96, "a vocabulary of 16 has 15 keys for 16 pairs; use vocab_size >="),
+    ],
+)
+def test_pentathlon_recall_refuses_what_does_not_fit(changed, seqlen, message):
+    with pytest.raises(ValueError, match=message):
+        build("mqar_pentathlon", seqlen, **changed)
+
+
+# -- adding_problem and selective_copy -------------------------------------------------------------
+
+
+def test_adding_counts_as_right_what_hochreiter_and_schmidhuber_did():
+    """Within 0.04 of 0.5 + (x1 + x2) / 4, where x is uniform on [-1, 1] in place of [0, 1]."""
+    task = build("adding_problem", 20)
+    x = 2 * examples(task).targets.sum(1) - 2
+    original = 0.5 + x / 4
+    guess = original + torch.linspace(-0.06, 0.06, len(x))
+    ours = (4 * (guess - 0.5) + 2) / 2
+    found = score(ours[:, None], examples(task), task.loss, task.tolerance)["correct"]
+    assert torch.equal(found, ((guess - original).abs() <= 0.04).long())
+
+
+def test_selective_copy_has_levels_for_every_chunk_size():
+    task = build("selective_copy", 100, num_markers=8, chunk_sizes=[16, 32])
+    alone = build("selective_copy", 100, num_markers=8)
+    assert level(task, "r2", "chunks_32") == level(alone, "r2", "chunks")
+    assert level(task, "r2", "chunks_both_ways_32") == level(alone, "r2", "chunks_both_ways")
+    # the last 4 of 100 positions stand alone in both, and are listed once
+    assert level(task, "r2", "bag_and_padded_chunk_16") == level(
+        alone, "r2", "bag_and_padded_chunk"
+    )
+    assert "bag_and_padded_chunk_32" not in task.shortcuts()
+    assert level(task, "r2", "chunks_16") > level(task, "r2", "chunks_32")
+    assert level(task, "sequence_accuracy", "chance") == pytest.approx(0.2**8)
+    both = examples(task).inputs, examples(alone).inputs
+    assert torch.equal(*both)
+
+
+def test_selective_copy_refuses_chunks_of_nothing():
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        build("selective_copy", 100, chunk_sizes=[32, 0])

@@ -23,7 +23,7 @@ B batch, L sequence length, P most pairs, S sizes, V vocabulary.
 
 import math
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 from typing import ClassVar, Self
 
 import torch
@@ -32,10 +32,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from seqgrid.data import IGNORE, Batch, Shape
-from seqgrid.seeds import derive
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
 from seqgrid.tasks._base import Level, Task
+from seqgrid.tasks._gaps import gap_weights, likeliest_pair
+from seqgrid.tasks._mqar_known import CONTROLS, PUBLISHED
 
 CERTAIN = 50.0  # a logit: exp(-50) times any vocabulary is nothing
 SLIGHT = 1e-4  # a logit that settles a tie and leaves the loss alone
@@ -119,6 +120,8 @@ class MultiQueryAssociativeRecall(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
+    controls: ClassVar = CONTROLS
+    published: ClassVar = PUBLISHED
 
     def __init__(self, settings: Settings, seqlen: int):
         super().__init__(settings, seqlen)
@@ -127,7 +130,7 @@ class MultiQueryAssociativeRecall(Task):
         self.context = 2 * settings.num_pairs  # tokens
         self.sizes = settings.sizes
         # (S, gaps), 0 for gaps that end beyond the sequence
-        weights = [_gap_weights(seqlen // 2 - size, settings.power_a) for size in self.sizes]
+        weights = [gap_weights(seqlen // 2 - size, settings.power_a) for size in self.sizes]
         self.weights = pad_sequence(weights, batch_first=True)
 
     @property
@@ -235,7 +238,7 @@ class MultiQueryAssociativeRecall(Task):
     def _by_position(self) -> dict[int, tuple[Tensor, float]]:
         """For each size the likeliest pair at each gap, (gaps,) int64, and how often it is."""
         return {
-            size: _likeliest(size, self.seqlen // 2 - size, self.settings.power_a)
+            size: likeliest_pair(size, self.seqlen // 2 - size, self.settings.power_a, TRIALS)
             for size in self.sizes
         }
 
@@ -270,28 +273,3 @@ class MultiQueryAssociativeRecall(Task):
         return torch.zeros(
             *batch.inputs.shape, self.settings.vocab_size, device=batch.inputs.device
         )
-
-
-def _gap_weights(num_gaps: int, power_a: float) -> Tensor:
-    """The power law of the gaps, (gaps,) float64."""
-    # to 30 bits of the largest: the last bit of a power differs between C libraries
-    weights = [place ** (power_a - 1) for place in range(1, num_gaps + 1)]
-    scale = 2.0**30 / max(weights)
-    return torch.tensor([max(1, round(w * scale)) for w in weights], dtype=torch.float64)
-
-
-@cache
-def _likeliest(pairs: int, num_gaps: int, power_a: float) -> tuple[Tensor, float]:
-    """The likeliest pair at each gap, (gaps,) int64, and how often that guess is right."""
-    weights = _gap_weights(num_gaps, power_a)
-    # two independent counts: choosing and judging by one would flatter the guess
-    counts = torch.zeros(2, pairs * num_gaps, dtype=torch.int64)
-    for half, count in enumerate(counts):
-        for trials in torch.arange(TRIALS).split(1024):  # long sequences would fill the memory
-            stream = Stream(derive("mqar positions", half), trials)
-            gaps = stream.choose_weighted(pairs, weights)  # (1024, P)
-            cells = gaps + num_gaps * torch.arange(pairs)
-            count += cells.flatten().bincount(minlength=pairs * num_gaps)
-    counts = counts.view(2, pairs, num_gaps)
-    best = counts[0].argmax(0)  # (gaps,)
-    return best, counts[1].gather(0, best[None]).sum().item() / (TRIALS * pairs)

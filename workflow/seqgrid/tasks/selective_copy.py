@@ -13,7 +13,11 @@ sequence leaves (m - 1)/12 over the m marked values of an occupied cell, so that
 
     R2 = E[occupied cells] / K = sum over cells of size s of (1 - C(L - s, K) / C(L, K)) / K.
 
-A model that reads in chunks without order inside one has this ceiling, which rises with L.
+A model that reads in chunks without order inside one has this ceiling, which rises with L. The
+chunk lengths looked for are settings, as they are a model's and not the task's.
+
+A value within 0.1 of its target counts as right: 1 in 5 are for the constant 1/2, all K at once in
+0.2^K of the examples.
 
 B batch, L sequence length, K markers.
 """
@@ -22,7 +26,7 @@ from collections.abc import Callable
 from functools import partial
 from math import comb
 from statistics import NormalDist
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -34,13 +38,17 @@ from seqgrid.streams import Stream
 from seqgrid.tasks._base import Level, Task, regression_level
 
 VARIANCE = 1 / 12  # of a uniform
-CHUNK = 32  # positions; a common chunk length
+WITHIN = 0.1  # of a target that counts as right
 
 
 class Settings(TaskSettings):
-    """How many values to copy."""
+    """How many values to copy, and which chunks may give order away."""
 
     num_markers: int = Field(8, ge=1, description="marked values to copy, in order")
+    chunk_sizes: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=lambda: [32],
+        description="chunk lengths whose shortcuts have levels, positions; no part of the data",
+    )
 
     def impossible(self, seqlen: int) -> str | None:
         """Markers stand at distinct positions."""
@@ -58,6 +66,7 @@ class SelectiveCopy(Task):
     metric: ClassVar = "r2"
     better: ClassVar = "higher"
     loss: ClassVar = "mse"
+    tolerance: ClassVar = WITHIN
     settings: Settings
 
     @property
@@ -73,15 +82,15 @@ class SelectiveCopy(Task):
     @property
     def partitions(self) -> dict[str, list[int]]:
         """Where cells begin, by the name of the shortcut that knows a bag for each cell."""
-        forward = list(range(0, self.seqlen, CHUNK))
-        backward = [self.seqlen - start for start in forward]
-        named = {
-            "bag": [0],
+        named = {"bag": [0]}
+        for size in self.settings.chunk_sizes:
+            which = f"_{size}" if len(self.settings.chunk_sizes) > 1 else ""
+            forward = list(range(0, self.seqlen, size))
+            backward = [self.seqlen - start for start in forward]
             # zeros that pad the last chunk give it away to a model that reads the rest as one bag
-            "bag_and_padded_chunk": [0, forward[-1]] if self.seqlen % CHUNK else [0],
-            "chunks": forward,
-            "chunks_both_ways": sorted({*forward, *backward} - {self.seqlen}),
-        }
+            named[f"bag_and_padded_chunk{which}"] = [0, forward[-1] if self.seqlen % size else 0]
+            named[f"chunks{which}"] = forward
+            named[f"chunks_both_ways{which}"] = [*forward, *backward[1:]]
         distinct: dict[str, list[int]] = {}
         for name, starts in named.items():
             if (starts := sorted({*starts})) not in distinct.values():
@@ -96,7 +105,7 @@ class SelectiveCopy(Task):
         return Batch(torch.stack((values, markers), dim=2), values.gather(1, marked))
 
     def levels(self) -> list[Level]:
-        """R2 and MSE."""
+        """R2 and MSE, and where they are known the accuracies."""
         rows: list[tuple] = [("chance", "chance", 0.0, "predicts the mean, 1/2")]
         for name, starts in self.partitions.items():
             how = (
@@ -105,11 +114,22 @@ class SelectiveCopy(Task):
             rows.append((name, "shortcut", self._bags_r2(starts), how))
         rows.append(("ceiling", "ceiling", 1.0, "the target is a function of the input"))
         rows.append(("solved", "solved", *self._solved()))
-        return [
+        levels = [
             level
             for name, kind, r2, derivation in rows
             for level in regression_level(name, kind, r2, VARIANCE, derivation)
         ]
+        one, alone = 2 * WITHIN, f"a value lies within {WITHIN} of 1/2"
+        for metric, chance, how, solved in (
+            ("accuracy", one, alone, 0.9),
+            ("sequence_accuracy", one**self.settings.num_markers, f"{alone}, and all do", 0.7),
+        ):
+            levels += [
+                Level(metric, "chance", "chance", chance, how),
+                Level(metric, "ceiling", "ceiling", 1.0, "the target is a function of the input"),
+                Level(metric, "solved", "solved", solved, "what the threshold of R2 is made from"),
+            ]
+        return levels
 
     def _bags_r2(self, starts: list[int]) -> float:
         """Expected share of occupied cells among the markers."""
@@ -121,7 +141,7 @@ class SelectiveCopy(Task):
     def _solved(self) -> tuple[float, str]:
         """R2 at which normal errors put 90 % of values, and 70 % of all K at once, within 0.1."""
         inside = max(0.9, 0.7 ** (1 / self.settings.num_markers))
-        std = 0.1 / NormalDist().inv_cdf((1 + inside) / 2)
+        std = WITHIN / NormalDist().inv_cdf((1 + inside) / 2)
         return 1 - std**2 / VARIANCE, (
             "normal errors at this R2 put 90 % of the values, and all values of 70 % of the "
             "examples, within 0.1 of the target"
