@@ -12,10 +12,13 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # They decide what runs, where and how it is recorded, never what a number comes out as.
 NEUTRAL = {
-    "cell", "collect", "collection", "driver", "grid", "job", "lease", "outcome", "plan",
-    "provenance", "registry", "rows", "settings", "sources", "status", "store", "study",
-    "study_file", "study_schema", "tables", "train", "unlock", "worker",
+    "cell", "collect", "collection", "control_results", "control_study", "controls", "driver",
+    "expectation", "facts", "grid", "job", "lease", "outcome", "plan", "provenance", "registry",
+    "rows", "settings", "sources", "status", "store", "study", "study_file", "study_schema",
+    "tables", "train", "unlock", "worker",
 }  # fmt: skip
+# Attributes of a task that tell of results and make none.
+SAID = ("controls", "published")
 
 
 def training_digest(model: str, task: str) -> str:
@@ -66,12 +69,15 @@ def _parsed(module: str) -> tuple[str, list[str]]:
             imported |= {alias.name for alias in node.names}
     ours = {name.removeprefix("seqgrid.") for name in imported if name.startswith("seqgrid.")}
     kept = sorted(name for name in ours if name.split(".")[0] not in NEUTRAL and _file(name))
-    meaning = repr(_meaning(_without_docstrings(tree)))
+    meaning = repr(_meaning(_without_words(tree)))
     return hashlib.sha256(meaning.encode()).hexdigest(), kept
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def _without_words(tree: ast.Module) -> ast.Module:
+    """Without docstrings, and without what a task says about others' results on it."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            node.body = [s for s in node.body if not _is_said(s)]
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and node.body
@@ -81,6 +87,11 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
         ):
             node.body = node.body[1:]
     return tree
+
+
+def _is_said(statement: ast.stmt) -> bool:
+    target = statement.target if isinstance(statement, ast.AnnAssign) else None
+    return isinstance(target, ast.Name) and target.id in SAID
 
 
 def _meaning(node: object) -> object:

@@ -8,9 +8,11 @@ are of the span, the distance from chance to ceiling.
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.coverage_rules import (
+    control_failed,
     diverged,
     failed,
     partial,
+    seen_in_training,
     single_learning_rate,
     skipped,
     stale,
@@ -156,7 +158,7 @@ def above(group: Group) -> Finding | None:
     return (
         f"ABOVE {name}",
         f"every final seed lies above {name} at {short(value)}",
-        {"level": value, "name": name, **_evidence(group)},
+        {"level": value, "name": name, "passed": dict(passed), **_evidence(group)},
     )
 
 
@@ -213,6 +215,7 @@ def not_a_number(group: Group) -> Finding | None:
 
 # In the order in which a report lists them.
 RULES: tuple[Rule, ...] = (
+    control_failed,
     unlearnable,
     solved,
     at_ceiling,
@@ -221,6 +224,7 @@ RULES: tuple[Rule, ...] = (
     above,
     unstable,
     not_a_number,
+    seen_in_training,
     collapsed,
     improving,
     plateau,
