@@ -3,7 +3,6 @@
 from seqgrid.analysis.groups import SKIPPED, Finding, Group, counted, reasons, rule
 
 ENOUGH_SEEDS = 3  # with two seeds the whole range holds the median only half of the time
-SEEN_SHARE = 0.01  # below it, memory cannot move a score by more than its interval
 BROKEN = ("failed", "out_of_memory", "killed", "corrupt")
 
 
@@ -20,27 +19,6 @@ def control_failed(group: Group) -> Finding | None:
         return None
     said = [f"{c['control']}: {c['expected']} expected, {c['observed']} observed" for c in failed]
     return "CONTROL FAILED", "; ".join(said), {"controls": list(failed)}
-
-
-@rule(
-    "SEEN IN TRAINING",
-    "group",
-    f"At the training length, more than {SEEN_SHARE:.0%} of the test examples are expected to have "
-    "occurred among the training examples of the seed that saw most, as the task has few different "
-    "inputs: memorising could have scored that much.",
-)
-def seen_in_training(group: Group) -> Finding | None:
-    """Test examples that memory alone could answer."""
-    seen = max(group.final, key=lambda c: c.seen_share, default=None)
-    if seen is None or seen.seen_share <= SEEN_SHARE:
-        return None
-    share, bits, n = seen.seen_share, seen.log2_inputs, seen.seen_examples
-    return (
-        f"SEEN IN TRAINING {share:.0%}",
-        f"about {share:.0%} of the test examples also occurred among {n:,} training examples, as "
-        f"there are 2^{bits:.3g} different inputs: memorising could have scored that much",
-        {"share": share, "log2_inputs": bits, "training_examples": n, "seed": seen.seed},
-    )
 
 
 @rule(

@@ -12,7 +12,6 @@ from seqgrid.analysis.coverage_rules import (
     diverged,
     failed,
     partial,
-    seen_in_training,
     single_learning_rate,
     skipped,
     stale,
@@ -30,6 +29,7 @@ from seqgrid.analysis.groups import (
     values_of,
 )
 
+SEEN_SHARE = 0.01  # below it, memory cannot move a score by more than its interval
 UNSTABLE_SHARE = 0.2  # wider than any interval of a usual test split, so not test noise
 
 
@@ -210,6 +210,29 @@ def not_a_number(group: Group) -> Finding | None:
         f"NOT A NUMBER {len(seeds)}/{len(group.final)}",
         f"{group.metric} is no number for seed {', '.join(map(str, seeds))}",
         {"seeds": seeds},
+    )
+
+
+@rule(
+    "SEEN IN TRAINING",
+    "level",
+    f"Tested as trained, more than {SEEN_SHARE:.0%} of the test examples are expected to have "
+    "occurred among the training examples of the seed that saw most, as the task has few different "
+    "inputs: memorising could have scored that much.",
+)
+def seen_in_training(group: Group) -> Finding | None:
+    """Test examples that memory alone could answer."""
+    if group.evaluated_seqlen != group.seqlen or group.test_set:
+        return None  # other inputs than those of training
+    seen = max(group.final, key=lambda c: c.seen_share, default=None)
+    if seen is None or seen.seen_share <= SEEN_SHARE:
+        return None
+    share, bits, n = seen.seen_share, seen.log2_inputs, seen.seen_examples
+    return (
+        f"SEEN IN TRAINING {share:.0%}",
+        f"about {share:.0%} of the test examples also occurred among {n:,} training examples, as "
+        f"there are 2^{bits:.3g} different inputs: memorising could have scored that much",
+        {"share": share, "log2_inputs": bits, "training_examples": n, "seed": seen.seed},
     )
 
 

@@ -106,7 +106,7 @@ def controls(content: Content) -> str:
         "expected",
         "observed",
         "state",
-        "cells below results/cells from",
+        "first cell",
     ]
     steps = [
         blocks(f"What is open of `{study}` is made by", code(_command(study)))

@@ -112,7 +112,7 @@ class Content:
             summary=built["summary"].to_pylist(),
             verdicts=built["verdicts"].to_pylist(),
             controls=read["controls"].to_pylist(),
-            expectations=built["expectations"].to_pylist(),
+            expectations=built["expectations"].to_pylist() if "expectations" in built else [],
             files={f"{n}.parquet": t.num_rows for n, t in (read | built).items()},
         )
 
