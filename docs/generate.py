@@ -65,6 +65,8 @@ TABLES = {
     "levels": "What a score means: chance, shortcuts, ceiling and the threshold of success.",
     "summary": "One row a model, task, length and metric, over seeds.",
     "verdicts": "One row a statement of the report, with its rule and its evidence.",
+    "expectations": "One row a verdict that the study expects: whether it was met.",
+    "controls": "One row a control of the task files that the study uses: whether it passed.",
     "history_file": "`part*/history.parquet` of a cell: one row a validation.",
     "evaluation_file": "`part*/evaluation-*.parquet` of a cell: one row a test example.",
 }

@@ -166,7 +166,7 @@ def _text(name: str, declared: list[_Declared]) -> str:
         content.add(together)
     body = _dump({"question": QUESTIONS[name], **content.study()}, None)
     body += _dump({"expect": content.expect}, False)
-    minutes = sum(one.control.cpu_minutes or 0 for one in declared)
+    minutes = sum(max(c.cpu_minutes or 0 for c in t.expected) for t in trainings.values())
     cost = f"# About {minutes:.0f} minutes of one thread.\n" if minutes >= 1 else ""
     return f"{HEAD}{cost}{body}"
 
