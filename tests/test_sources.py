@@ -57,6 +57,7 @@ class Thing:
         return self.size + RATE * (by or 1)
 '''
 SAME = {
+    "controls of a task": lambda t: t.replace("size = 3", "size = 3\n    controls: int = 7"),
     "comments": lambda t: "# first\n" + t.replace("size = 3", "size = 3  # three\n    # more"),
     "docstrings": lambda t: (
         t.replace('"""A module."""\n', "").replace("A thing.", "Another.").replace("Grow.", "G.\n")

@@ -32,7 +32,16 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
     """The table `expectations` of a study from its tables; empty where it expects nothing."""
     about = meta(read["cells"])
     expect = (about.get("config") or {}).get("expect") or []
-    found = [row for entry in expect for row in _Places(read, built, entry).rows()]
+    rows = {
+        "cells": read["cells"].to_pylist(),
+        "summary": [
+            row
+            for row in built["summary"].to_pylist()
+            if row["selected"] and row["primary"] and row["weights"] == "best" and not row["slice"]
+        ],
+        "verdicts": [v for v in built["verdicts"].to_pylist() if v["verdict"] not in LEFT_OUT],
+    }
+    found = [row for entry in expect for row in _Places(rows, entry).rows()]
     return tables.from_rows("expectations", found, {"seqgrid.study": json.dumps(about)})
 
 
@@ -47,23 +56,18 @@ def where(row: dict) -> str:
 class _Places:
     """Where an expectation holds: one training length, or several."""
 
-    def __init__(self, read: dict[str, pa.Table], built: dict[str, pa.Table], entry: dict):
+    def __init__(self, rows: dict[str, list[dict]], entry: dict):
         self.entry = entry
-        self.cells = [c for c in read["cells"].to_pylist() if self._mine(c)]
-        self.summary = [
-            r
-            for r in built["summary"].to_pylist()
-            if self._mine(r) and r["selected"] and r["primary"] and r["weights"] == "best"
-        ]
-        self.verdicts = [v for v in built["verdicts"].to_pylist() if self._mine(v)]
+        self.cells, self.summary, self.verdicts = (
+            [row for row in rows[name] if self._mine(row)]
+            for name in ("cells", "summary", "verdicts")
+        )
 
     def _mine(self, row: dict) -> bool:
-        wanted = self.entry["seqlen"]
         return (
             row["model"] == self.entry["model"]
             and row["task"] == self.entry["task"]
-            and wanted in (None, row["seqlen_tokens"])
-            and not row.get("slice", "")
+            and self.entry["seqlen"] in (None, row["seqlen_tokens"])
         )
 
     def rows(self) -> Iterator[dict]:
@@ -85,7 +89,6 @@ class _Places:
             and v["variant"] == variant
             and v["scope"] != "cell"
             and (_place(v) == place or v["scope"] == "group")
-            and v["verdict"] not in LEFT_OUT
         ]
         met, reason = self._met(row, cells, said)
         return {
@@ -137,7 +140,7 @@ class _Places:
 
 
 def _place(row: dict) -> tuple[int, str]:
-    return row["evaluated_seqlen_tokens"], row.get("test_set") or ""
+    return row["evaluated_seqlen_tokens"], row["test_set"]
 
 
 def _named(verdict: dict) -> set[str]:
