@@ -37,8 +37,9 @@ format: $(VENV)/.tests ## put the sources into shape
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-generated: $(VENV)/.tests ## write anew what is made from the sources: editor schema, docs, held defaults
+generated: $(VENV)/.tests ## write anew what is made from the sources: editor schema, control studies, docs, held defaults
 	$(BIN)/python -m seqgrid.study_schema > config/study.schema.json
+	$(BIN)/python -m seqgrid.controls
 	$(BIN)/python docs/generate.py
 	$(BIN)/python tests/test_study.py
 

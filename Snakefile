@@ -16,6 +16,7 @@ localrules:
     collect,
     report,
     status,
+    controls,
 
 
 rule all:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from seqgrid import cell, deaths, registry, settings, study_schema, tables
+from seqgrid import cell, deaths, expectation, registry, settings, study_schema, tables
 from seqgrid.analysis import verdicts
 
 DOCS = Path(__file__).parent
@@ -35,12 +35,14 @@ RECORDS: list[tuple[str, type[BaseModel], str]] = [
     ("evaluation", study_schema.Evaluated, "under `evaluation`"),
     ("include", study_schema.Extra, "in each entry of `include`"),
     ("exclude", study_schema.Match, "in each entry of `exclude`"),
+    ("expect", expectation.Expectation, "in each entry of `expect`"),
 ]
 # Key, or its last word -> unit of its value.
 UNITS = {
     "steps": "steps",
     "seconds": "s",
     "seqlen": "tokens",
+    "evaluated": "tokens",
     "lengths": "tokens",
     "examples": "examples",
     "batch_size": "examples",
@@ -63,6 +65,8 @@ TABLES = {
     "levels": "What a score means: chance, shortcuts, ceiling and the threshold of success.",
     "summary": "One row a model, task, length and metric, over seeds.",
     "verdicts": "One row a statement of the report, with its rule and its evidence.",
+    "expectations": "One row a verdict that the study expects: whether it was met.",
+    "controls": "One row a control of the task files that the study uses: whether it passed.",
     "history_file": "`part*/history.parquet` of a cell: one row a validation.",
     "evaluation_file": "`part*/evaluation-*.parquet` of a cell: one row a test example.",
 }
@@ -206,7 +210,7 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(value, BaseModel):
         return "the defaults below"
-    if value is None or value is PydanticUndefined:
+    if value in (None, "") or value is PydanticUndefined:
         return "none"
     text = {True: "true", False: "false"}.get(value) if isinstance(value, bool) else str(value)
     return f"`{text}`"
@@ -246,6 +250,8 @@ def _type(field: FieldInfo) -> str:
     first, *others = _words(field.annotation).split(" or ")
     if field.annotation in (study_schema.Seeds, list[study_schema.Seed]):
         others = ["range"]
+    elif field.annotation == study_schema.Seeds | None:
+        others = ["range", *others]
     words = " ".join([first, ", ".join(limits)]).strip()
     return " or ".join([words + "," * bool(others and limits), *others])
 

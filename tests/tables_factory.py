@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from seqgrid import tables
+from seqgrid.report.content import INPUTS
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PROVENANCE = {
@@ -28,7 +29,7 @@ class Tables:
     """Collects rows; `read()` gives the five Arrow tables, `write(folder)` puts them on disk."""
 
     def __init__(self, **about):
-        self.rows = {name: [] for name in ("cells", "parts", "history", "evaluations", "levels")}
+        self.rows = {name: [] for name in INPUTS}
         self.about = {"name": "synthetic", "question": "Which models learn which tasks?"} | about
 
     def levels(
@@ -183,6 +184,25 @@ class Tables:
                 )
         return self
 
+    def control(self, task, expected="SOLVED", state="passed", **columns):
+        """A control of a task's file."""
+        self.rows["controls"].append(
+            {
+                "task_file": task,
+                "control": "gru, trained at 8 tokens",
+                "expected": expected,
+                "observed": expected if state == "passed" else "AT CHANCE",
+                "state": state,
+                "reason": "1 of 1 seeds solved it",
+                "settings": "{}",
+                "why": "it is known to",
+                "study": "controls",
+                "paths": ["gru/task/L8/seed0-0123456789"],
+            }
+            | columns
+        )
+        return self
+
     def cells(self, model, task, seqlen, values, **columns):
         """Seeds 0, 1, ... with these test scores."""
         for seed, value in enumerate(values):
@@ -190,7 +210,7 @@ class Tables:
         return self
 
     def read(self) -> dict[str, pa.Table]:
-        """The five tables."""
+        """The tables that a report is made from."""
         about = {"seqgrid.study": json.dumps(self.about)}
         return {name: tables.from_rows(name, rows, about) for name, rows in self.rows.items()}
 

@@ -67,7 +67,8 @@ UNKNOWN_KEYS = {
     "tasks": (
         "{adding_problem: {length: [8]}}",
         "tasks.adding_problem.length",
-        "evaluation_lengths, lengths, settings, stopping, task, training, validation",
+        "evaluation_lengths, lengths, models, seeds, settings, stopping, task, training, "
+        "validation",
         "lengths",
     ),
     "exclude": ("[{modle: gru}]", "exclude.0.modle", "model, seed, seqlen, task", "model"),
@@ -738,6 +739,8 @@ TYPOS = [
     {"tasks": {"mqar": {"settings": {"num_pairs": "four"}}}},
     {"sweep": {"training.rate": [1]}},
     {"sweep": {"model.dropout": [2]}},
+    {"expect": [{"model": "gru", "task": "mqar", "verdict": "SOVLED"}]},
+    {"tasks": {"mqar": {"models": []}}},
 ]
 
 

@@ -24,3 +24,11 @@ rule status:
         silently,
     shell:
         "{PYTHON} -m seqgrid.status {STUDY}"
+
+
+rule controls:
+    """Train the controls of all tasks, models whose verdict is known, and say which passed."""
+    input:
+        targets,
+    shell:
+        "{PYTHON} -m seqgrid.controls --show {STUDY}"

@@ -1,7 +1,6 @@
 """`python -m seqgrid.collect STUDY`: the files of a study's cells become its Parquet tables."""
 
 import argparse
-import datetime
 import json
 import sys
 from pathlib import Path
@@ -11,16 +10,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from seqgrid import collection, metrics, plan, study, tables
+from seqgrid import (
+    collection,
+    control_results,
+    controls,
+    facts,
+    metrics,
+    plan,
+    study,
+    tables,
+)
 from seqgrid.job import WRONG_CALL, say
-from seqgrid.outcome import Outcome
 from seqgrid.plan import Standing
 from seqgrid.store import write_bytes
 from seqgrid.study_file import StudyError
 
 RESULTS = Path("results")
 PLACE = ("evaluated_seqlen_tokens", "test_set", "slice")  # where a test value or level holds
-MADE = ("cells", "parts", "history", "evaluations", "levels")
+MADE = ("cells", "parts", "history", "evaluations", "levels", "controls")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,24 +42,42 @@ def main(arguments: list[str] | None = None) -> int:
         say(str(error))
         return WRONG_CALL
     standings = plan.plan(rows, RESULTS)
-    gathered = Collector(options.study, standings, RESULTS).tables()
-    folder = RESULTS / "studies" / options.study
-    about = {"seqgrid.study": json.dumps(_about(options.study, loaded))}
+    behind = controls.behind(options.study, rows, RESULTS)
+    gathered = gather(options.study, loaded, standings, RESULTS)
+    gathered["controls"] = _controls(options.study, rows, behind)
     for name in MADE:
-        tables.write(
-            gathered[name].replace_schema_metadata(
-                {**(gathered[name].schema.metadata or {}), **about}
-            ),
-            folder / f"{name}.parquet",
-        )
+        tables.write(gathered[name], RESULTS / "studies" / options.study / f"{name}.parquet")
     if options.stamp:
         options.stamp.parent.mkdir(parents=True, exist_ok=True)
-        content = collection.digest(loaded, standings) + "\n"
+        content = collection.digest(loaded, standings, behind) + "\n"
         write_bytes(options.stamp, content.encode())
         for old in options.stamp.parent.iterdir():
             if old.stem != options.stamp.stem:
                 old.unlink()
     return 0
+
+
+def gather(
+    name: str, loaded: study.Study, standings: list[Standing], results: Path
+) -> dict[str, pa.Table]:
+    """The tables of a study, with what the report says of it in their metadata.
+
+    `controls` is empty: those are cells of other studies.
+    """
+    about = {"seqgrid.study": json.dumps(_about(name, loaded))}
+    collected = Collector(name, standings, results).tables()
+    collected["controls"] = tables.from_rows("controls", [])
+    return {
+        table: made.replace_schema_metadata({**(made.schema.metadata or {}), **about})
+        for table, made in collected.items()
+    }
+
+
+def _controls(name: str, rows: list[study.Row], behind: list[controls.Controls]) -> pa.Table:
+    """The table `controls` of a study; empty where it is a control study itself."""
+    files = [] if name in controls.STUDIES else list(dict.fromkeys(row.cell.task for row in rows))
+    read = [(found, gather(found.name, found.study, found.standings, RESULTS)) for found in behind]
+    return tables.from_rows("controls", control_results.rows(files, read))
 
 
 def _about(name: str, loaded: study.Study) -> dict[str, Any]:
@@ -112,7 +137,7 @@ class Collector:
         tested = {"evaluated": evaluated, "refused": refused}
         self.rows["cells"].append(who | self._standing(s) | tested)
         for outcome in s.outcomes:
-            self.rows["parts"].append(who | _part(outcome))
+            self.rows["parts"].append(who | facts.part(outcome))
         if s.last:
             self._history(s, who)
 
@@ -130,7 +155,7 @@ class Collector:
             "parts": len(s.outcomes),
             "budget_steps": cell.training.steps,
             "reused": False,
-            "mixed_sources": len({_made_by(o) for o in s.outcomes}) > 1,
+            "mixed_sources": len({facts.made_by(o) for o in s.outcomes}) > 1,
             "evaluation_seconds": s.evaluation.seconds if s.evaluation else None,
         }
         if s.evaluation and s.evaluation.error:
@@ -139,12 +164,14 @@ class Collector:
         if last is None:
             return row
         progress = last.progress
-        row |= _facts(last)
+        row |= facts.provenance(last)
         row |= {
             "error": last.error or row.get("error"),
             "reused": last.provenance.asked_by not in (None, self.name),
             "step_steps": progress.step,
             "seen_tokens": progress.seen_tokens,
+            "seen_examples": facts.seen(cell, progress.step),
+            "log2_inputs": facts.log2_inputs(cell),
             "solved_step_steps": progress.solved_step,
             "solved_seconds": progress.solved_seconds,
             "best_step_steps": progress.best_step,
@@ -152,8 +179,8 @@ class Collector:
             "last_validation_metric": progress.last_metric,
             "parameters": progress.parameters,
             "state_bytes": progress.state_bytes,
-            "started_at": _time(s.outcomes[0].started_at),
-            "ended_at": _time(last.ended_at),
+            "started_at": facts.time(s.outcomes[0].started_at),
+            "ended_at": facts.time(last.ended_at),
         }
         for name in ("training_seconds", "validation_seconds", "checkpoint_seconds"):
             row[name] = sum(getattr(o.progress, name) for o in s.outcomes)
@@ -252,61 +279,6 @@ def _numbers(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if name in ("scored", "loss_sum") or not np.isnan(column).all():
             found[name] = column
     return found
-
-
-def _made_by(outcome: Outcome) -> tuple:
-    """What must not change from part to part of one training."""
-    made = outcome.provenance
-    torch = made.versions.get("torch")
-    return made.source_digest, made.device, made.dtype, str(made.backend), torch
-
-
-def _facts(outcome: Outcome) -> dict[str, Any]:
-    facts = outcome.provenance.model_dump(exclude={"asked_by"})
-    return facts | {
-        "versions": json.dumps(facts["versions"]),
-        "backend": json.dumps(facts["backend"]),
-    }
-
-
-def _part(outcome: Outcome) -> dict[str, Any]:
-    progress = outcome.progress
-    costs = ("training_seconds", "validation_seconds", "checkpoint_seconds", "peak_memory_bytes",
-             "peak_host_bytes", "pieces")  # fmt: skip
-    jobs = ("attempts", "silent_deaths", "jobs", "asked_minutes", "asked_mb", "wall_seconds")
-    return {
-        "run": outcome.run,
-        "part": outcome.part,
-        "outcome": outcome.outcome,
-        "reason": outcome.reason,
-        "error": outcome.error,
-        "first_step_steps": progress.first_step,
-        "last_step_steps": progress.step,
-        **{name: getattr(outcome, name) for name in jobs},
-        **_death(outcome),
-        **{name: getattr(progress, name) for name in costs},
-        "started_at": _time(outcome.started_at),
-        "ended_at": _time(outcome.ended_at),
-        **_facts(outcome),
-    }
-
-
-def _death(outcome: Outcome) -> dict[str, Any]:
-    death = outcome.last_death
-    if death is None:
-        return {}
-    known = death.step is not None and death.kept_step is not None
-    return {
-        "last_death": death.state,
-        "last_death_reason": death.words,
-        "last_death_host": death.host,
-        "last_death_job_id": death.job_id,
-        "last_death_lost_steps": death.step - death.kept_step if known else None,
-    }
-
-
-def _time(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,23 @@ cells still give that digest, there is nothing to collect.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from seqgrid.controls import Controls
 from seqgrid.plan import Standing
 from seqgrid.study import Study
 
 
-def digest(study: Study, standings: list[Standing]) -> str:
-    """Digest of everything the tables of a study are made from."""
+def digest(study: Study, standings: list[Standing], controls: Sequence[Controls] = ()) -> str:
+    """Digest of everything the tables of a study are made from.
+
+    controls: those of the task files that the study uses.
+    """
     seen = hashlib.sha256(study.model_dump_json().encode())
-    for s in standings:
+    for found in controls:
+        seen.update(json.dumps([found.name, found.seen]).encode())
+    for s in [*standings, *(s for found in controls for s in found.standings)]:
         last = s.last
         found = s.evaluation
         line = [
@@ -32,7 +39,13 @@ def stamps(results: Path, name: str) -> Path:
     return results / "studies" / name / ".made"
 
 
-def generation(results: Path, name: str, study: Study, standings: list[Standing]) -> int:
+def generation(
+    results: Path,
+    name: str,
+    study: Study,
+    standings: list[Standing],
+    controls: Sequence[Controls] = (),
+) -> int:
     """Number of the collection that a run should end with: the last one, or the next."""
     folder = stamps(results, name)
     last = max((int(p.stem) for p in folder.glob("*.collected") if p.stem.isdigit()), default=0)
@@ -44,5 +57,5 @@ def generation(results: Path, name: str, study: Study, standings: list[Standing]
         return last + 1
     tables = results / "studies" / name / "cells.parquet"
     report = results / "studies" / name / "report.md"
-    current = made == digest(study, standings) and tables.exists() and report.exists()
+    current = made == digest(study, standings, controls) and tables.exists() and report.exists()
     return last if current else last + 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgrid import collection, plan, requests, scheduler, site, study, unlock
+from seqgrid import collection, controls, plan, requests, scheduler, site, study, unlock
 from seqgrid.job import say
 from seqgrid.study_file import StudyError, unknown
 
@@ -96,7 +96,8 @@ def _start(config: Mapping[str, Any], bounds: requests.Bounds) -> Driver:
         # With nothing to make, a file that is there: Snakemake then says "Nothing to be done".
         targets = missing or [f"{RESULTS}/cells/{s.row.cell.path}/cell.json" for s in chosen]
     else:
-        generation = collection.generation(RESULTS, name, loaded, everything)
+        behind = controls.behind(name, rows, RESULTS)
+        generation = collection.generation(RESULTS, name, loaded, everything, behind)
         targets = [f"{RESULTS}/studies/{name}/.made/{generation}.reported"]
 
     asked = requests.of(chosen, everything, loaded, bounds, RESULTS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seqgrid import registry
+from seqgrid import expectation, registry
 from seqgrid.cell import Cell
 from seqgrid.rows import Evaluation, Row
 from seqgrid.settings import Strict
@@ -54,11 +54,11 @@ class Grid:
             StudyError: the grid is empty, doubled or impossible somewhere.
         """
         files = {kind: self._files(kind) for kind in ("model", "task")}
+        self._check_labels()
         self._fail()
         variants = self._variants()
         self._fail()
         templates = self._templates(files["model"], files["task"], variants)
-        self._check_labels()
         self._fail()
         rows = self._product(templates)
         self._check_excluded(rows)
@@ -69,6 +69,7 @@ class Grid:
             self.problems.append("exclude: it leaves no cell at all")
         self._check_doubled([row for row, _ in kept])
         self._check_lengths(kept)
+        self.problems += expectation.misplaced(self.study.expect, [row for row, _ in kept])
         self._fail()
         return [row for row, _ in kept]
 
@@ -127,7 +128,10 @@ class Grid:
     ) -> dict[Key, Cell]:
         """A cell for each (model, task, variant), at length 1 and seed 0."""
         templates = {}
+        extra = {(entry.model, entry.task) for entry in self.study.include}
         for label, task_label in itertools.product(model_files, task_files):
+            if not self._runs(label, task_label) and (label, task_label) not in extra:
+                continue
             files = {"model": model_files[label], "task": task_files[task_label]}
             records = {kind: registry.settings(kind, name) for kind, name in files.items()} | SWEPT
             for variant, swept in variants:
@@ -181,11 +185,18 @@ class Grid:
     def _product(self, templates: dict[Key, Cell]) -> list[tuple[Row, str]]:
         rows = []
         for key, template in templates.items():
-            own = self.study.tasks[key[1]].lengths
-            origin = f"tasks.{key[1]}.lengths" if own else "lengths"
-            for seqlen, seed in itertools.product(own or self.study.lengths, self.study.seeds):
+            if not self._runs(*key[:2]):
+                continue
+            task = self.study.tasks[key[1]]
+            origin = f"tasks.{key[1]}.lengths" if task.lengths else "lengths"
+            lengths, seeds = task.lengths or self.study.lengths, task.seeds or self.study.seeds
+            for seqlen, seed in itertools.product(lengths, seeds):
                 rows.append((self._row(key, template, seqlen, seed), origin))
         return rows
+
+    def _runs(self, model: str, task: str) -> bool:
+        """Whether a model runs on a task, by label."""
+        return model in (self.study.tasks[task].models or self.study.models)
 
     def _excluded(self, row: Row) -> bool:
         return any(_matches(match, row) for match in self.study.exclude)
@@ -199,6 +210,12 @@ class Grid:
     # -- mistakes ------------------------------------------------------------------------------
 
     def _check_labels(self) -> None:
+        models, tasks = list(self.study.models), list(self.study.tasks)
+        for label, task in self.study.tasks.items():
+            for value in sorted({*(task.models or ())} - {*models}):
+                text = unknown(value, models, "a model of this study")
+                self.problems.append(f"tasks.{label}.models: {text}")
+        self.problems += expectation.problems(self.study.expect, models, tasks)
         for key in ("include", "exclude"):
             for number, entry in enumerate(getattr(self.study, key)):
                 for what, allowed in (("model", self.study.models), ("task", self.study.tasks)):

@@ -77,11 +77,11 @@ def load(kind: Kind, name: str) -> ModuleType:
     return importlib.import_module(f"seqgrid.{FOLDERS[kind].name}.{name}")
 
 
-def make_task(name: str, chosen: dict, seqlen: int) -> Any:
-    """The task `name` with `chosen` settings at `seqlen` tokens.
+def task_class(name: str) -> Any:
+    """The subclass of Task in the file of the task `name`.
 
     Raises:
-        RegistryError: the file holds not exactly one subclass of Task.
+        RegistryError: the file holds not exactly one.
     """
     from seqgrid.tasks._base import Task
 
@@ -95,7 +95,16 @@ def make_task(name: str, chosen: dict, seqlen: int) -> Any:
     ]
     if len(found) != 1:
         raise RegistryError(f"{module.__file__}: declare one subclass of Task, found {len(found)}")
-    return found[0](module.Settings(**chosen), seqlen)
+    return found[0]
+
+
+def make_task(name: str, chosen: dict, seqlen: int) -> Any:
+    """The task `name` with `chosen` settings at `seqlen` tokens.
+
+    Raises:
+        RegistryError: the file holds not exactly one subclass of Task.
+    """
+    return task_class(name)(load("task", name).Settings(**chosen), seqlen)
 
 
 def make_model(name: str, chosen: dict, shape: Any) -> Any:

@@ -12,12 +12,11 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # They decide what runs, where and how it is recorded, never what a number comes out as.
 NEUTRAL = {
-    "cell", "collect", "collection", "driver", "grid", "job", "lease", "outcome", "plan",
-    "provenance", "registry", "rows", "settings", "sources", "status", "store", "study",
-    "study_file", "study_schema", "tables", "train", "unlock", "worker",
+    "cell", "collect", "collection", "control_results", "control_study", "controls", "driver",
+    "expectation", "facts", "grid", "job", "lease", "outcome", "plan", "provenance", "registry",
+    "rows", "settings", "sources", "status", "store", "study", "study_file", "study_schema",
+    "tables", "train", "unlock", "worker",
 }  # fmt: skip
-
-
 # Of a task's class: what is known about it, which decides no example and no score.
 KNOWN = {"controls", "published"}
 

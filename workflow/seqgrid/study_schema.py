@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from seqgrid import registry
 from seqgrid.cell import Stopping, Training, Validation
+from seqgrid.expectation import Expectation
 from seqgrid.settings import Chosen
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=-]*")
@@ -90,6 +91,10 @@ class TaskEntry(Chosen):
     stopping: dict[str, Any] = Field(default_factory=dict, description="overrides for this task")
     lengths: Lengths | None = Field(None, min_length=1, description="instead of the study's")
     evaluation_lengths: Lengths | None = Field(None, description="instead of the study's")
+    seeds: Seeds | None = Field(None, min_length=1, description="instead of the study's")
+    models: Annotated[list[str], AfterValidator(_distinct)] | None = Field(
+        None, min_length=1, description="labels of the models that run on it; all where left out"
+    )
 
 
 class Evaluated(Chosen):
@@ -138,6 +143,9 @@ class Study(Chosen):
     )
     exclude: list[Match] = Field(default_factory=list, description="cells to leave out")
     include: list[Extra] = Field(default_factory=list, description="cells to add")
+    expect: list[Expectation] = Field(
+        default_factory=list, description="verdicts known beforehand; the report compares"
+    )
     part_seconds: float | None = Field(
         None, gt=0, description="training time of one job; what is left is resumed by the next"
     )
@@ -189,10 +197,13 @@ def json_schema() -> dict[str, Any]:
         # A label that is no file's name says which file it means.
         entries["additionalProperties"] = {"allOf": [base, {"type": "object", "required": [kind]}]}
     study = definitions.pop("Study")
-    for record in (study, definitions["Extra"]):
-        record["properties"]["seeds"]["anyOf"] = [
+    for record in (study, definitions["Extra"], definitions["TaskEntry"]):
+        seeds = record["properties"]["seeds"]
+        null = [kind for kind in seeds["anyOf"] if kind == {"type": "null"}]
+        seeds["anyOf"] = [
             {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
             {"type": "string", "pattern": f"^{RANGE.pattern}$"},
+            *null,
         ]
     study["properties"]["sweep"] |= {
         "properties": dict(sorted(_sweep(definitions, files).items())),

@@ -7,6 +7,21 @@ BROKEN = ("failed", "out_of_memory", "killed", "corrupt")
 
 
 @rule(
+    "CONTROL FAILED",
+    "group",
+    "A control of the task's file, a model whose verdict on the task is known beforehand, did not "
+    "get that verdict: before the control is understood, no score on the task can be trusted.",
+)
+def control_failed(group: Group) -> Finding | None:
+    """The task does not do what it is known to do."""
+    failed = group.failed_controls
+    if not failed:
+        return None
+    said = [f"{c['control']}: {c['expected']} expected, {c['observed']} observed" for c in failed]
+    return "CONTROL FAILED", "; ".join(said), {"controls": list(failed)}
+
+
+@rule(
     "DIVERGED",
     "group",
     "Training of at least one seed ended with the outcome diverged; such a seed counts as not "

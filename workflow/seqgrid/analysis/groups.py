@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import inf, isnan, nan
+from math import expm1, inf, isnan, log1p, nan
 
 from seqgrid.analysis import stats
 
@@ -76,6 +76,8 @@ class Cell:
 
     low, high: 95 % interval of the value over test examples; None where there is none.
     scored, correct: outputs behind the value, and how many of them are right; None as well.
+    log2_inputs, seen_examples: log2 of the number of different inputs of the task, and how many
+        different training examples were seen.
     history: (steps, validation metric, its standard error or NaN), by steps.
     """
 
@@ -93,12 +95,22 @@ class Cell:
     high: float | None = None
     scored: int | None = None
     correct: int | None = None
+    log2_inputs: float | None = None
+    seen_examples: int | None = None
     history: tuple[tuple[int, float, float], ...] = ()
 
     @property
     def final(self) -> bool:
         """Whether the value may enter a statistic: training went to its end."""
         return self.outcome == "finished" and self.value is not None
+
+    @property
+    def seen_share(self) -> float:
+        """Expected share of test examples whose input was among the training examples, too."""
+        if self.log2_inputs is None or not self.seen_examples:
+            return 0.0
+        likely = 2.0**-self.log2_inputs  # that two examples have the same input
+        return 1.0 if likely >= 1 else -expm1(self.seen_examples * log1p(-likely))
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ class Group:
     levels: Levels
     cells: tuple[Cell, ...]
     swept: tuple[str, ...] = field(default=())
+    failed_controls: tuple[dict, ...] = field(default=())
 
     @cached_property
     def final(self) -> tuple[Cell, ...]:

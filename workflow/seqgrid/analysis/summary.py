@@ -81,6 +81,7 @@ class Study:
         for row in evaluations:
             at = (_place(row), row["weights"], row["metric"])
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
+        self.failed = _failed(self.cells, read["controls"].to_pylist())
         self.levels = _levels(read["levels"].to_pylist())
         self.primary = _primary(evaluations, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
@@ -109,7 +110,7 @@ class Study:
             levels = self.levels.get((task, *place, metric), Levels(self._better(task)))
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
-            found.append((weights, Group(*about, tuple(sorted(swept)))))
+            found.append((weights, Group(*about, tuple(sorted(swept)), self.failed[key])))
         return found
 
     def summarise(self, key: Key, weights: str, group: Group) -> dict:
@@ -207,6 +208,8 @@ class Study:
             budget=row["budget_steps"],
             solved_step=row["solved_step_steps"],
             best_validation=row["best_validation_metric"],
+            log2_inputs=row["log2_inputs"],
+            seen_examples=row["seen_examples"],
             history=tuple(dict((p[0], p) for p in curve).values()),
         )
 
@@ -217,6 +220,16 @@ def _key(row: dict) -> Key:
 
 def _place(row: dict) -> Place:
     return row["evaluated_seqlen_tokens"], row["test_set"] or "", row["slice"] or ""
+
+
+def _failed(cells: dict[Key, list[dict]], controls: list[dict]) -> dict[Key, tuple[dict, ...]]:
+    """The failed controls of the task file behind each group."""
+    kept = ("control", "expected", "observed", "reason", "study", "paths")
+    failed: dict[str, list[dict]] = defaultdict(list)
+    for row in controls:
+        if row["state"] == "failed":
+            failed[row["task_file"]].append({name: row[name] for name in kept})
+    return {key: tuple(failed[rows[0]["task_file"]]) for key, rows in cells.items()}
 
 
 def _settings(variant: str) -> list[str]:

@@ -8,6 +8,7 @@ are of the span, the distance from chance to ceiling.
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.coverage_rules import (
+    control_failed,
     diverged,
     failed,
     partial,
@@ -28,6 +29,7 @@ from seqgrid.analysis.groups import (
     values_of,
 )
 
+SEEN_SHARE = 0.01  # below it, memory cannot move a score by more than its interval
 UNSTABLE_SHARE = 0.2  # wider than any interval of a usual test split, so not test noise
 
 
@@ -156,7 +158,7 @@ def above(group: Group) -> Finding | None:
     return (
         f"ABOVE {name}",
         f"every final seed lies above {name} at {short(value)}",
-        {"level": value, "name": name, **_evidence(group)},
+        {"level": value, "name": name, "passed": dict(passed), **_evidence(group)},
     )
 
 
@@ -211,8 +213,32 @@ def not_a_number(group: Group) -> Finding | None:
     )
 
 
+@rule(
+    "SEEN IN TRAINING",
+    "level",
+    f"Tested as trained, more than {SEEN_SHARE:.0%} of the test examples are expected to have "
+    "occurred among the training examples of the seed that saw most, as the task has few different "
+    "inputs: memorising could have scored that much.",
+)
+def seen_in_training(group: Group) -> Finding | None:
+    """Test examples that memory alone could answer."""
+    if group.evaluated_seqlen != group.seqlen or group.test_set:
+        return None  # other inputs than those of training
+    seen = max(group.final, key=lambda c: c.seen_share, default=None)
+    if seen is None or seen.seen_share <= SEEN_SHARE:
+        return None
+    share, bits, n = seen.seen_share, seen.log2_inputs, seen.seen_examples
+    return (
+        f"SEEN IN TRAINING {share:.0%}",
+        f"about {share:.0%} of the test examples also occurred among {n:,} training examples, as "
+        f"there are 2^{bits:.3g} different inputs: memorising could have scored that much",
+        {"share": share, "log2_inputs": bits, "training_examples": n, "seed": seen.seed},
+    )
+
+
 # In the order in which a report lists them.
 RULES: tuple[Rule, ...] = (
+    control_failed,
     unlearnable,
     solved,
     at_ceiling,
@@ -221,6 +247,7 @@ RULES: tuple[Rule, ...] = (
     above,
     unstable,
     not_a_number,
+    seen_in_training,
     collapsed,
     improving,
     plateau,

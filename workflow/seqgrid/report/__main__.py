@@ -1,16 +1,16 @@
 """Write the report of a study: `python -m seqgrid.report STUDY_FOLDER`.
 
-Reads the five Parquet tables in the folder; writes summary.parquet, verdicts.parquet, figures/ and
-report.md beside them, and prints the report's path. Exits 2 with one line where a table is missing
-or is not one of ours.
+Reads the Parquet tables of `collect` in the folder; writes summary.parquet, verdicts.parquet,
+expectations.parquet, figures/ and report.md beside them, and prints the report's path. Exits 2 with
+one line where a table is missing or is not one of ours.
 """
 
 import sys
 from pathlib import Path
 
 from seqgrid import tables
-from seqgrid.analysis import summary
-from seqgrid.report import account, figures, results, sections, training
+from seqgrid.analysis import expectations, summary
+from seqgrid.report import account, checks, figures, results, sections, training
 from seqgrid.report.content import Content, Unreadable, read
 from seqgrid.report.markdown import blocks, text
 
@@ -25,6 +25,7 @@ SECTIONS = (
     ("8 What to do next", account.next_steps),
     ("9 Verdict rules", account.rules),
     ("10 Provenance", account.provenance),
+    ("11 Controls", checks.controls),
 )
 
 
@@ -36,6 +37,7 @@ def write(folder: Path) -> Path:
     """
     found = read(folder)
     built = summary.build(found)
+    built["expectations"] = expectations.build(found, built)
     for name, table in built.items():
         tables.write(table, folder / f"{name}.parquet")
     content = Content.of(folder, found, built)
@@ -52,6 +54,8 @@ def page(content: Content) -> str:
     """The report as Markdown."""
     question = text(str(content.about.get("question") or ""))
     parts = [f"# {content.name}", question, "## Answer", sections.answer(content)]
+    if content.expectations:
+        parts += ["## Expected against observed", checks.expected(content)]
     for title, section in SECTIONS:
         parts += [f"## {title}", section(content)]
     return blocks(*parts) + "\n"

@@ -13,7 +13,7 @@ from seqgrid import tables
 from seqgrid.analysis import summary
 
 SPLIT = re.compile(r"(\d+)")
-INPUTS = ("cells", "parts", "history", "evaluations", "levels")
+INPUTS = ("cells", "parts", "history", "evaluations", "levels", "controls")
 
 # What is said first of a group, where several verdicts apply.
 HEADLINES = (
@@ -31,7 +31,16 @@ HEADLINES = (
     "PARTIAL",
 )
 # Said in brackets behind the headline: what keeps it from being the whole story.
-CAVEATS = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "TOO FEW SEEDS", "STALE")
+CAVEATS = (
+    "CONTROL FAILED",
+    "SEEN IN TRAINING",
+    "UNSTABLE ACROSS SEEDS",
+    "DIVERGED",
+    "FAILED",
+    "PARTIAL",
+    "TOO FEW SEEDS",
+    "STALE",
+)
 # Left out of the results tables: study-wide, or a matter of learning curves.
 ELSEWHERE = ("SINGLE LR", "PLATEAU")
 # They say more than the highest level passed.
@@ -43,7 +52,7 @@ class Unreadable(Exception):
 
 
 def read(folder: Path) -> dict[str, pa.Table]:
-    """The five input tables of a study folder.
+    """The input tables of a study folder.
 
     Raises:
         Unreadable: a file is missing, no Parquet, of another schema or of another version.
@@ -84,6 +93,8 @@ class Content:
     levels: list[dict]
     summary: list[dict]
     verdicts: list[dict]
+    controls: list[dict]
+    expectations: list[dict]
     files: dict[str, int]  # Parquet file -> rows
     figures: dict[str, str] = field(default_factory=dict)  # name -> caption
 
@@ -100,6 +111,8 @@ class Content:
             levels=read["levels"].to_pylist(),
             summary=built["summary"].to_pylist(),
             verdicts=built["verdicts"].to_pylist(),
+            controls=read["controls"].to_pylist(),
+            expectations=built["expectations"].to_pylist() if "expectations" in built else [],
             files={f"{n}.parquet": t.num_rows for n, t in (read | built).items()},
         )
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from seqgrid.analysis import ledger
+from seqgrid.report import checks
 from seqgrid.report.content import HEADLINES, Content, complete
 from seqgrid.report.markdown import (
     DAGGER,
@@ -39,15 +40,20 @@ def answer(content: Content) -> str:
     for key, words in STALENESS.items():
         if about[key]:
             lines.append(f"Cells {words}: {about[key]}.")
+    lines += checks.said(content)
     if not about["done"]:
         lines.append("There is no final value, so nothing can be said about any model.")
-        return text(*lines)
+        return blocks(text(*lines), checks.failed(content))
     lines.append(
         "Per task, with training lengths in tokens and weights best on validation (section 9 has "
         "the rules). None of this compares models: that takes pairs, equal budgets and a correction"
         " for the number of comparisons."
     )
-    return blocks(text(*lines), "\n".join(_task_answer(content, task) for task in content.tasks))
+    return blocks(
+        text(*lines),
+        checks.failed(content),
+        "\n".join(_task_answer(content, task) for task in content.tasks),
+    )
 
 
 def _counted(found: dict[str, int]) -> str:

@@ -1,0 +1,148 @@
+"""The table `expectations`: what a study expected of its models, against what was observed.
+
+Met: `SOLVED` where every seed that can exist solved the task, and there is one; `NOT SOLVED` where
+none did; any other verdict where its rule fired at that place, and where a level is named, that is
+among those the rule cannot tell from the scores (AT SHORTCUT) or that all seeds have passed
+(ABOVE). Not testable while a cell is missing, cut, broken or not evaluated; a diverged cell is an
+end, and has not solved the task.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from seqgrid import tables
+from seqgrid.analysis.groups import counted
+from seqgrid.analysis.summary import meta
+from seqgrid.expectation import parse
+
+RULE = (
+    "SOLVED is met where every seed solved the task, NOT SOLVED where none did, any other verdict "
+    "where its rule fired at that place. Nothing is said while a cell is missing, cut, broken or "
+    "not evaluated."
+)
+ENDED = ("diverged", "skipped")  # without a value, and nothing to wait for
+NAMES = ("held", "passed")  # in the evidence of a rule that names a level: all it may name
+# Said of every study as such, and no observation.
+LEFT_OUT = ("SINGLE LR", "TOO FEW SEEDS")
+
+
+def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
+    """The table `expectations` of a study from its tables; empty where it expects nothing."""
+    about = meta(read["cells"])
+    expect = (about.get("config") or {}).get("expect") or []
+    rows = {
+        "cells": read["cells"].to_pylist(),
+        "summary": [
+            row
+            for row in built["summary"].to_pylist()
+            if row["selected"] and row["primary"] and row["weights"] == "best" and not row["slice"]
+        ],
+        "verdicts": [v for v in built["verdicts"].to_pylist() if v["verdict"] not in LEFT_OUT],
+    }
+    found = [row for entry in expect for row in _Places(rows, entry).rows()]
+    return tables.from_rows("expectations", found, {"seqgrid.study": json.dumps(about)})
+
+
+def where(row: dict) -> str:
+    """Model and lengths of an expectation."""
+    at = row["evaluated_seqlen_tokens"]
+    beyond = f", tested at {at}" if at != row["seqlen_tokens"] else ""
+    other = f", {row['test_set']}" if row["test_set"] else ""
+    return f"{row['model']}, trained at {row['seqlen_tokens']} tokens{beyond}{other}"
+
+
+class _Places:
+    """Where an expectation holds: one training length, or several."""
+
+    def __init__(self, rows: dict[str, list[dict]], entry: dict):
+        self.entry = entry
+        self.cells, self.summary, self.verdicts = (
+            [row for row in rows[name] if self._mine(row)]
+            for name in ("cells", "summary", "verdicts")
+        )
+
+    def _mine(self, row: dict) -> bool:
+        return (
+            row["model"] == self.entry["model"]
+            and row["task"] == self.entry["task"]
+            and self.entry["seqlen"] in (None, row["seqlen_tokens"])
+        )
+
+    def rows(self) -> Iterator[dict]:
+        """A row for each training length."""
+        for seqlen in sorted({c["seqlen_tokens"] for c in self.cells}):
+            place = (self.entry["evaluated"] or seqlen, self.entry["test_set"])
+            yield self._row(seqlen, place)
+
+    def _row(self, seqlen: int, place: tuple[int, str]) -> dict:
+        here = [r for r in self.summary if r["seqlen_tokens"] == seqlen]
+        trained = next((r for r in here if _place(r) == (seqlen, "")), None)
+        row = next((r for r in here if _place(r) == place), None)
+        variant = (row or trained or {}).get("variant", "")
+        cells = [c for c in self.cells if c["seqlen_tokens"] == seqlen and c["variant"] == variant]
+        said = [
+            v
+            for v in self.verdicts
+            if v["seqlen_tokens"] == seqlen
+            and v["variant"] == variant
+            and v["scope"] != "cell"
+            and (_place(v) == place or v["scope"] == "group")
+        ]
+        met, reason = self._met(row, cells, said)
+        return {
+            "task": self.entry["task"],
+            "task_file": cells[0]["task_file"],
+            "model": self.entry["model"],
+            "model_file": cells[0]["model_file"],
+            "seqlen_tokens": seqlen,
+            "evaluated_seqlen_tokens": place[0],
+            "test_set": place[1],
+            "expected": self.entry["verdict"],
+            "observed": "; ".join(v["label"] for v in said),
+            "metric": (row or {}).get("metric") or None,
+            "median": (row or {}).get("median"),
+            "solved": (row or {}).get("successes"),
+            "final": (row or {}).get("final", 0),
+            "asked": sum(c["outcome"] != "skipped" for c in cells),
+            "begun": sum(c["outcome"] != "missing" for c in cells),
+            "met": met,
+            "reason": reason,
+            "why": self.entry["why"],
+            "paths": [c["path"] for c in cells],
+        }
+
+    def _met(
+        self, row: dict | None, cells: list[dict], said: list[dict]
+    ) -> tuple[bool | None, str]:
+        """Whether the expectation was met, None where nobody can tell yet; and why."""
+        waiting = [
+            "finished, not evaluated" if c["outcome"] == "finished" else c["outcome"]
+            for c in cells
+            if c["outcome"] not in ENDED and not (c["outcome"] == "finished" and c["evaluated"])
+        ]
+        if waiting:
+            return None, f"{len(waiting)} of {len(cells)} cells to come: {counted(waiting)}"
+        expected = self.entry["verdict"]
+        rule, level = parse(expected)
+        if rule in ("SOLVED", "NOT SOLVED") and row is not None:
+            asked, solved = row["asked"] - row["skipped"], row["successes"] or 0
+            met = solved == asked > 0 if rule == "SOLVED" else solved == 0 < asked
+            return met, f"{solved} of {asked} seeds solved it"
+        for verdict in said:
+            if verdict["verdict"] == rule and (not level or level in _named(verdict)):
+                return True, verdict["statement"]
+        if row is None:
+            refused = next((c["refused"] for c in cells if c["refused"]), None)
+            return None, f"no test result there{f' ({refused})' if refused else ''}"
+        return False, f"{expected} does not hold"
+
+
+def _place(row: dict) -> tuple[int, str]:
+    return row["evaluated_seqlen_tokens"], row["test_set"]
+
+
+def _named(verdict: dict) -> set[str]:
+    evidence = json.loads(verdict["evidence"])
+    return {name for key in NAMES for name in evidence.get(key, ())}

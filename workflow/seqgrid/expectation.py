@@ -1,0 +1,106 @@
+"""What a study may expect of its models: a verdict at a place of its grid, known beforehand."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from seqgrid.rows import Row
+from seqgrid.settings import Chosen
+from seqgrid.study_file import unknown
+
+# Rules that may be expected, and how the level that some of them name is written.
+NAMED = {"AT SHORTCUT": "AT SHORTCUT (NAME)", "ABOVE": "ABOVE NAME"}
+EXPECTED = (
+    "SOLVED",
+    "NOT SOLVED",
+    "AT CEILING",
+    "AT SHORTCUT",
+    "AT CHANCE",
+    "ABOVE",
+    "UNLEARNABLE AS SCORED",
+    "UNSTABLE ACROSS SEEDS",
+    "DIVERGED",
+    "SKIPPED",
+)
+
+
+def parse(verdict: str) -> tuple[str, str]:
+    """The rule of an expected verdict and the level it names, '' for any.
+
+    Raises:
+        ValueError: it is none that can be expected.
+    """
+    for name in EXPECTED:
+        if verdict == name:
+            return name, ""
+        level = verdict.removeprefix(f"{name} ")
+        if name in NAMED and level != verdict:
+            inside = level[1:-1] if name == "AT SHORTCUT" else level
+            if inside and NAMED[name].replace("NAME", inside) == verdict:
+                return name, inside
+    allowed = [*EXPECTED, *NAMED.values()]
+    raise ValueError(unknown(verdict, allowed, "a verdict that can be expected"))
+
+
+def _verdict(value: str) -> str:
+    parse(value)
+    return value
+
+
+class Expectation(Chosen):
+    """A verdict known beforehand; the report says whether it was met."""
+
+    model: str = Field(description="label of a model")
+    task: str = Field(description="label of a task")
+    seqlen: int | None = Field(
+        None, description="training sequence length, tokens; all where left out"
+    )
+    evaluated: int | None = Field(
+        None, description="evaluated sequence length, tokens; the training length where left out"
+    )
+    test_set: str = Field("", description="further test set of the task; the usual one if empty")
+    verdict: Annotated[str, AfterValidator(_verdict)] = Field(
+        description=f"one of {', '.join(f'`{NAMED.get(n, n)}`' for n in EXPECTED)}; "
+        "`AT SHORTCUT` and `ABOVE` may also stand alone",
+        json_schema_extra={"pattern": f"^({'|'.join(EXPECTED)}|AT SHORTCUT \\(.+\\)|ABOVE .+)$"},
+    )
+    why: str = Field("", description="where this is known from")
+
+
+def problems(expect: list[Expectation], models: list[str], tasks: list[str]) -> Iterator[str]:
+    """A line for each label that the study does not have."""
+    for number, entry in enumerate(expect):
+        for what, value, allowed in (("model", entry.model, models), ("task", entry.task, tasks)):
+            if value not in allowed:
+                text = unknown(value, allowed, f"a {what} of this study")
+                yield f"expect.{number}.{what}: {text}"
+
+
+def misplaced(expect: list[Expectation], rows: list[Row]) -> Iterator[str]:
+    """A line for each place that the study's grid does not have."""
+    for number, entry in enumerate(expect):
+        here = [row for row in rows if (row.model, row.task) == (entry.model, entry.task)]
+        if not here:
+            yield (
+                f"expect.{number}: {entry.model} does not run on {entry.task} in this study; "
+                "leave the entry out"
+            )
+            continue
+        trained = sorted({row.cell.seqlen for row in here})
+        if entry.seqlen not in (None, *trained):
+            yield _line(number, "seqlen", entry.seqlen, "trained", entry, trained)
+            continue
+        here = [row for row in here if entry.seqlen in (None, row.cell.seqlen)]
+        evaluated = sorted(set.intersection(*(set(row.evaluation.lengths) for row in here)))
+        if entry.evaluated not in (None, *evaluated):
+            yield _line(number, "evaluated", entry.evaluated, "evaluated", entry, evaluated)
+
+
+def _line(
+    number: int, key: str, value: int | None, how: str, entry: Expectation, allowed: list[int]
+) -> str:
+    return (
+        f"expect.{number}.{key}: {value} is not a length at which {entry.model} is {how} on "
+        f"{entry.task}; allowed: {', '.join(map(str, allowed)) or 'none'}"
+    )
