@@ -36,4 +36,4 @@ def test_a_benchmark_prints_a_table_with_ratios_and_the_machine():
 def test_an_unknown_benchmark_is_refused_with_those_there_are():
     done = bench("overheads")
     assert done.returncode == 2
-    assert "overhead, planning, startup" in done.stderr
+    assert "overhead, generation, planning" in done.stderr

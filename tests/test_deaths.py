@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from grid_factory import provenance_of
 
-from seqgrid import collect, deaths, hostmemory, postmortem, scheduler, tables, train
+from seqgrid import deaths, facts, hostmemory, postmortem, scheduler, tables, train
 from seqgrid.store import Part, add_rolling
 
 CELL = "gru/adding_problem/L8/seed0-0123456789"
@@ -135,7 +135,7 @@ def test_the_table_of_parts_names_the_last_death(part):
     why = {"state": "NODE_FAIL", "node": "n2"}
     part.note_death(part.attempts()[-1], why=why, reached=840, kept=800)
     fields = {"outcome": "killed", "reason": "because", "provenance": provenance_of()}
-    row = collect._part(part.finish(None, b"history", **fields))
+    row = facts.part(part.finish(None, b"history", **fields))
     assert (row["silent_deaths"], row["last_death"]) == (2, "NODE_FAIL")
     assert row["last_death_host"] == "n2"
     assert row["last_death_lost_steps"] == 40
