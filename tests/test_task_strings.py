@@ -214,11 +214,12 @@ def test_published_examples(name, string, answer):
     assert "".join(map(str, found[len(string) :]))[: len(answer)] == answer
 
 
-@pytest.mark.parametrize("n", range(1, 8))
-def test_majority_is_right_as_often_as_over_all_strings(n):
-    shares = [max(bits.count(0), bits.count(1)) / n for bits in product((0, 1), repeat=n)]
-    task = make("odds_first", 2 * n)
-    assert level(task, "majority") == pytest.approx(sum(shares) / len(shares))
+@pytest.mark.parametrize(("n", "vocab_size"), [(1, 2), (2, 2), (5, 2), (7, 2), (4, 3), (5, 3)])
+def test_majority_is_right_as_often_as_over_all_strings(n, vocab_size):
+    strings = [*product(range(vocab_size), repeat=n)]
+    share = sum(max(map(bits.count, bits)) for bits in strings) / (n * len(strings))
+    task = make("odds_first", 2 * n, vocab_size=vocab_size)
+    assert level(task, "majority") == pytest.approx(share, abs=1e-9 if vocab_size == 2 else 0.01)
 
 
 def test_reverse_has_the_levels_of_all_strings():
