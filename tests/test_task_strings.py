@@ -76,6 +76,25 @@ def test_parity_of_every_prefix_weighs_prefixes_as_they_occur():
     assert level(task, "count_threshold") == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("parity", ["3-7", "8-12", "13-17", "18-22"]),
+        ("modular_arithmetic", ["3-5", "7-11", "13-15", "17-21"]),
+        ("duplicate_string", ["3-3", "6-9", "12-15", "18-21"]),
+    ],
+)
+def test_slices_are_quarters_of_the_lengths(name, expected):
+    task = make(name, 22, shortest=3)
+    batch = examples(task)
+    slices = task.slices(batch)
+    assert list(slices) == [f"length {one}" for one in expected]
+    assert torch.equal(sum(part.long() for part in slices.values()), torch.ones(200).long())
+    for one, part in zip(expected, slices.values(), strict=True):
+        low, high = map(int, one.split("-"))
+        assert (batch.lengths[part].min(), batch.lengths[part].max()) == (low, high)
+
+
 @pytest.mark.parametrize("modulus", [2, 5, 6])
 @pytest.mark.parametrize("scored", ["last", "every"])
 @pytest.mark.parametrize("seqlen", [12, 13])

@@ -7,6 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cached_property
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -32,6 +33,17 @@ def certain(answers: Tensor, num_outputs: int) -> Tensor:
     """Logits (..., num_outputs), certain of the answers (...) int64."""
     logits = torch.zeros(*answers.shape, num_outputs, device=answers.device)
     return logits.scatter_(-1, answers[..., None], CERTAIN)
+
+
+def quarters(batch: Batch, lengths: list[int]) -> dict[str, Tensor]:
+    """Slices (B,) of a quarter each of the lengths that examples have, in rising order."""
+    edges = [i * len(lengths) // 4 for i in range(5)] if len(lengths) > 1 else []
+    return {
+        f"length {lengths[start]}-{lengths[stop - 1]}": (batch.lengths >= lengths[start])
+        & (batch.lengths <= lengths[stop - 1])
+        for start, stop in pairwise(edges)
+        if start < stop and batch.lengths is not None
+    }
 
 
 def central(n: int) -> float:
@@ -88,6 +100,10 @@ class StringTask(Task):
     def variations(self) -> dict[str, dict]:
         """Strings as long as fit."""
         return {"longest": {"shortest": None}}
+
+    def slices(self, batch: Batch) -> dict[str, Tensor]:
+        """Quarters of the lengths."""
+        return quarters(batch, [size * self.tokens_per_symbol for size in self.sizes])
 
     def sample(self, stream: Stream) -> Batch:
         """Inputs and targets, both (B, L); lengths (B,)."""

@@ -36,7 +36,7 @@ from seqgrid.data import IGNORE, Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
 from seqgrid.tasks._base import Level, Published, Task
-from seqgrid.tasks._strings import SLIGHT, certain, draw_length
+from seqgrid.tasks._strings import SLIGHT, certain, draw_length, quarters
 
 OPERATORS = "+-*"
 
@@ -121,6 +121,10 @@ class ModularArithmetic(Task):
     def variations(self) -> dict[str, dict]:
         """Expressions as long as fit."""
         return {"longest": {"shortest": None}}
+
+    def slices(self, batch: Batch) -> dict[str, Tensor]:
+        """Quarters of the lengths."""
+        return quarters(batch, [2 * size - 1 for size in self.sizes])
 
     def sample(self, stream: Stream) -> Batch:
         """Inputs and targets, both (B, L); lengths (B,)."""

@@ -33,7 +33,7 @@ from seqgrid.data import IGNORE, Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
 from seqgrid.tasks._base import Level, Published, Task
-from seqgrid.tasks._strings import SLIGHT, central, certain, draw_length
+from seqgrid.tasks._strings import SLIGHT, central, certain, draw_length, quarters
 
 PADDING = 2
 
@@ -124,6 +124,10 @@ class Parity(Task):
     def variations(self) -> dict[str, dict]:
         """Strings of exactly L bits."""
         return {"longest": {"shortest": None}}
+
+    def slices(self, batch: Batch) -> dict[str, Tensor]:
+        """Quarters of the lengths."""
+        return quarters(batch, list(self.sizes))
 
     def sample(self, stream: Stream) -> Batch:
         """Inputs and targets, both (B, L); lengths (B,)."""
