@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqgrid.settings import TaskSettings
-from seqgrid.tasks._base import Published
+from seqgrid.tasks._base import Control, Published
 from seqgrid.tasks._strings import StringTask
 
 
@@ -60,7 +60,16 @@ class DuplicateString(StringTask):
 
     tokens_per_symbol: ClassVar = 3
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "attention",
+            24,
+            "SOLVED",
+            "at one length the distance from a query to its symbol is one of two",
+            training={"steps": 800, "learning_rate": 2e-3},
+            cpu_minutes=0.15,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Deletang et al., arXiv:2207.02098",

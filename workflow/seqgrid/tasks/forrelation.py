@@ -54,7 +54,7 @@ from seqgrid.data import Batch, Shape
 from seqgrid.seeds import derive
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Published, Task
+from seqgrid.tasks._base import Control, Level, Published, Task
 from seqgrid.tasks._strings import SLIGHT
 
 TRIALS = 4096  # examples behind a level; its error is < 0.008
@@ -81,7 +81,19 @@ class Forrelation(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "gru",
+            32,
+            "SOLVED",
+            "the functions of 2 bits are 8 signs to keep and to multiply, as measured; 6 bits are "
+            "128 signs, and no model is known to do it",
+            settings={"num_layers": 1},
+            task_settings={"n_bits": 2},
+            training={"steps": 1500, "batch_size": 128, "learning_rate": 3e-3},
+            cpu_minutes=0.8,
+        ),
+    )
     published: ClassVar = (
         Published(
             "JHPark9090/Quantum-Hydra-Mamba",

@@ -35,7 +35,7 @@ from torch import Tensor
 from seqgrid.data import IGNORE, Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Published, Task
+from seqgrid.tasks._base import Control, Level, Published, Task
 from seqgrid.tasks._strings import SLIGHT, certain, draw_length, quarters
 
 OPERATORS = "+-*"
@@ -82,7 +82,34 @@ class ModularArithmetic(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "lstm",
+            20,
+            "SOLVED",
+            "two numbers of state; the LSTM is at 100 % in Deletang et al.",
+            settings={"num_layers": 1},
+            task_settings={"shortest": 1, "scored": "every"},
+            training={
+                "steps": 1200,
+                "batch_size": 128,
+                "learning_rate": 3e-3,
+                "stopping": {"solved_validations": None},
+            },
+            cpu_minutes=0.35,
+        ),
+        Control(
+            "attention",
+            20,
+            "AT CHANCE",
+            "a transformer does not generalise to longer expressions: 24 % in Deletang et al.",
+            task_settings={"shortest": 1},
+            training={"steps": 600, "learning_rate": 2e-3},
+            at=99,
+            test_set="longest",
+            cpu_minutes=0.25,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Deletang et al., arXiv:2207.02098",

@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqgrid.settings import TaskSettings
-from seqgrid.tasks._base import Published
+from seqgrid.tasks._base import Control, Published
 from seqgrid.tasks._strings import StringTask
 
 
@@ -64,7 +64,16 @@ class OddsFirst(StringTask):
 
     tokens_per_symbol: ClassVar = 2
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "attention",
+            16,
+            "SOLVED",
+            "at one length every query has one position to attend to",
+            training={"steps": 1000, "learning_rate": 2e-3},
+            cpu_minutes=0.25,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Deletang et al., arXiv:2207.02098",

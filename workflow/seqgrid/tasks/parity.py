@@ -32,7 +32,7 @@ from torch import Tensor
 from seqgrid.data import IGNORE, Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Published, Task
+from seqgrid.tasks._base import Control, Level, Published, Task
 from seqgrid.tasks._strings import SLIGHT, central, certain, draw_length, quarters
 
 PADDING = 2
@@ -73,7 +73,70 @@ class Parity(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "lstm",
+            40,
+            "SOLVED",
+            "one bit of state; RNN and LSTM are at 100 % beyond their training lengths in Deletang "
+            "et al.",
+            settings={"num_layers": 1},
+            task_settings={"shortest": 1},
+            training={"steps": 400, "batch_size": 128, "learning_rate": 3e-3},
+            at=256,
+            test_set="longest",
+            seeds=2,
+            cpu_minutes=0.3,
+        ),
+        Control(
+            "attention",
+            40,
+            "AT CHANCE",
+            "a transformer does not generalise to longer strings: 52 % in Deletang et al.",
+            task_settings={"shortest": 1},
+            training={"steps": 400, "batch_size": 128},
+            at=256,
+            test_set="longest",
+            cpu_minutes=0.6,
+        ),
+        # without the short convolution, whose window of 4 bits tells the parity of short strings
+        Control(
+            "deltanet",
+            40,
+            "SOLVED",
+            "an eigenvalue of -1 counts modulo 2, Grazzi et al., theorem 1 and figure 1",
+            settings={
+                "d_model": 32,
+                "num_layers": 1,
+                "num_heads": 2,
+                "use_short_conv": False,
+                "allow_neg_eigval": True,
+            },
+            task_settings={"shortest": 1},
+            training={"steps": 600, "learning_rate": 1e-2},
+            at=256,
+            test_set="longest",
+            cpu_minutes=0.25,
+        ),
+        Control(
+            "deltanet",
+            40,
+            "AT CHANCE",
+            "no finite-precision linear RNN with eigenvalues in [0, 1] alone solves parity, Grazzi "
+            "et al., theorem 1",
+            settings={
+                "d_model": 32,
+                "num_layers": 1,
+                "num_heads": 2,
+                "use_short_conv": False,
+            },
+            task_settings={"shortest": 1},
+            training={"steps": 600, "learning_rate": 1e-2},
+            at=256,
+            test_set="longest",
+            cpu_minutes=0.25,
+        ),
+    )
     published: ClassVar = (
         *(
             Published(

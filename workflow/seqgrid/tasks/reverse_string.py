@@ -27,7 +27,7 @@ from torch import Tensor
 
 from seqgrid.data import Batch
 from seqgrid.settings import TaskSettings
-from seqgrid.tasks._base import Level, Published
+from seqgrid.tasks._base import Control, Level, Published
 from seqgrid.tasks._strings import StringTask, certain
 
 
@@ -64,7 +64,17 @@ class ReverseString(StringTask):
 
     tokens_per_symbol: ClassVar = 2
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "gru",
+            16,
+            "SOLVED",
+            "8 bits fit into the state of a GRU of width 128; it is no proof of a stack",
+            settings={"d_model": 128, "num_layers": 1},
+            training={"steps": 1000, "batch_size": 128, "learning_rate": 3e-3},
+            cpu_minutes=0.25,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Deletang et al., arXiv:2207.02098",

@@ -33,7 +33,7 @@ from torch import Tensor
 from seqgrid.data import Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Published, Task
+from seqgrid.tasks._base import Control, Level, Published, Task
 from seqgrid.tasks._strings import CERTAIN, SLIGHT, certain
 
 
@@ -120,7 +120,22 @@ class WordProblem(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "gru",
+            8,
+            "SOLVED",
+            "an RNN needs one layer at every length, Merrill et al.",
+            settings={"d_model": 128, "num_layers": 1},
+            training={
+                "steps": 1600,
+                "batch_size": 128,
+                "learning_rate": 3e-3,
+                "stopping": {"solved_validations": None},
+            },
+            cpu_minutes=0.6,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Merrill et al., arXiv:2404.08819",
