@@ -90,7 +90,12 @@ class Forrelation(Task):
             "128 signs, and no model is known to do it",
             settings={"num_layers": 1},
             task_settings={"n_bits": 2},
-            training={"steps": 1500, "batch_size": 128, "learning_rate": 3e-3},
+            training={
+                "steps": 1500,
+                "batch_size": 128,
+                "learning_rate": 3e-3,
+                "stopping": {"solved_validations": None},
+            },
             cpu_minutes=0.8,
         ),
     )

@@ -99,12 +99,12 @@ class Parity(Task):
             test_set="longest",
             cpu_minutes=0.6,
         ),
-        # without the short convolution, whose window of 4 bits tells the parity of short strings
+        # the short convolution is off: with it this budget solves 40 bits and not 256
         Control(
             "deltanet",
             40,
             "SOLVED",
-            "an eigenvalue of -1 counts modulo 2, Grazzi et al., theorem 1 and figure 1",
+            "eigenvalues from -1 to 1 can count modulo 2, Grazzi et al.",
             settings={
                 "d_model": 32,
                 "num_layers": 1,
