@@ -17,7 +17,7 @@ t of the one that is not. The value is s + t, and with the next digit d
 
 These are affine maps, so all prefixes come out of one scan in log2 L steps. The levels follow from
 the distribution of (s, t) and of what a shortcut holds, stepped through exactly. Zero is the
-likeliest value, as products hold a zero more often than not. `left_to_right` ignores precedence,
+likeliest value, as one zero is enough for a product. `left_to_right` ignores precedence,
 `last_term` answers t alone.
 
 B batch, L sequence length, D digits, m modulus.
@@ -225,9 +225,9 @@ class ModularArithmetic(Task):
         seen = torch.zeros_like(now)
         most, every = self.sizes[-1], self.settings.scored == "every"
         for digit in range(1, most + 1):
-            # in how many sizes, of all, this many digits are scored
-            often = sum(size >= digit if every else size == digit for size in self.sizes)
-            seen += often * now
+            # of how many sizes, as each is as likely, this many digits are scored
+            as_long = min(len(self.sizes), most + 1 - digit)
+            seen += now * (as_long if every else digit in self.sizes)
             now = now @ step
         seen /= seen.sum()
         value = (total + term) % m
