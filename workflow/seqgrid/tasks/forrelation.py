@@ -28,8 +28,8 @@ That is an estimate, but close: its posterior is calibrated, at n = 2 it agrees 
 were counted, and at n = 6 a precision for every sign decides no better. At n = 6 it is right in
 
     L           20      50      100     200
-    ceiling     0.77    0.96    0.997   1.000
-    same_step   0.57    0.61    0.66    0.72
+    ceiling     0.78    0.96    0.997   1.000
+    same_step   0.56    0.61    0.66    0.71
 
 of the pairs. That study has L = 50, 100 and 200 at n = 6, and all of its 12 models score 0.52 to
 0.53, which is what the best epoch by a test set of 1000 pairs gives at chance: the pairs can be

@@ -7,9 +7,10 @@ Source: Merrill et al., arXiv:2404.08819, "The illusion of state in state-space 
 jopetty/word-problem: elements are uniform, every prefix is a target, and groups of 60 elements
 differ in how hard they are. Z60 is commutative, A4 x Z5 is solvable, A5 is not: its word problem is
 complete for NC1, so that no model in TC0, such as a transformer of fixed depth, solves it at every
-length unless the two classes are one. S5, of 120 elements, holds A5. There the default seed is
-random, and the data file is shuffled into training and validation; here an example is a function of
-its seed and split. A product a b does a first, then b.
+length unless the two classes are one. S5, of 120 elements, holds A5. There a start token comes
+first, words of several lengths are mixed, and the default seed is random; here all words are as
+long, shorter ones are their prefixes, and an example is a function of its seed and split. A product
+a b does a first, then b.
 
 A product is uniform, whatever is known of a proper part of its factors. A model that knows it up to
 the commutator subgroup G', by counting alone, is right in 1/|G'|: 1/60 both in A5 and in S5 (there
