@@ -67,7 +67,7 @@ class DuplicateString(StringTask):
             "SOLVED",
             "at one length the distance from a query to its symbol is one of two",
             training={"steps": 800, "learning_rate": 2e-3},
-            cpu_minutes=0.15,
+            cpu_minutes=0.1,
         ),
     )
     published: ClassVar = tuple(

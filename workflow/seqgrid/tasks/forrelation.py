@@ -96,7 +96,7 @@ class Forrelation(Task):
                 "learning_rate": 3e-3,
                 "stopping": {"solved_validations": None},
             },
-            cpu_minutes=0.8,
+            cpu_minutes=0.85,
         ),
     )
     published: ClassVar = (

@@ -71,7 +71,7 @@ class OddsFirst(StringTask):
             "SOLVED",
             "at one length every query has one position to attend to",
             training={"steps": 1000, "learning_rate": 2e-3},
-            cpu_minutes=0.25,
+            cpu_minutes=0.15,
         ),
     )
     published: ClassVar = tuple(

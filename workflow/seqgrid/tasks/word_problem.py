@@ -134,7 +134,7 @@ class WordProblem(Task):
                 "learning_rate": 3e-3,
                 "stopping": {"solved_validations": None},
             },
-            cpu_minutes=0.6,
+            cpu_minutes=0.7,
         ),
     )
     published: ClassVar = tuple(
