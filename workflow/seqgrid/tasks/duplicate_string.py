@@ -10,7 +10,7 @@ google-deepmind/neural_networks_chomsky_hierarchy. There the strings of a batch 
 the answer is read at as many empty tokens as it has symbols; here `?` is that token, lengths differ
 inside a batch, and `_` pads.
 
-Symbols are uniform. Guessing the commoner one of n coins is right in
+Symbols are uniform. Guessing the commonest is right, for n coins, in
 1/2 + C(n-1, floor((n-1)/2)) / 2^n of the places, the mean of max(k, n-k) over k ~ Bin(n, 1/2).
 
 B batch, L sequence length.
@@ -23,14 +23,14 @@ from pydantic import Field
 from torch import Tensor
 
 from seqgrid.settings import TaskSettings
-from seqgrid.tasks._base import Published
+from seqgrid.tasks._base import Control, Published
 from seqgrid.tasks._strings import StringTask
 
 
 class Settings(TaskSettings):
     """Alphabet and lengths."""
 
-    vocab_size: int = Field(2, ge=2, le=2**20, description="symbols; 2 as published")
+    vocab_size: int = Field(2, ge=2, le=4096, description="symbols; 2 as published")
     shortest: int | None = Field(
         None,
         ge=3,
@@ -60,7 +60,16 @@ class DuplicateString(StringTask):
 
     tokens_per_symbol: ClassVar = 3
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "attention",
+            24,
+            "SOLVED",
+            "at one length the distance from a query to its symbol is one of two",
+            training={"steps": 800, "learning_rate": 2e-3},
+            cpu_minutes=0.1,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Deletang et al., arXiv:2207.02098",

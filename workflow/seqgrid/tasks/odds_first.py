@@ -13,7 +13,7 @@ inside a batch, and `_` pads.
 Places are counted from 1, as in the paper: s1 s3 s5 ... s2 s4 ...; the code counts them from 0 and
 so puts s2 s4 ... first.
 
-Symbols are uniform. Guessing the commoner one of n coins is right in
+Symbols are uniform. Guessing the commonest is right, for n coins, in
 1/2 + C(n-1, floor((n-1)/2)) / 2^n of the places, the mean of max(k, n-k) over k ~ Bin(n, 1/2).
 
 B batch, L sequence length.
@@ -27,14 +27,14 @@ from pydantic import Field
 from torch import Tensor
 
 from seqgrid.settings import TaskSettings
-from seqgrid.tasks._base import Published
+from seqgrid.tasks._base import Control, Published
 from seqgrid.tasks._strings import StringTask
 
 
 class Settings(TaskSettings):
     """Alphabet and lengths."""
 
-    vocab_size: int = Field(2, ge=2, le=2**20, description="symbols; 2 as published")
+    vocab_size: int = Field(2, ge=2, le=4096, description="symbols; 2 as published")
     shortest: int | None = Field(
         None,
         ge=2,
@@ -64,7 +64,16 @@ class OddsFirst(StringTask):
 
     tokens_per_symbol: ClassVar = 2
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "attention",
+            16,
+            "SOLVED",
+            "at one length every query has one position to attend to",
+            training={"steps": 1000, "learning_rate": 2e-3},
+            cpu_minutes=0.15,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Deletang et al., arXiv:2207.02098",

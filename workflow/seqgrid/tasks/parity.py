@@ -32,8 +32,8 @@ from torch import Tensor
 from seqgrid.data import IGNORE, Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Published, Task
-from seqgrid.tasks._strings import SLIGHT, central, certain, draw_length
+from seqgrid.tasks._base import Control, Level, Published, Task
+from seqgrid.tasks._strings import SLIGHT, central, certain, draw_length, quarters
 
 PADDING = 2
 
@@ -73,7 +73,70 @@ class Parity(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "lstm",
+            40,
+            "SOLVED",
+            "one bit of state; RNN and LSTM are at 100 % beyond their training lengths in Deletang "
+            "et al.",
+            settings={"num_layers": 1},
+            task_settings={"shortest": 1},
+            training={"steps": 400, "batch_size": 128, "learning_rate": 3e-3},
+            at=256,
+            test_set="longest",
+            seeds=2,
+            cpu_minutes=0.3,
+        ),
+        Control(
+            "attention",
+            40,
+            "AT CHANCE",
+            "a transformer does not generalise to longer strings: 52 % in Deletang et al.",
+            task_settings={"shortest": 1},
+            training={"steps": 400, "batch_size": 128},
+            at=256,
+            test_set="longest",
+            cpu_minutes=0.6,
+        ),
+        # the short convolution is off: with it this budget solves 40 bits and not 256
+        Control(
+            "deltanet",
+            40,
+            "SOLVED",
+            "eigenvalues from -1 to 1 can count modulo 2, Grazzi et al.",
+            settings={
+                "d_model": 32,
+                "num_layers": 1,
+                "num_heads": 2,
+                "use_short_conv": False,
+                "allow_neg_eigval": True,
+            },
+            task_settings={"shortest": 1},
+            training={"steps": 600, "learning_rate": 1e-2},
+            at=256,
+            test_set="longest",
+            cpu_minutes=0.1,
+        ),
+        Control(
+            "deltanet",
+            40,
+            "AT CHANCE",
+            "no finite-precision linear RNN with eigenvalues in [0, 1] alone solves parity, Grazzi "
+            "et al., theorem 1",
+            settings={
+                "d_model": 32,
+                "num_layers": 1,
+                "num_heads": 2,
+                "use_short_conv": False,
+            },
+            task_settings={"shortest": 1},
+            training={"steps": 600, "learning_rate": 1e-2},
+            at=256,
+            test_set="longest",
+            cpu_minutes=0.2,
+        ),
+    )
     published: ClassVar = (
         *(
             Published(
@@ -124,6 +187,10 @@ class Parity(Task):
     def variations(self) -> dict[str, dict]:
         """Strings of exactly L bits."""
         return {"longest": {"shortest": None}}
+
+    def slices(self, batch: Batch) -> dict[str, Tensor]:
+        """Quarters of the lengths."""
+        return quarters(batch, list(self.sizes))
 
     def sample(self, stream: Stream) -> Batch:
         """Inputs and targets, both (B, L); lengths (B,)."""

@@ -10,7 +10,7 @@ google-deepmind/neural_networks_chomsky_hierarchy. There the strings of a batch 
 the answer is read at as many empty tokens as it has symbols; here `?` is that token, lengths differ
 inside a batch, and `_` pads.
 
-Symbols are uniform. Guessing the commoner one of n coins is right in
+Symbols are uniform. Guessing the commonest is right, for n coins, in
 1/2 + C(n-1, floor((n-1)/2)) / 2^n of the places, the mean of max(k, n-k) over k ~ Bin(n, 1/2).
 The first answer is the symbol just read, which needs no memory of the others: who gives it at every
 query is right in (1 + (n-1)/V) / n of the places.
@@ -27,14 +27,14 @@ from torch import Tensor
 
 from seqgrid.data import Batch
 from seqgrid.settings import TaskSettings
-from seqgrid.tasks._base import Level, Published
+from seqgrid.tasks._base import Control, Level, Published
 from seqgrid.tasks._strings import StringTask, certain
 
 
 class Settings(TaskSettings):
     """Alphabet and lengths."""
 
-    vocab_size: int = Field(2, ge=2, le=2**20, description="symbols; 2 as published")
+    vocab_size: int = Field(2, ge=2, le=4096, description="symbols; 2 as published")
     shortest: int | None = Field(
         None,
         ge=2,
@@ -64,7 +64,17 @@ class ReverseString(StringTask):
 
     tokens_per_symbol: ClassVar = 2
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "gru",
+            16,
+            "SOLVED",
+            "8 bits fit into the state of a GRU of width 128; it is no proof of a stack",
+            settings={"d_model": 128, "num_layers": 1},
+            training={"steps": 1000, "batch_size": 128, "learning_rate": 3e-3},
+            cpu_minutes=0.25,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Deletang et al., arXiv:2207.02098",
@@ -92,7 +102,7 @@ class ReverseString(StringTask):
         return [*super().levels(), Level("accuracy", "last_symbol", "shortcut", share, how)]
 
     def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
-        """The commoner symbol, of two; the last one."""
+        """The commonest symbol; the last one."""
         return {**super().shortcuts(), "last_symbol": self._last_symbol}
 
     def _last_symbol(self, batch: Batch) -> Tensor:

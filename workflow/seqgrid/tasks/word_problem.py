@@ -7,9 +7,10 @@ Source: Merrill et al., arXiv:2404.08819, "The illusion of state in state-space 
 jopetty/word-problem: elements are uniform, every prefix is a target, and groups of 60 elements
 differ in how hard they are. Z60 is commutative, A4 x Z5 is solvable, A5 is not: its word problem is
 complete for NC1, so that no model in TC0, such as a transformer of fixed depth, solves it at every
-length unless the two classes are one. S5, of 120 elements, holds A5. There the default seed is
-random, and the data file is shuffled into training and validation; here an example is a function of
-its seed and split. A product a b does a first, then b.
+length unless the two classes are one. S5, of 120 elements, holds A5. There a start token comes
+first, words of several lengths are mixed, and the default seed is random; here all words are as
+long, shorter ones are their prefixes, and an example is a function of its seed and split. A product
+a b does a first, then b.
 
 A product is uniform, whatever is known of a proper part of its factors. A model that knows it up to
 the commutator subgroup G', by counting alone, is right in 1/|G'|: 1/60 both in A5 and in S5 (there
@@ -33,7 +34,7 @@ from torch import Tensor
 from seqgrid.data import Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Published, Task
+from seqgrid.tasks._base import Control, Level, Published, Task
 from seqgrid.tasks._strings import CERTAIN, SLIGHT, certain
 
 
@@ -120,7 +121,22 @@ class WordProblem(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
-    controls: ClassVar = ()
+    controls: ClassVar = (
+        Control(
+            "gru",
+            8,
+            "SOLVED",
+            "an RNN needs one layer at every length, Merrill et al.",
+            settings={"d_model": 128, "num_layers": 1},
+            training={
+                "steps": 1600,
+                "batch_size": 128,
+                "learning_rate": 3e-3,
+                "stopping": {"solved_validations": None},
+            },
+            cpu_minutes=0.7,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "Merrill et al., arXiv:2404.08819",
