@@ -102,7 +102,8 @@ class NoisyInContextRecall(PairRecall):
                 "learning_rate": 5e-3,
                 "validation": {"every_steps": 50, "examples": 200},
             },
-            cpu_minutes=0.3,
+            seeds=2,
+            cpu_minutes=0.5,
         ),
         Control(
             "deltanet",

@@ -110,9 +110,13 @@ class SelectiveCopying(Task):
                 "gates let tokens in and noise pass, in 64 cells",
                 settings={"num_layers": 1},
                 task_settings={"num_tokens": 4, "encoding": encoding},
-                training={"steps": 2000, "learning_rate": 5e-3},
+                training={
+                    "steps": 2000,
+                    "learning_rate": 5e-3,
+                    "stopping": {"solved_validations": 5},
+                },
                 seeds=2,
-                cpu_minutes=0.4,
+                cpu_minutes=0.5,
             )
             for encoding in ("mamba", "mad")
         ),
