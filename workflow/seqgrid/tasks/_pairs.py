@@ -55,9 +55,9 @@ class PairRecall(Task):
 
     def sample(self, stream: Stream) -> Batch:
         """Inputs and targets, both (B, L)."""
-        keys_, values_, noise_ = self.kinds
+        num_keys, num_values, num_noise = self.kinds
         P = self.num_pairs
-        keys = stream.integers(P, keys_)  # (B, P)
+        keys = stream.integers(P, num_keys)  # (B, P)
         slots = torch.arange(P, device=stream.device)
         noise = torch.zeros_like(keys, dtype=torch.bool)
         if self.frac_noise:
@@ -65,7 +65,7 @@ class PairRecall(Task):
             noise &= slots != stream.integers(1, P - 1)
         noise[:, -1] = False
         # each slot of noise is a key of its own
-        first, _ = _recall.first_and_previous(torch.where(noise, keys_ + slots, keys))
+        first, _ = _recall.first_and_previous(torch.where(noise, num_keys + slots, keys))
         new = (first == slots) & ~noise
         new[:, -1] = False
         # the last key: one of those seen, each as likely
@@ -73,10 +73,10 @@ class PairRecall(Task):
         chosen = (new.cumsum(1) > asked).int().argmax(1, keepdim=True)  # (B, 1)
         keys[:, -1:] = keys.gather(1, chosen)
         first[:, -1:] = chosen
-        values = keys_ + stream.integers(P, values_).gather(1, first)
+        values = num_keys + stream.integers(P, num_values).gather(1, first)
         pairs = torch.stack((keys, values), dim=2)  # (B, P, 2)
         if self.frac_noise:
-            tokens = keys_ + values_ + stream.integers(2 * P, noise_).view_as(pairs)
+            tokens = num_keys + num_values + stream.integers(2 * P, num_noise).view_as(pairs)
             pairs = torch.where(noise[..., None], tokens, pairs)
         return self._batch(pairs.flatten(1), first < slots)
 
@@ -96,7 +96,7 @@ class PairRecall(Task):
         share = [w / sum(weights) for w in weights]
         bags = [_recall.bag_scores(seen, num_values) for seen in range(1, len(share))]
         pairs = list(zip(share[1:], bags, strict=True))
-        bag = sum(w * b[0] for w, b in pairs), sum(w * b[1] for w, b in pairs)
+        bag = min(1.0, sum(w * b[0] for w, b in pairs)), sum(w * b[1] for w, b in pairs)
         last = sum(w * (1 / n + (1 - 1 / n) / num_values) for n, w in enumerate(share) if n)
         how = "the commonest value of the keys seen so far, whichever key is asked for"
         return [

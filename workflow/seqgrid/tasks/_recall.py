@@ -18,7 +18,7 @@ from seqgrid.tasks._base import Level, Published, Task
 CERTAIN = 50.0  # a logit: exp(-50) times any vocabulary is nothing
 SLIGHT = 1e-4  # a logit that settles a tie and leaves the loss alone
 EXACT = 256  # tokens in a bag up to which its largest count is computed exactly
-TRIALS = 1 << 19  # tokens of examples behind a level that has no closed form
+TRIALS = 1 << 23  # logits behind a level that has no closed form
 
 
 def first_and_previous(ids: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -142,9 +142,10 @@ def _measured(
     task_class: type[Task], settings: object, seqlen: int, solver: str
 ) -> tuple[float, float]:
     task = task_class(settings, seqlen)  # ty: ignore[invalid-argument-type]
-    number = min(16384, max(512, TRIALS // seqlen))
+    logits_each = seqlen * task.shape.num_outputs
+    number = min(16384, max(1024, TRIALS // logits_each))
     right = total = loss = 0.0
-    for indices in torch.arange(number).split(max(1, (1 << 16) // seqlen)):
+    for indices in torch.arange(number).split(max(1, (1 << 20) // logits_each)):
         batch = task.sample(Stream(derive("levels", solver), indices))
         asked = batch.targets >= 0 if batch.scored is None else batch.scored
         logits, targets = task.shortcuts()[solver](batch)[asked], batch.targets[asked]
@@ -157,7 +158,7 @@ def _measured(
 def measured(task: Task, solver: str) -> tuple[float, float]:
     """Accuracy and loss of a shortcut on examples of a stream of its own, for want of a formula.
 
-    Half a million tokens, 512 to 16384 examples: the standard error of the accuracy is below 0.005.
+    1024 to 16384 examples: the standard error of the accuracy is about 0.005 or less.
     """
     return _measured(type(task), task.settings, task.seqlen, solver)
 

@@ -88,7 +88,31 @@ class FuzzyInContextRecall(Task):
     loss: ClassVar = "cross_entropy"
     settings: Settings
     published: ClassVar = _recall.mad_published("fuzzy", "the test set longest_keys")
-    controls: ClassVar[tuple[Control, ...]] = ()
+    controls: ClassVar = (
+        Control(
+            "deltanet",
+            48,
+            "SOLVED",
+            "its short convolutions join the two tokens of a key, and the delta rule recalls",
+            settings={"d_model": 32, "num_heads": 2},
+            task_settings={
+                "vocab_size": 9,
+                "key_tokens": 2,
+                "value_tokens": 1,
+                "vary_keys": False,
+                "loss_on": "answers",
+            },
+            training={
+                "steps": 1000,
+                "batch_size": 32,
+                "learning_rate": 5e-3,
+                "validation": {"every_steps": 50, "examples": 200},
+                "stopping": {"solved_validations": 5},
+            },
+            seeds=2,
+            cpu_minutes=0.6,
+        ),
+    )
 
     def __init__(self, settings: Settings, seqlen: int):
         super().__init__(settings, seqlen)

@@ -70,7 +70,51 @@ class InContextRecall(PairRecall):
 
     settings: Settings
     published: ClassVar = mad_published("in_context", "the last value is read too")
-    controls: ClassVar[tuple[Control, ...]] = ()
+    controls: ClassVar = (
+        Control(
+            "deltanet",
+            32,
+            "SOLVED",
+            "the delta rule writes each key's value once; 100 % in arXiv:2406.06484",
+            settings={"d_model": 32, "num_heads": 2},
+            training={
+                "steps": 1000,
+                "batch_size": 32,
+                "learning_rate": 5e-3,
+                "validation": {"every_steps": 50, "examples": 200},
+            },
+            seeds=2,
+            cpu_minutes=0.2,
+        ),
+        Control(
+            "attention",
+            32,
+            "SOLVED",
+            "two layers make an induction head, arXiv:2209.11895",
+            settings={"num_heads": 1, "initializer_std": 0.1},
+            task_settings={"loss_on": "answers"},
+            training={"steps": 2000, "learning_rate": 3e-3},
+            cpu_minutes=0.4,
+        ),
+        Control(
+            "attention",
+            32,
+            "NOT SOLVED",
+            "one layer makes no induction head, arXiv:2209.11895",
+            settings={"num_layers": 1, "d_model": 32, "num_heads": 1},
+            task_settings={"loss_on": "answers"},
+            training={"steps": 500, "learning_rate": 5e-3},
+            cpu_minutes=0.1,
+        ),
+        Control(
+            "deltanet",
+            128,
+            "SOLVED",
+            "the setting of MAD; 100 % in arXiv:2406.06484",
+            settings={"d_model": 128},
+            training={"steps": 20000, "batch_size": 128, "examples": 12800, "learning_rate": 5e-4},
+        ),
+    )
 
     @property
     def kinds(self) -> tuple[int, int, int]:

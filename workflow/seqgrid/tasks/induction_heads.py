@@ -77,7 +77,46 @@ class InductionHeads(Task):
         _published("Hyena", 100, 44.1, 12.5, 5.9),
         _published("Mamba", 100, 100, 100, 100),
     )
-    controls: ClassVar[tuple[Control, ...]] = ()
+    controls: ClassVar = (
+        Control(
+            "lstm",
+            64,
+            "SOLVED",
+            "a gate opens once and keeps one token",
+            settings={"num_layers": 1},
+            training={"steps": 1500, "learning_rate": 5e-3},
+            cpu_minutes=0.4,
+        ),
+        Control(
+            "lstm",
+            64,
+            "SOLVED",
+            "what is kept is kept at any distance; Mamba does likewise, arXiv:2312.00752, table 11",
+            settings={"num_layers": 1},
+            training={"steps": 1500, "learning_rate": 5e-3},
+            at=1024,
+            cpu_minutes=0.4,
+        ),
+        Control(
+            "attention",
+            32,
+            "SOLVED",
+            "two layers make an induction head, arXiv:2209.11895",
+            settings={"num_heads": 1, "initializer_std": 0.1},
+            training={"steps": 3000, "learning_rate": 3e-3},
+            cpu_minutes=0.7,
+        ),
+        Control(
+            "attention",
+            32,
+            "NOT SOLVED",
+            "rotary attention falls off beyond its training length, arXiv:2312.00752, table 11",
+            settings={"num_heads": 1, "initializer_std": 0.1},
+            training={"steps": 3000, "learning_rate": 3e-3},
+            at=128,
+            cpu_minutes=0.7,
+        ),
+    )
 
     @property
     def shape(self) -> Shape:

@@ -64,7 +64,23 @@ class Memorization(Task):
     published: ClassVar = _recall.mad_published(
         "memorization", "256 training examples of 32 tokens, another dictionary"
     )
-    controls: ClassVar[tuple[Control, ...]] = ()
+    controls: ClassVar = (
+        Control(
+            "attention",
+            32,
+            "SOLVED",
+            "the last token but one says it all, and the MLP has room for 127 pairs",
+            settings={"num_layers": 1, "d_model": 32},
+            training={
+                "steps": 500,
+                "batch_size": 32,
+                "learning_rate": 1e-2,
+                "validation": {"every_steps": 50, "examples": 200},
+            },
+            seeds=3,
+            cpu_minutes=0.2,
+        ),
+    )
 
     @property
     def num_keys(self) -> int:

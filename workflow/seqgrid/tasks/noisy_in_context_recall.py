@@ -89,7 +89,31 @@ class NoisyInContextRecall(PairRecall):
 
     settings: Settings
     published: ClassVar = mad_published("noisy", "the last value is read too")
-    controls: ClassVar[tuple[Control, ...]] = ()
+    controls: ClassVar = (
+        Control(
+            "deltanet",
+            32,
+            "SOLVED",
+            "the delta rule writes each key's value once; 100 % in arXiv:2406.06484",
+            settings={"d_model": 32, "num_heads": 2},
+            training={
+                "steps": 1500,
+                "batch_size": 32,
+                "learning_rate": 5e-3,
+                "validation": {"every_steps": 50, "examples": 200},
+            },
+            seeds=2,
+            cpu_minutes=0.5,
+        ),
+        Control(
+            "deltanet",
+            128,
+            "SOLVED",
+            "the setting of MAD; 100 % in arXiv:2406.06484",
+            settings={"d_model": 128},
+            training={"steps": 20000, "batch_size": 128, "examples": 12800, "learning_rate": 5e-4},
+        ),
+    )
 
     @property
     def kinds(self) -> tuple[int, int, int]:
