@@ -35,7 +35,7 @@ from torch import Tensor
 from seqgrid.data import Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Task, regression_level
+from seqgrid.tasks._base import Control, Level, Published, Task, regression_level
 
 VARIANCE = 1 / 12  # of a uniform
 WITHIN = 0.1  # of a target that counts as right
@@ -68,6 +68,31 @@ class SelectiveCopy(Task):
     loss: ClassVar = "mse"
     tolerance: ClassVar = WITHIN
     settings: Settings
+    controls: ClassVar = (
+        Control(
+            "gru",
+            32,
+            "SOLVED",
+            "a recurrent state can count markers and keep each value apart; as measured here",
+            settings={"num_layers": 1, "d_model": 128},
+            training={"steps": 600, "learning_rate": 3e-3},
+            cpu_minutes=0.3,
+        ),
+    )
+    published: ClassVar = tuple(
+        Published(
+            "JHPark9090/Quantum-Hydra-Mamba, selective copy",
+            f"model {model}",
+            "8 markers, L 100, 200, 500, 1000, AdamW 1e-3, 4000 examples, 3 seeds",
+            f"R2 {found}, where the level {shortcut} is {at}",
+            "500 test examples; inputs are padded to a multiple of 32",
+        )
+        for model, found, shortcut, at in (
+            ("2d", "0.169, 0.169, 0.156, 0.131", "bag_and_padded_chunk", "0.161 to 0.133"),
+            ("1b", "0.333, 0.514, 0.731, 0.791", "chunks", "0.396 to 0.898"),
+            ("1c", "0.394, 0.658, 0.859, 0.895", "chunks_both_ways", "0.495 to 0.936"),
+        )
+    )
 
     @property
     def shape(self) -> Shape:
