@@ -598,7 +598,6 @@ def test_the_target_chooses_the_study(controlled):
     known = {"train": 2, "evaluate": 2, "collect": 1, "report": 1}
     assert controlled.missing("controls") == known | {"controls": 1}
     assert controlled.missing(study="controls") == known
-    assert controlled.missing() == {"train": 1, "evaluate": 1, "collect": 1, "report": 1}
 
 
 @pytest.mark.slow
