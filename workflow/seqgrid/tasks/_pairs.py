@@ -94,14 +94,21 @@ class PairRecall(Task):
         num_values = self.kinds[1]
         weights = self._seen_before()
         share = [w / sum(weights) for w in weights]
-        bags = [_recall.bag_scores(seen, num_values) for seen in range(1, len(share))]
-        pairs = list(zip(share[1:], bags, strict=True))
-        bag = min(1.0, sum(w * b[0] for w, b in pairs)), sum(w * b[1] for w, b in pairs)
-        last = sum(w * (1 / n + (1 - 1 / n) / num_values) for n, w in enumerate(share) if n)
+        bags = [(1.0, 0.0), *(_recall.bag_scores(n, num_values) for n in range(1, len(share)))]
+        bag, pair, last = [0.0, 0.0], [0.0, 0.0], 0.0
+        for seen, weight in enumerate(share[1:], 1):
+            (right, loss), others, same = bags[seen], bags[seen - 1], 1 / seen
+            bag = [bag[0] + weight * right, bag[1] + weight * loss]
+            right, loss = same + (1 - same) * others[0], (1 - same) * others[1]
+            pair = [pair[0] + weight * right, pair[1] + weight * loss]
+            last += weight * (same + (1 - same) / num_values)
         how = "the commonest value of the keys seen so far, whichever key is asked for"
         return [
             *_recall.usual_levels(num_values, "values", "only keys seen before are asked for"),
             *_recall.shortcut_levels("in_context_value", bag, how),
+            *_recall.shortcut_levels(
+                "last_pair", pair, "recalls the last pair alone, else the commonest other value"
+            ),
             Level("accuracy", "last_value", "shortcut", last, "the value that was read last"),
         ]
 
@@ -134,8 +141,12 @@ class PairRecall(Task):
         return _recall.uniform(batch.inputs, sum(self.kinds), keys, keys + values - 1)
 
     def shortcuts(self) -> _recall.Solvers:
-        """Guesses that do not look at the key asked for."""
-        return {"in_context_value": self._in_context_value, "last_value": self._last_value}
+        """Guesses that do not look at the key asked for, or only whether it was the last."""
+        return {
+            "in_context_value": self._in_context_value,
+            "last_pair": self._last_pair,
+            "last_value": self._last_value,
+        }
 
     def slices(self, batch: Batch) -> dict[str, Tensor]:
         """By the distance to where the key was seen last, tokens, and the last answer alone."""
@@ -166,15 +177,32 @@ class PairRecall(Task):
         both = torch.stack((logits, torch.zeros_like(logits)), dim=2)  # (B, P, 2, V)
         return both.flatten(1, 2)[:, : self.seqlen]
 
-    def _in_context_value(self, batch: Batch) -> Tensor:
+    def _counts(self, batch: Batch) -> Tensor:
+        """How many of the keys seen before each slot have each value, (B, P, V)."""
         _, values, pair = self._read(batch)
         new = pair & (self._previous(batch) < 0)
         counts = torch.zeros(*values.shape, sum(self.kinds), device=values.device)
         counts.scatter_(2, values[..., None], new[..., None].float())
-        return self._at_keys(_recall.counted(counts.cumsum(1) - counts))
+        return counts.cumsum(1) - counts
+
+    def _last(self, batch: Batch) -> Tensor:
+        """The last slot before each that holds a pair, (B, P)."""
+        _, _, pair = self._read(batch)
+        slots = torch.arange(self.num_pairs, device=pair.device)
+        return torch.where(pair, slots, 0).cummax(1).values.roll(1, 1)
+
+    def _in_context_value(self, batch: Batch) -> Tensor:
+        return self._at_keys(_recall.counted(self._counts(batch)))
+
+    def _last_pair(self, batch: Batch) -> Tensor:
+        keys, values, _ = self._read(batch)
+        last, counts = self._last(batch), self._counts(batch)
+        value = values.gather(1, last)  # (B, P)
+        others = counts.scatter_add(2, value[..., None], -torch.ones_like(counts[..., :1]))
+        same = (keys == keys.gather(1, last))[..., None]
+        logits = torch.where(same, _recall.certain(value, counts.shape[2]), _recall.counted(others))
+        return self._at_keys(logits)
 
     def _last_value(self, batch: Batch) -> Tensor:
-        _, values, pair = self._read(batch)
-        slots = torch.arange(self.num_pairs, device=values.device)
-        last = torch.where(pair, slots, 0).cummax(1).values.roll(1, 1)
-        return self._at_keys(values.gather(1, last))
+        _, values, _ = self._read(batch)
+        return self._at_keys(values.gather(1, self._last(batch)))

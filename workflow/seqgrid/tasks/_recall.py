@@ -4,7 +4,7 @@ B batch, L sequence length, N slots of an example, V vocabulary.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
@@ -174,10 +174,10 @@ def usual_levels(kinds: int, what: str, why: str) -> list[Level]:
     ]
 
 
-def shortcut_levels(name: str, scores: tuple[float, float], how: str) -> list[Level]:
-    """A shortcut in both its metrics."""
+def shortcut_levels(name: str, scores: Sequence[float], how: str) -> list[Level]:
+    """A shortcut in both its metrics; scores: accuracy and loss."""
     return [
-        Level("accuracy", name, "shortcut", scores[0], how),
+        Level("accuracy", name, "shortcut", min(1.0, scores[0]), how),
         Level("loss", name, "shortcut", scores[1], how),
     ]
 

@@ -121,15 +121,6 @@ class SelectiveCopying(Task):
             for encoding in ("mamba", "mad")
         ),
         Control(
-            "attention",
-            32,
-            "SOLVED",
-            "attention counts and looks up; 99.6 % in the mean over MAD's settings",
-            task_settings={"num_tokens": 4},
-            training={"steps": 3000, "learning_rate": 2e-3},
-            cpu_minutes=0.8,
-        ),
-        Control(
             "deltanet",
             256,
             "SOLVED",
