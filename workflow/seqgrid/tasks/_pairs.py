@@ -92,28 +92,28 @@ class PairRecall(Task):
     def levels(self) -> list[Level]:
         """Accuracy, and the loss of the same knowledge stated as probabilities."""
         num_values = self.kinds[1]
-        weights = self._seen_before()
-        share = [w / sum(weights) for w in weights]
-        bags = [(1.0, 0.0), *(_recall.bag_scores(n, num_values) for n in range(1, len(share)))]
-        bag, pair, last = [0.0, 0.0], [0.0, 0.0], 0.0
-        for seen, weight in enumerate(share[1:], 1):
-            (right, loss), others, same = bags[seen], bags[seen - 1], 1 / seen
-            bag = [bag[0] + weight * right, bag[1] + weight * loss]
-            right, loss = same + (1 - same) * others[0], (1 - same) * others[1]
-            pair = [pair[0] + weight * right, pair[1] + weight * loss]
-            last += weight * (same + (1 - same) / num_values)
+        share = self._seen_before()[1:]
+        share = share / share.sum()
+        same = 1 / torch.arange(1, len(share) + 1, dtype=torch.float64)  # the last key again
+        bags = [(1.0, 0.0), *(_recall.bag_scores(n + 1, num_values) for n in range(len(share)))]
+        bag = torch.tensor(bags, dtype=torch.float64)  # accuracy and loss, by the number of keys
+        pair = (1 - same)[:, None] * bag[:-1]
+        pair[:, 0] += same
+        last = (share @ (same + (1 - same) / num_values)).item()
         how = "the commonest value of the keys seen so far, whichever key is asked for"
         return [
             *_recall.usual_levels(num_values, "values", "only keys seen before are asked for"),
-            *_recall.shortcut_levels("in_context_value", bag, how),
+            *_recall.shortcut_levels("in_context_value", (share @ bag[1:]).tolist(), how),
             *_recall.shortcut_levels(
-                "last_pair", pair, "recalls the last pair alone, else the commonest other value"
+                "last_pair",
+                (share @ pair).tolist(),
+                "recalls the last pair alone, else the commonest other value",
             ),
             Level("accuracy", "last_value", "shortcut", last, "the value that was read last"),
         ]
 
-    def _seen_before(self) -> list[float]:
-        """Expected answers of an example, by how many different keys were seen before them."""
+    def _seen_before(self) -> Tensor:
+        """Expected answers of an example, by the keys seen before them, from 0; (keys + 1,)."""
         num_keys, slots = self.kinds[0], self.num_pairs - 1
         seen = torch.arange(min(num_keys, slots) + 1, dtype=torch.float64) / num_keys
         weights = torch.zeros_like(seen)
@@ -128,7 +128,7 @@ class PairRecall(Task):
             weights += pair.sum(0) * seen
             state = self.frac_noise * free + pair * seen
             state[:, 1:] += (pair * (1 - seen))[:, :-1]
-        return (weights + state.sum(0)).tolist()
+        return weights + state.sum(0)
 
     def oracle(self, batch: Batch) -> Tensor:
         """Logits (B, L, V), certain of the value that followed the same key."""

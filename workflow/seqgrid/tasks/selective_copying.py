@@ -116,7 +116,7 @@ class SelectiveCopying(Task):
                     "stopping": {"solved_validations": 5},
                 },
                 seeds=2,
-                cpu_minutes=0.5,
+                cpu_minutes=0.6,
             )
             for encoding in ("mamba", "mad")
         ),
