@@ -79,6 +79,7 @@ def test_levels_of_two_keys_and_two_values_by_hand():
     assert level(task, "accuracy", "in_context_value") == pytest.approx((1 + 0.5 * 0.75) / 1.5)
     assert level(task, "loss", "in_context_value") == pytest.approx(0.5 * 0.5 * math.log(2) / 1.5)
     assert level(task, "accuracy", "last_value") == pytest.approx((1 + 0.5 * 0.75) / 1.5)
+    assert level(task, "accuracy", "last_pair") == 1.0  # the other of two is known then
 
 
 def test_slices_by_distance_are_those_of_the_pairs():

@@ -92,21 +92,28 @@ class PairRecall(Task):
     def levels(self) -> list[Level]:
         """Accuracy, and the loss of the same knowledge stated as probabilities."""
         num_values = self.kinds[1]
-        weights = self._seen_before()
-        share = [w / sum(weights) for w in weights]
-        bags = [_recall.bag_scores(seen, num_values) for seen in range(1, len(share))]
-        pairs = list(zip(share[1:], bags, strict=True))
-        bag = min(1.0, sum(w * b[0] for w, b in pairs)), sum(w * b[1] for w, b in pairs)
-        last = sum(w * (1 / n + (1 - 1 / n) / num_values) for n, w in enumerate(share) if n)
+        share = self._seen_before()[1:]
+        share = share / share.sum()
+        same = 1 / torch.arange(1, len(share) + 1, dtype=torch.float64)  # the last key again
+        bags = [(1.0, 0.0), *(_recall.bag_scores(n + 1, num_values) for n in range(len(share)))]
+        bag = torch.tensor(bags, dtype=torch.float64)  # accuracy and loss, by the number of keys
+        pair = (1 - same)[:, None] * bag[:-1]
+        pair[:, 0] += same
+        last = (share @ (same + (1 - same) / num_values)).item()
         how = "the commonest value of the keys seen so far, whichever key is asked for"
         return [
             *_recall.usual_levels(num_values, "values", "only keys seen before are asked for"),
-            *_recall.shortcut_levels("in_context_value", bag, how),
+            *_recall.shortcut_levels("in_context_value", (share @ bag[1:]).tolist(), how),
+            *_recall.shortcut_levels(
+                "last_pair",
+                (share @ pair).tolist(),
+                "recalls the last pair alone, else the commonest other value",
+            ),
             Level("accuracy", "last_value", "shortcut", last, "the value that was read last"),
         ]
 
-    def _seen_before(self) -> list[float]:
-        """Expected answers of an example, by how many different keys were seen before them."""
+    def _seen_before(self) -> Tensor:
+        """Expected answers of an example, by the keys seen before them, from 0; (keys + 1,)."""
         num_keys, slots = self.kinds[0], self.num_pairs - 1
         seen = torch.arange(min(num_keys, slots) + 1, dtype=torch.float64) / num_keys
         weights = torch.zeros_like(seen)
@@ -121,7 +128,7 @@ class PairRecall(Task):
             weights += pair.sum(0) * seen
             state = self.frac_noise * free + pair * seen
             state[:, 1:] += (pair * (1 - seen))[:, :-1]
-        return (weights + state.sum(0)).tolist()
+        return weights + state.sum(0)
 
     def oracle(self, batch: Batch) -> Tensor:
         """Logits (B, L, V), certain of the value that followed the same key."""
@@ -134,8 +141,12 @@ class PairRecall(Task):
         return _recall.uniform(batch.inputs, sum(self.kinds), keys, keys + values - 1)
 
     def shortcuts(self) -> _recall.Solvers:
-        """Guesses that do not look at the key asked for."""
-        return {"in_context_value": self._in_context_value, "last_value": self._last_value}
+        """Guesses that do not look at the key asked for, or only whether it was the last."""
+        return {
+            "in_context_value": self._in_context_value,
+            "last_pair": self._last_pair,
+            "last_value": self._last_value,
+        }
 
     def slices(self, batch: Batch) -> dict[str, Tensor]:
         """By the distance to where the key was seen last, tokens, and the last answer alone."""
@@ -166,15 +177,32 @@ class PairRecall(Task):
         both = torch.stack((logits, torch.zeros_like(logits)), dim=2)  # (B, P, 2, V)
         return both.flatten(1, 2)[:, : self.seqlen]
 
-    def _in_context_value(self, batch: Batch) -> Tensor:
+    def _counts(self, batch: Batch) -> Tensor:
+        """How many of the keys seen before each slot have each value, (B, P, V)."""
         _, values, pair = self._read(batch)
         new = pair & (self._previous(batch) < 0)
         counts = torch.zeros(*values.shape, sum(self.kinds), device=values.device)
         counts.scatter_(2, values[..., None], new[..., None].float())
-        return self._at_keys(_recall.counted(counts.cumsum(1) - counts))
+        return counts.cumsum(1) - counts
+
+    def _last(self, batch: Batch) -> Tensor:
+        """The last slot before each that holds a pair, (B, P)."""
+        _, _, pair = self._read(batch)
+        slots = torch.arange(self.num_pairs, device=pair.device)
+        return torch.where(pair, slots, 0).cummax(1).values.roll(1, 1)
+
+    def _in_context_value(self, batch: Batch) -> Tensor:
+        return self._at_keys(_recall.counted(self._counts(batch)))
+
+    def _last_pair(self, batch: Batch) -> Tensor:
+        keys, values, _ = self._read(batch)
+        last, counts = self._last(batch), self._counts(batch)
+        value = values.gather(1, last)  # (B, P)
+        others = counts.scatter_add(2, value[..., None], -torch.ones_like(counts[..., :1]))
+        same = (keys == keys.gather(1, last))[..., None]
+        logits = torch.where(same, _recall.certain(value, counts.shape[2]), _recall.counted(others))
+        return self._at_keys(logits)
 
     def _last_value(self, batch: Batch) -> Tensor:
-        _, values, pair = self._read(batch)
-        slots = torch.arange(self.num_pairs, device=values.device)
-        last = torch.where(pair, slots, 0).cummax(1).values.roll(1, 1)
-        return self._at_keys(values.gather(1, last))
+        _, values, _ = self._read(batch)
+        return self._at_keys(values.gather(1, self._last(batch)))

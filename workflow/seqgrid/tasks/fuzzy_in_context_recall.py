@@ -94,7 +94,7 @@ class FuzzyInContextRecall(Task):
             48,
             "SOLVED",
             "its short convolutions join the two tokens of a key, and the delta rule recalls",
-            settings={"d_model": 32, "num_heads": 2},
+            settings={"num_heads": 2},
             task_settings={
                 "vocab_size": 9,
                 "key_tokens": 2,
@@ -103,14 +103,14 @@ class FuzzyInContextRecall(Task):
                 "loss_on": "answers",
             },
             training={
-                "steps": 1000,
+                "steps": 700,
                 "batch_size": 32,
-                "learning_rate": 5e-3,
-                "validation": {"every_steps": 50, "examples": 200},
-                "stopping": {"solved_validations": 5},
+                "learning_rate": 4e-3,
+                "schedule": "cosine",
+                "validation": {"examples": 200},
+                "stopping": {"solved_validations": None},
             },
-            seeds=2,
-            cpu_minutes=0.6,
+            cpu_minutes=0.5,
         ),
     )
 

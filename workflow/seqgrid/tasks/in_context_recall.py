@@ -17,7 +17,9 @@ Levels. Values are alike: chance is 1 / values. Who knows the m keys seen and th
 not look at the key asked for, which is each of the m alike, answers the commonest value, right with
 E[largest of the counts of m uniform values] / m; m follows the chain in which a key is new with
 probability 1 - m / keys, weighted by m / keys, the probability of a key that is scored. The value
-read last is right with 1 / m + (1 - 1 / m) / values.
+read last is right with 1 / m + (1 - 1 / m) / values. Who keeps one pair, the last, and else guesses
+among the other keys' values, is right with (1 + E[largest of the counts of m - 1]) / m: attention
+of two layers stays near that for a while before it recalls.
 
 B batch, L sequence length, P pairs, V vocabulary.
 """

@@ -134,5 +134,5 @@ class Memorization(Task):
         V = self.settings.vocab_size
         logits = torch.full((*batch.inputs.shape, V), -_recall.CERTAIN, device=used.device)
         logits[..., used] = 0
-        logits[..., used[0]] = _recall.SLIGHT
+        logits[..., int(self.dictionary[0])] = _recall.SLIGHT
         return logits

@@ -116,18 +116,9 @@ class SelectiveCopying(Task):
                     "stopping": {"solved_validations": 5},
                 },
                 seeds=2,
-                cpu_minutes=0.5,
+                cpu_minutes=0.6,
             )
             for encoding in ("mamba", "mad")
-        ),
-        Control(
-            "attention",
-            32,
-            "SOLVED",
-            "attention counts and looks up; 99.6 % in the mean over MAD's settings",
-            task_settings={"num_tokens": 4},
-            training={"steps": 3000, "learning_rate": 2e-3},
-            cpu_minutes=0.8,
         ),
         Control(
             "deltanet",
