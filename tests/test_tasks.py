@@ -137,6 +137,16 @@ def build_again(task: Task) -> Task:
     return type(task)(task.settings, task.seqlen)
 
 
+@some_case
+def test_examples_are_made_where_their_numbers_are(task):
+    """On a device without values: no value is looked at, and nothing is made elsewhere."""
+    batch = task.batch(1, "test", torch.arange(4, device="meta"))
+    made = [batch.inputs, batch.targets, batch.lengths, batch.scored]
+    made += [solve(batch) for solve in (task.oracle, task.constant, *task.shortcuts().values())]
+    made += task.slices(batch).values()
+    assert {tensor.device.type for tensor in made if tensor is not None} == {"meta"}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_splits_share_no_example(name):
     # where chance alone makes no two examples alike

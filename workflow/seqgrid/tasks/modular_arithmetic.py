@@ -263,10 +263,10 @@ class ModularArithmetic(Task):
 
     def constant(self, batch: Batch) -> Tensor:
         """Logits (B, L, m) of the shares of the values; the mode wins."""
-        shares = self._shares["value"].to(batch.inputs.device).float()
+        shares = self._shares["value"].float()
         logits = shares.log()
         logits[shares.argmax()] += SLIGHT
-        return logits.expand(*batch.inputs.shape, self.modulus)
+        return logits.to(batch.inputs.device).expand(*batch.inputs.shape, self.modulus)
 
     def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
         """No precedence; the open term alone."""
