@@ -105,12 +105,13 @@ class Knapsack(Task):
                 "largest_value": 3,
             },
             training={
-                "steps": 2000,
+                "steps": 1500,
                 "batch_size": 128,
                 "learning_rate": 4e-3,
                 "schedule": "cosine",
+                "stopping": {"solved_validations": None},
             },
-            cpu_minutes=0.7,
+            cpu_minutes=0.8,
         ),
     )
     published: ClassVar = tuple(
