@@ -109,6 +109,7 @@ class Knapsack(Task):
                 "batch_size": 128,
                 "learning_rate": 4e-3,
                 "schedule": "cosine",
+                "validation": {"every_steps": 250, "examples": 2000},
                 "stopping": {"solved_validations": None},
             },
             cpu_minutes=0.8,
