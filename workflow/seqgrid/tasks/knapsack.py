@@ -33,7 +33,8 @@ from seqgrid.data import Batch, Shape
 from seqgrid.seeds import derive
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Published, Task
+from seqgrid.tasks._base import Control, Level, Published, Task
+from seqgrid.tasks._knapsack_solvers import HEURISTICS, optimum
 
 CERTAIN = 50.0  # logit of the only possible answer
 TRIALS = 32768  # examples of each half behind the levels
@@ -88,6 +89,32 @@ class Knapsack(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
+    controls: ClassVar = (
+        Control(
+            "lstm",
+            13,
+            "SOLVED",
+            "ranges this small can be learned, as measured here; no model is known to learn the "
+            "original ones",
+            settings={"num_layers": 1, "d_model": 128},
+            task_settings={
+                "smallest_capacity": 7,
+                "largest_capacity": 8,
+                "fewest_items": 4,
+                "most_items": 5,
+                "largest_value": 3,
+            },
+            training={
+                "steps": 1500,
+                "batch_size": 128,
+                "learning_rate": 4e-3,
+                "schedule": "cosine",
+                "validation": {"every_steps": 250, "examples": 2000},
+                "stopping": {"solved_validations": None},
+            },
+            cpu_minutes=0.8,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "ebaenamar/yoon-kim-hack, committed results",
@@ -142,7 +169,7 @@ class Knapsack(Task):
         place = torch.arange(self.seqlen, device=stream.device)
         inputs = torch.where(place < lengths - 1, inputs, self.question + 1)
         inputs.scatter_(1, lengths - 1, self.question)
-        targets = _optimum(self.settings.largest_capacity, capacity, weights, values)
+        targets = optimum(self.settings.largest_capacity, capacity, weights, values)
         return Batch(inputs, targets, lengths=lengths[:, 0])
 
     def levels(self) -> list[Level]:
@@ -182,7 +209,7 @@ class Knapsack(Task):
 
     def oracle(self, batch: Batch) -> Tensor:
         """Logits (B, 1, V), certain of the optimum."""
-        return self._certain(partial(_optimum, self.settings.largest_capacity), batch)
+        return self._certain(partial(optimum, self.settings.largest_capacity), batch)
 
     def constant(self, batch: Batch) -> Tensor:
         """Logits (B, 1, V), the frequencies of the optima."""
@@ -215,55 +242,6 @@ def _draw(settings: Settings, stream: Stream) -> tuple[Tensor, Tensor, Tensor, T
     return capacity, number, torch.where(there, weights, 0), torch.where(there, values, 0)
 
 
-def _optimum(most: int, capacity: Tensor, weights: Tensor, values: Tensor) -> Tensor:
-    """The most value that fits, (B, 1), by dynamic programming over room and items.
-
-    most: the greatest capacity. capacity: (B, 1). weights, values: (B, N), 0 of absent items.
-    """
-    room = torch.arange(most + 1, device=weights.device)
-    best = torch.zeros(len(weights), most + 1, dtype=weights.dtype, device=weights.device)
-    for weight, value in zip(weights.split(1, dim=1), values.split(1, dim=1), strict=True):
-        left = room - weight  # (B, C + 1)
-        taken = best.gather(1, left.clamp(min=0)) + value
-        best = torch.where(left >= 0, torch.maximum(best, taken), best)
-    return best.gather(1, capacity)
-
-
-def _greedy(worth: Callable[..., Tensor], capacity: Tensor, weights: Tensor, values: Tensor):
-    """The value, (B, 1), of items taken as they fit, the worthiest first."""
-    order = worth(weights, values).argsort(dim=1, descending=True, stable=True)
-    weights, values = weights.gather(1, order), values.gather(1, order)
-    room, total = capacity.clone(), torch.zeros_like(capacity)
-    for weight, value in zip(weights.split(1, dim=1), values.split(1, dim=1), strict=True):
-        fits = weight <= room
-        room -= weight * fits
-        total += value * fits
-    return total
-
-
-def _ratio(weights: Tensor, values: Tensor) -> Tensor:
-    return values / weights.clamp(min=1)
-
-
-def _value(weights: Tensor, values: Tensor) -> Tensor:
-    return values
-
-
-def _fractional(capacity: Tensor, weights: Tensor, values: Tensor) -> Tensor:
-    """The value, (B, 1), where the first item that does not fit may be cut, rounded down."""
-    order = _ratio(weights, values).argsort(dim=1, descending=True, stable=True)
-    weights, values = weights.gather(1, order), values.gather(1, order)
-    room = (capacity - weights.cumsum(1) + weights).clamp(min=0)
-    return (values * room.minimum(weights) // weights.clamp(min=1)).sum(1, keepdim=True)
-
-
-HEURISTICS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "greedy_by_ratio": partial(_greedy, _ratio),
-    "greedy_by_value": partial(_greedy, _value),
-    "fractional_bound": _fractional,
-}
-
-
 @cache
 def _counts(settings: Settings) -> tuple[Tensor, dict[str, float]]:
     """How often each optimum occurs in each half of the trials, (2, V), and shares found."""
@@ -274,10 +252,10 @@ def _counts(settings: Settings) -> tuple[Tensor, dict[str, float]]:
         for trials in torch.arange(TRIALS).split(4096):  # large capacities would fill the memory
             stream = Stream(derive("knapsack levels", half), trials)
             capacity, _, weights, values = _draw(settings, stream)
-            optimum = _optimum(settings.largest_capacity, capacity, weights, values)
-            count += optimum.flatten().bincount(minlength=answers)
+            best = optimum(settings.largest_capacity, capacity, weights, values)
+            count += best.flatten().bincount(minlength=answers)
             for name, solve in HEURISTICS.items():
-                found[name] += int((solve(capacity, weights, values) == optimum).sum())
+                found[name] += int((solve(capacity, weights, values) == best).sum())
     return counts, {name: hits / (2 * TRIALS) for name, hits in found.items()}
 
 

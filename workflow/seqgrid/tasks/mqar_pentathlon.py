@@ -30,7 +30,7 @@ from torch import Tensor
 from seqgrid.data import IGNORE, Batch, Shape
 from seqgrid.settings import TaskSettings
 from seqgrid.streams import Stream
-from seqgrid.tasks._base import Level, Published, Task
+from seqgrid.tasks._base import Control, Level, Published, Task
 
 CERTAIN = 50.0  # a logit: exp(-50) times any vocabulary is nothing
 
@@ -86,6 +86,24 @@ class PentathlonRecall(Task):
     better: ClassVar = "higher"
     loss: ClassVar = "cross_entropy"
     settings: Settings
+    controls: ClassVar = (
+        Control(
+            "lstm",
+            16,
+            "SOLVED",
+            "two pairs are few enough to remember, as measured here",
+            settings={"num_layers": 1, "d_model": 128},
+            task_settings={"num_pairs": 2},
+            training={
+                "steps": 1800,
+                "learning_rate": 3e-3,
+                "schedule": "cosine",
+                "validation": {"every_steps": 200},
+                "stopping": {"solved_validations": None},
+            },
+            cpu_minutes=0.7,
+        ),
+    )
     published: ClassVar = tuple(
         Published(
             "ebaenamar/yoon-kim-hack, committed results",

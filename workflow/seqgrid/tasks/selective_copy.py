@@ -78,6 +78,16 @@ class SelectiveCopy(Task):
             training={"steps": 600, "learning_rate": 3e-3},
             cpu_minutes=0.3,
         ),
+        Control(
+            "attention",
+            16,
+            "AT SHORTCUT",
+            "attention without positions, read as a mean, cannot see the order: the level of a bag",
+            settings={"positions": "none", "causal": False, "pool": "mean"},
+            task_settings={"num_markers": 2},
+            training={"steps": 400, "learning_rate": 2e-3},
+            cpu_minutes=0.2,
+        ),
     )
     published: ClassVar = tuple(
         Published(
