@@ -99,6 +99,7 @@ def test_the_three_seeds_are_separate(tmp_path):
 # -- the same through processes and signals ---------------------------------------------------
 
 
+@pytest.mark.slow
 def test_time_is_up_again_and_again(tmp_path, unbroken):
     cell, end = unbroken
     folder = place(tmp_path, cell, part_seconds=1)

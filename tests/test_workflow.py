@@ -169,6 +169,7 @@ def test_one_cell_by_its_path(project):
     assert "published again" in ran(project.snakemake(str(target))).text
 
 
+@pytest.mark.slow
 def test_a_cut_run_is_resumed_by_the_next_invocation(project):
     project.study(
         STUDY.replace("steps: 30", "steps: 1500").replace("0..1", "[0]")
@@ -206,6 +207,7 @@ def test_with_restarts_a_cut_run_goes_on_within_one_invocation(project):
     assert project.missing() == {}
 
 
+@pytest.mark.slow
 def test_a_failed_cell_blocks_nothing_and_is_rerun_alone(project):
     project.add("model", "failing", FAILING)
     (project.folder / "broken").touch()
@@ -243,6 +245,7 @@ def test_stale_cells_are_trained_anew_beside_the_old_result(project):
     assert "stale" not in ran(project.snakemake("status")).text
 
 
+@pytest.mark.slow
 def test_a_corrupt_result_is_named_and_made_again(project):
     project.study(STUDY.replace("seeds: 0..1", "seeds: [0]").replace("[8, 12]", "[8]"))
     ran(project.snakemake())
@@ -292,14 +295,14 @@ LONG = (
 
 
 def test_status_while_a_run_is_going_on_shows_who_works(project):
-    project.study(LONG)
+    project.study(LONG.replace("steps: 2000", "steps: 200000"))
     driver = start(project)
     wait_for(project, "results/cells/*/*/L*/seed*/part1/live/step*.pt")
     status = ran(project.snakemake("status")).stdout
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert re.search(r"\d running", status)
-    assert re.search(r"gru/adding_problem/L8/seed\d-\w+: step \d+ of 2000", status)
+    assert re.search(r"gru/adding_problem/L8/seed\d-\w+: step \d+ of 200000", status)
     assert "process " in status
 
 
@@ -337,6 +340,7 @@ def test_a_job_that_cannot_speak_leaves_the_others_in_the_report(project):
     assert project.missing() == {}
 
 
+@pytest.mark.slow
 def test_a_new_model_and_a_new_task_are_one_file_each(project):
     models = project.folder / "workflow/seqgrid/models"
     (models / "mine.py").write_text((models / "gru.py").read_text())

@@ -34,8 +34,7 @@ class Controls:
     @property
     def seen(self) -> list:
         """What a digest of a study that uses those task files has to know besides the cells."""
-        labels = {s.row.task for s in self.standings}
-        return [e.model_dump() for e in self.study.expect if e.task in labels]
+        return [entry.model_dump() for entry in self.study.expect]
 
 
 def behind(name: str, rows: Sequence[Row], results: Path) -> list[Controls]:
@@ -50,12 +49,11 @@ def behind(name: str, rows: Sequence[Row], results: Path) -> list[Controls]:
     for other in STUDIES:
         if (study.STUDIES / f"{other}.yaml").is_file():
             try:
-                loaded, theirs = study.load(other)
+                loaded, rows = study.load(other, only=used)
             except StudyError as error:
                 say(f"the controls cannot be read, and count as not declared: {error}")
                 continue
-            mine = [row for row in theirs if row.cell.task in used]
-            found.append(Controls(other, loaded, plan.plan(mine, results)))
+            found.append(Controls(other, loaded, plan.plan(rows, results)))
     return found
 
 

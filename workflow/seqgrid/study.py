@@ -1,6 +1,7 @@
 """A study: one question, one grid, one report. Its YAML file becomes rows, each a cell."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,8 +22,12 @@ def available() -> list[str]:
     return sorted(path.stem for path in STUDIES.glob("*.yaml"))
 
 
-def load(name: str) -> tuple[Study, list[Row]]:
+def load(name: str, only: Collection[str] | None = None) -> tuple[Study, list[Row]]:
     """The study config/studies/`name`.yaml and its grid.
+
+    Args:
+        name: of the file.
+        only: task files; the tasks of others are left out. None: all tasks.
 
     Raises:
         StudyError: something is wrong with it; one line a problem.
@@ -45,4 +50,20 @@ def load(name: str) -> tuple[Study, list[Row]]:
         study = Study.model_validate(content)
     except ValidationError as error:
         raise StudyError(explain(error, Study, place)) from error
-    return study, Grid(study, str(path)).rows()
+    if only is not None:
+        study = _with_tasks(
+            study, {t for t, entry in study.tasks.items() if (entry.task or t) in only}
+        )
+    return study, Grid(study, str(path)).rows() if study.tasks else []
+
+
+def _with_tasks(study: Study, labels: set[str]) -> Study:
+    """The study of these tasks alone, with the models that they are for."""
+    tasks = {label: entry for label, entry in study.tasks.items() if label in labels}
+    models = {m for entry in tasks.values() for m in entry.models or study.models}
+    changes = {
+        "tasks": tasks,
+        "models": {label: entry for label, entry in study.models.items() if label in models},
+        "expect": [entry for entry in study.expect if entry.task in labels],
+    }
+    return study.model_copy(update=changes)

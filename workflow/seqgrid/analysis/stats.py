@@ -11,16 +11,25 @@ Statistics, 3rd ed., section 7.1, for `median_interval`; Agarwal et al., arXiv:2
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import inf, isfinite, nan
+from typing import Any
 
 import numpy as np
-from scipy import stats as distributions
 
 CONFIDENCE = 0.95  # coverage that is asked for; what is reached stands in `Interval.coverage`
 
 # At n <= 5 even the smallest and largest value together hold the median with less than 95 %
 # (1 - 2 * 0.5^5 = 93.75 %), and three values have only ten distinct resamples.
 BOOTSTRAP_MIN_VALUES = 6
+
+
+@cache
+def _scipy() -> Any:
+    """scipy.stats, whose import takes most of a second: tables without a value need none of it."""
+    from scipy import stats
+
+    return stats
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ def wilson(successes: int, n: int, coverage: float = CONFIDENCE) -> Interval:
         raise ValueError(f"{successes} successes of {n}: expected 0 <= successes <= n")
     if n == 0:
         return Interval(0.0, 1.0, "no trials", 1.0)
-    z = distributions.norm.ppf(0.5 + coverage / 2)
+    z = _scipy().norm.ppf(0.5 + coverage / 2)
     rate = successes / n
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
@@ -97,7 +106,7 @@ def median_interval(
         return Interval(nan, nan, "none: one value" if n else "none: no value", 0.0)
     ordered = _ordered(values, better)
     ranks = np.arange(1, n // 2 + 1)
-    covered = 1 - 2 * distributions.binom.cdf(ranks - 1, n, 0.5)
+    covered = 1 - 2 * _scipy().binom.cdf(ranks - 1, n, 0.5)
     enough = ranks[covered >= coverage]
     rank = int(enough[-1]) if len(enough) else 1
     method = f"order statistics {rank} and {n + 1 - rank} of {n}" if rank > 1 else f"min-max of {n}"
@@ -129,7 +138,7 @@ def bootstrap(
 
 def iqm(values: np.ndarray, axis: int = -1) -> np.ndarray:
     """Interquartile mean: the mean without the lowest and highest quarter."""
-    return distributions.trim_mean(np.asarray(values, dtype=float), 0.25, axis=axis)
+    return _scipy().trim_mean(np.asarray(values, dtype=float), 0.25, axis=axis)
 
 
 def widened(value: float, low: float, high: float, n: int) -> tuple[float, float]:
@@ -143,7 +152,7 @@ def widened(value: float, low: float, high: float, n: int) -> tuple[float, float
 
 def simultaneous_z(n: int, coverage: float = CONFIDENCE) -> float:
     """Standard errors that n normal deviates all stay within, two-sided, with `coverage`."""
-    return float(distributions.norm.ppf(1 - (1 - coverage) / (2 * max(n, 1))))
+    return float(_scipy().norm.ppf(1 - (1 - coverage) / (2 * max(n, 1))))
 
 
 def slope(x: Sequence[float], y: Sequence[float], coverage: float = CONFIDENCE) -> Slope:
@@ -159,8 +168,8 @@ def slope(x: Sequence[float], y: Sequence[float], coverage: float = CONFIDENCE) 
         raise ValueError(f"slope through {len(set(x))} distinct points: needs 3")
     if min(y) == max(y):
         return Slope(0.0, 0.0, 0.0)  # rounding in the fit would make it a NaN
-    fit = distributions.linregress(x, y)
-    half = float(distributions.t.ppf(0.5 + coverage / 2, len(x) - 2) * fit.stderr)
+    fit = _scipy().linregress(x, y)
+    half = float(_scipy().t.ppf(0.5 + coverage / 2, len(x) - 2) * fit.stderr)
     return Slope(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half)
 
 
