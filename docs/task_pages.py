@@ -7,6 +7,7 @@ import importlib
 import io
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -139,7 +140,7 @@ def _answer(task: Task, target: int) -> str:
 def _levels(task: Task) -> str:
     head = ("test set", "slice", "metric", "level", "kind", "value", "derivation")
     levels = sorted(
-        task.all_levels(), key=lambda v: (v.test_set, v.slice != "", v.metric != task.metric)
+        _all_levels(task), key=lambda v: (v.test_set, v.slice != "", v.metric != task.metric)
     )
     rows = [
         (v.test_set, v.slice, v.metric, v.name, v.kind, number(v.value), v.derivation)
@@ -150,6 +151,15 @@ def _levels(task: Task) -> str:
     return f"At {task.seqlen} tokens; judged by {task.metric}, {task.better} is better.\n\n{lines}"
 
 
+def _all_levels(task: Task) -> list[Level]:
+    """The levels of every test set."""
+    return [
+        replace(level, test_set=name)
+        for name, tested in task.test_sets().items()
+        for level in tested.levels()
+    ]
+
+
 def _primary(tasks: dict[int, Task]) -> dict[tuple[str, str], dict[int, Level]]:
     """(name, test set) -> length -> level, of the metric that the task is judged by.
 
@@ -157,7 +167,7 @@ def _primary(tasks: dict[int, Task]) -> dict[tuple[str, str], dict[int, Level]]:
     """
     found: dict[tuple[str, str], dict[int, Level]] = {}
     for seqlen, task in tasks.items():
-        for level in task.all_levels():
+        for level in _all_levels(task):
             if level.metric == task.metric and not level.slice:
                 found.setdefault((level.name, level.test_set), {})[seqlen] = level
     values = {key: {n: level.value for n, level in at.items()} for key, at in found.items()}

@@ -342,7 +342,11 @@ def test_an_expectation_is_about_its_place():
     assert compared(made, test_set="sparse")["met"] is False
     assert compared(made, test_set="sparse", verdict="AT SHORTCUT (chunk)")["met"] is True
     nowhere = compared(made, test_set="dense")
-    assert (nowhere["met"], nowhere["reason"]) == (None, "no test result there")
+    there = "no test result there; there are results at 64 tokens, 64 tokens sparse, 256 tokens"
+    assert (nowhere["met"], nowhere["reason"]) == (None, there)
+    mistyped = compared(made, verdict="AT SHORTCUT (chunks)")
+    assert mistyped["met"] is None
+    assert mistyped["reason"].startswith("there is no level chunks there; there are ")
 
 
 def test_without_a_length_every_training_length_is_compared():
@@ -514,15 +518,15 @@ def test_tests_seen_in_training_are_counted_as_drawing_counts_them():
     drawn = [np.isin(random.integers(1024, size=50), random.integers(1024, size=500)).mean()
              for _ in range(400)]  # fmt: skip
     assert share == pytest.approx(np.mean(drawn), abs=0.015)
-    assert found["label"] == "SEEN IN TRAINING 39%"
+    assert found["label"] == "SEEN IN TRAINING up to 39%"
     assert "memorising could have scored that much" in found["statement"]
 
 
 @pytest.mark.parametrize(
     ("bits", "examples", "label"),
     [
-        (0.0, 1, "SEEN IN TRAINING 100%"),
-        (20.0, 10_540, "SEEN IN TRAINING 1%"),  # 1.0001 %
+        (0.0, 1, "SEEN IN TRAINING up to 100%"),
+        (20.0, 10_540, "SEEN IN TRAINING up to 1%"),  # 1.0001 %
         (20.0, 10_000, None),
         (float("inf"), 10**12, None),
         (None, 10**6, None),

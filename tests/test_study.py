@@ -286,6 +286,15 @@ ONE_LINE = {
         "evaluation.lengths: a model of compression is of one length, and cannot be tested at 32; "
         "set tasks.compression.evaluation_lengths: []",
     ),
+    "a model that sees the answers": (
+        {
+            "models": "{attention: {settings: {causal: false}}}",
+            "tasks": "{flip_flop: }",
+            "lengths": "[16]",
+        },
+        "models.attention.settings: a model that reads ahead sees the answers of flip_flop, which "
+        "are the tokens after; make it causal, or leave it out with tasks.flip_flop.models",
+    ),
     "an included length too short": (
         {"include": "[{model: gru, task: adding_problem, lengths: [1], seeds: [0]}]"},
         "include.0.lengths: adding_problem does not exist at length 1: two markers need 2 "

@@ -113,6 +113,18 @@ def test_a_batch_has_the_shape_the_task_states(task):
         assert scored.max() < shape.num_outputs
 
 
+@some_case
+def test_answers_that_follow_are_declared(task):
+    """Where every answer is the token after it, a model that reads ahead would see it."""
+    batch = examples(task, 500)
+    if task.shape.pooled:
+        assert not task.settings.next_token
+        return
+    asked = batch.targets[:, :-1] != IGNORE
+    follow = (batch.inputs[:, 1:] == batch.targets[:, :-1])[asked]
+    assert task.settings.next_token == (len(follow) > 0 and bool(follow.all()))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_fits_other_lengths_where_the_settings_say_so(name):
     shapes = {

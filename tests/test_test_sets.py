@@ -120,6 +120,17 @@ def test_the_report_names_test_sets_slices_and_counts(trained):
     assert "distance 3-4" in text
 
 
+def test_elsewhere_than_trained_only_full_lengths_are_tested_where_lengths_vary():
+    """At 64 tokens, examples of up to 16 would hide that longer ones fail."""
+
+    def sets(settings, seqlen):
+        return list(registry.make_task("parity", settings, seqlen).tested(16))
+
+    assert sets({"shortest": 3}, 16) == ["", "longest"]
+    assert sets({"shortest": 3}, 64) == ["longest"]
+    assert sets({}, 64) == [""]
+
+
 GOOD, BAD = 0.0, 0.3
 
 

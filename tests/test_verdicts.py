@@ -211,3 +211,39 @@ def test_too_short_a_curve_says_nothing():
 def test_rules_have_distinct_names_and_a_sentence():
     assert len({r.name for r in RULES}) == len(RULES)
     assert all(r.sentence.endswith(".") and r.find.__doc__ for r in RULES)
+
+
+def named(made):
+    return {v["label"] for v in summary.build(made.read())["verdicts"].to_pylist()}
+
+
+def test_a_score_that_cannot_be_is_said_to_be_none():
+    """The answers leak, or the ceiling is wrong; where the ceiling is chance, too."""
+    made = Tables().levels("leaks", [64], chance=0.5, ceiling=0.8, solved=0.78)
+    made.cells("sees", "leaks", 64, [0.95, 0.79, 0.94])
+    assert "ABOVE CEILING" in named(made)
+    made = Tables().levels("fixture", [64], chance=0.1, ceiling=0.1)
+    made.cells("sees", "fixture", 64, [1.0] * 3)
+    assert {"ABOVE CEILING", "UNLEARNABLE AS SCORED"} <= named(made)
+    made = Tables().levels("fair", [64], chance=0.5, ceiling=0.8, solved=0.78)
+    made.cells("good", "fair", 64, [0.81, 0.79, 0.8])
+    assert "ABOVE CEILING" not in named(made)
+
+
+def test_what_a_shortcut_reaches_is_not_solved():
+    levels = {"chance": 0.0, "ceiling": 1.0, "solved": 0.95}
+    made = Tables().levels("copy", [64], metric="r2", shortcuts={"chunks": 0.96}, **levels)
+    made.cells("chunked", "copy", 64, [0.96] * 3, metric="r2")
+    found = named(made)
+    assert "SHORTCUT SUFFICES (chunks)" in found
+    assert "AT SHORTCUT (chunks)" in found
+    assert not any(label.startswith("SOLVED") for label in found)
+
+
+def test_solved_takes_more_than_a_few_lucky_answers():
+    made = Tables().levels("coin", [64], chance=0.5, ceiling=1.0, solved=0.99)
+    made.cells("lucky", "coin", 64, [1.0] * 3, half=0.6)
+    assert not any(label.startswith("SOLVED") for label in named(made))
+    made = Tables().levels("coin", [64], chance=0.5, ceiling=1.0, solved=0.99)
+    made.cells("able", "coin", 64, [1.0] * 3, half=0.01)
+    assert "SOLVED 3/3" in named(made)

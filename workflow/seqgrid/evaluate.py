@@ -95,13 +95,15 @@ def evaluate(
     for seqlen in evaluation.lengths:
         task = registry.make_task(cell.task, cell.task_settings, seqlen)
         own = {"evaluated_seqlen_tokens": seqlen}
-        levels += [own | asdict(level) for level in task.all_levels()]
+        sets = task.tested(cell.seqlen)
+        for name, tested in sets.items():
+            levels += [own | asdict(level) | {"test_set": name} for level in tested.levels()]
         if reason := settings.unable(seqlen):
             refused[str(seqlen)] = reason
         elif model is not None and model.max_seqlen is not None and seqlen > model.max_seqlen:
             refused[str(seqlen)] = f"its positions end at {model.max_seqlen} tokens"
         elif model is not None:
-            for name, tested in task.test_sets().items():
+            for name, tested in sets.items():
                 indices = torch.arange(evaluation.examples, device=device)
                 whole = tested.batch(cell.seed_of("data"), "test", indices)
                 size = -(-BATCH // pieces)

@@ -142,6 +142,8 @@ class Grid:
                     groups[group].values[name] = value
                     groups[group].origins[name] = f"sweep.{key}{who}"
                 made = {name: self._made(records[name], groups[name]) for name in groups}
+                if made["task"] and made["model"]:
+                    self._check_sight(label, task_label, made["model"], made["task"])
                 if None not in made.values():
                     templates[label, task_label, variant] = Cell(
                         model=files["model"],
@@ -153,6 +155,14 @@ class Grid:
                         **{group: made[group] for group in SWEPT},
                     )
         return templates
+
+    def _check_sight(self, label: str, task_label: str, model: Any, task: Any) -> None:
+        if task.next_token and model.reads_ahead:
+            self.problems.append(
+                f"models.{label}.settings: a model that reads ahead sees the answers of "
+                f"{task_label}, which are the tokens after; make it causal, or leave it out with "
+                f"tasks.{task_label}.models"
+            )
 
     def _groups(self, label: str, task_label: str) -> dict[str, _Values]:
         """The settings of a model on a task: the study's, then the task's, then the model's."""

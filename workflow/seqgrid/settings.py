@@ -35,6 +35,11 @@ class ModelSettings(Chosen):
         "last", description="what a pooled target reads: the last position, or the mean of all"
     )
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the output at a position may depend on later inputs."""
+        return False
+
     def unable(self, seqlen: int) -> str | None:
         """Why a model with these settings cannot read `seqlen` tokens; None where it can."""
         return None
@@ -45,9 +50,11 @@ class TaskSettings(Chosen):
 
     Attributes:
         any_length: whether a model trained at one length can be tested at another.
+        next_token: whether targets are the token after, which a model that reads ahead sees.
     """
 
     any_length: ClassVar[bool] = True
+    next_token: ClassVar[bool] = False
 
     def impossible(self, seqlen: int) -> str | None:
         """Why the task does not exist at `seqlen` tokens; None where it does."""

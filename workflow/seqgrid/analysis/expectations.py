@@ -39,6 +39,7 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
             for row in built["summary"].to_pylist()
             if row["selected"] and row["primary"] and row["weights"] == "best" and not row["slice"]
         ],
+        "levels": read["levels"].to_pylist(),
         "verdicts": [v for v in built["verdicts"].to_pylist() if v["verdict"] not in LEFT_OUT],
     }
     found = [row for entry in expect for row in _Places(rows, entry).rows()]
@@ -58,6 +59,7 @@ class _Places:
 
     def __init__(self, rows: dict[str, list[dict]], entry: dict):
         self.entry = entry
+        self.levels = [v for v in rows["levels"] if v["task"] == entry["task"]]
         self.cells, self.summary, self.verdicts = (
             [row for row in rows[name] if self._mine(row)]
             for name in ("cells", "summary", "verdicts")
@@ -126,8 +128,13 @@ class _Places:
             return None, f"{len(waiting)} of {len(cells)} cells to come: {counted(waiting)}"
         expected = self.entry["verdict"]
         rule, level = parse(expected)
+        if row is not None and level and level not in (names := self._names(row)):
+            return None, f"there is no level {level} there; there are {', '.join(names)}"
         if rule in ("SOLVED", "NOT SOLVED") and row is not None:
-            asked, solved = row["asked"] - row["skipped"], row["successes"] or 0
+            if row["successes"] is None:
+                words = "no score shows success there: no solved level, or a shortcut reaches it"
+                return (False if rule == "SOLVED" else None), words
+            asked, solved = row["asked"] - row["skipped"], row["successes"]
             met = solved == asked > 0 if rule == "SOLVED" else solved == 0 < asked
             return met, f"{solved} of {asked} seeds solved it"
         for verdict in said:
@@ -135,8 +142,22 @@ class _Places:
                 return True, verdict["statement"]
         if row is None:
             refused = next((c["refused"] for c in cells if c["refused"]), None)
-            return None, f"no test result there{f' ({refused})' if refused else ''}"
+            return None, f"no test result there{f' ({refused})' if refused else ''}{self._others()}"
         return False, f"{expected} does not hold"
+
+    def _names(self, row: dict) -> list[str]:
+        """The levels that a score of a row of `summary` can be at or above."""
+        return [
+            v["level"]
+            for v in self.levels
+            if (v["metric"], v["slice"], *_place(v)) == (row["metric"], "", *_place(row))
+            and v["kind"] in ("chance", "shortcut")
+        ]
+
+    def _others(self) -> str:
+        found = sorted({_place(row) for row in self.summary if row["final"]})
+        words = [f"{at} tokens{f' {name}' if name else ''}" for at, name in found]
+        return f"; there are results at {', '.join(words)}" if words else ""
 
 
 def _place(row: dict) -> tuple[int, str]:

@@ -64,6 +64,21 @@ class Levels:
         return self.span <= UNLEARNABLE_SHARE * max(abs(self.ceiling), abs(self.chance))
 
     @property
+    def bar(self) -> float | None:
+        """The solved level where it can show the skill: not where a shortcut reaches it, too."""
+        if self.solved is None or self.unlearnable or self.sufficient:
+            return None
+        return self.solved
+
+    @property
+    def sufficient(self) -> list[tuple[str, float]]:
+        """Shortcuts that score the solved level, best first."""
+        bar = self.goodness(self.solved)
+        held = [pair for pair in self.shortcuts if self.goodness(pair[1]) >= bar]
+        known = held if self.solved is not None else []
+        return sorted(known, key=lambda pair: -self.goodness(pair[1]))
+
+    @property
     def passable(self) -> list[tuple[str, float]]:
         """Levels that a value can lie above, worst first."""
         named = [] if self.chance is None else [("chance", self.chance)]
@@ -151,11 +166,15 @@ class Group:
 
     @cached_property
     def solved(self) -> tuple[Cell, ...]:
-        """Final cells whose test value is at or beyond the solved level."""
-        if self.levels.solved is None or self.levels.unlearnable:
+        """Final cells at or beyond the solved level, with an interval that excludes chance."""
+        if self.levels.bar is None:
             return ()
-        bar = self.levels.goodness(self.levels.solved)
-        return tuple(c for c in self.final if self.levels.goodness(c.value) >= bar)
+        bar, chance = (self.levels.goodness(v) for v in (self.levels.bar, self.levels.chance))
+        return tuple(
+            cell
+            for cell, (worse, _) in zip(self.final, self.bands, strict=True)
+            if self.levels.goodness(cell.value) >= bar and worse > chance
+        )
 
     @property
     def solved_steps(self) -> list[int]:

@@ -292,7 +292,7 @@ def _about(group: Group, selected: bool) -> dict:
 
 def _success(group: Group) -> dict:
     """Success rate with the unknown cells as bounds, so that unfinished ones cannot flatter it."""
-    if group.levels.solved is None or group.levels.unlearnable:
+    if group.levels.bar is None:
         return {"successes": None, "unknown": len(group.undecided)}
     k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
     steps = group.solved_steps

@@ -53,15 +53,63 @@ def unlearnable(group: Group) -> Finding | None:
 
 
 @rule(
+    "ABOVE CEILING",
+    "level",
+    "A final seed's interval (95 % jointly) lies beyond the best score there can be, by more than "
+    f"{LEVEL_SHARE:.0%} of the span from chance, or of the ceiling where that is chance: the input "
+    "gives the answer away, or the level is wrong. No other statement about quality holds then.",
+)
+def above_ceiling(group: Group) -> Finding | None:
+    """A score that cannot be."""
+    levels = group.levels
+    if levels.ceiling is None:
+        return None
+    slack = LEVEL_SHARE * (levels.span if not levels.unlearnable else abs(levels.ceiling))
+    limit = levels.goodness(levels.ceiling) + slack
+    seeds = [
+        c.seed for c, (worse, _) in zip(group.final, group.bands, strict=True) if worse > limit
+    ]
+    if not seeds:
+        return None
+    return (
+        "ABOVE CEILING",
+        f"seed {', '.join(map(str, seeds))} lies beyond the best score there can be, "
+        f"{short(levels.ceiling)}: the answers leak, or the level is wrong",
+        {"ceiling": levels.ceiling, "seeds": seeds, **_evidence(group)},
+    )
+
+
+@rule(
+    "SHORTCUT SUFFICES",
+    "level",
+    "A solver without the skill tested reaches the solved level, so that no score at that level "
+    "shows the skill: SOLVED is not said.",
+)
+def shortcut_suffices(group: Group) -> Finding | None:
+    """The threshold of success does not separate."""
+    held = group.levels.sufficient
+    if not held or group.levels.unlearnable or not group.final:
+        return None
+    name, value = held[0]
+    return (
+        f"SHORTCUT SUFFICES ({name})",
+        f"{name} scores {short(value)} without the skill tested, and solved is "
+        f"{short(group.levels.solved or 0.0)}",
+        {"shortcuts": dict(held), "solved": group.levels.solved},
+    )
+
+
+@rule(
     "SOLVED",
     "level",
     "k of n: k seeds finished and reached the solved level on the test split with the weights best "
-    "on validation, of n seeds asked for and not skipped; unfinished and failed ones are unknown, "
-    "diverged ones have not solved it; the steps are the median over the seeds that solved it.",
+    "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
+    "unfinished and failed ones are unknown, diverged ones have not solved it; the steps are the "
+    "median over the seeds that solved it. Not said where a shortcut reaches the solved level.",
 )
 def solved(group: Group) -> Finding | None:
     """How many seeds passed the solved level."""
-    bar = group.levels.solved
+    bar = group.levels.bar
     if bar is None or not group.solved:
         return None
     k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
@@ -216,9 +264,9 @@ def not_a_number(group: Group) -> Finding | None:
 @rule(
     "SEEN IN TRAINING",
     "level",
-    f"Tested as trained, more than {SEEN_SHARE:.0%} of the test examples are expected to have "
-    "occurred among the training examples of the seed that saw most, as the task has few different "
-    "inputs: memorising could have scored that much.",
+    f"Tested as trained, possibly more than {SEEN_SHARE:.0%} of the test examples occurred among "
+    "the training examples of the seed that saw most: an upper bound, from the probability that "
+    "two examples have the same input. Memorising could have scored up to that much.",
 )
 def seen_in_training(group: Group) -> Finding | None:
     """Test examples that memory alone could answer."""
@@ -229,9 +277,10 @@ def seen_in_training(group: Group) -> Finding | None:
         return None
     share, bits, n = seen.seen_share, seen.log2_inputs, seen.seen_examples
     return (
-        f"SEEN IN TRAINING {share:.0%}",
-        f"about {share:.0%} of the test examples also occurred among {n:,} training examples, as "
-        f"there are 2^{bits:.3g} different inputs: memorising could have scored that much",
+        f"SEEN IN TRAINING up to {share:.0%}",
+        f"up to {share:.0%} of the test examples also occurred among {n:,} training examples, as "
+        f"two inputs are the same in one of 2^{bits:.3g} pairs: memorising could have scored that "
+        "much",
         {"share": share, "log2_inputs": bits, "training_examples": n, "seed": seen.seed},
     )
 
@@ -239,7 +288,9 @@ def seen_in_training(group: Group) -> Finding | None:
 # In the order in which a report lists them.
 RULES: tuple[Rule, ...] = (
     control_failed,
+    above_ceiling,
     unlearnable,
+    shortcut_suffices,
     solved,
     at_ceiling,
     at_shortcut,

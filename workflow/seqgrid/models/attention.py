@@ -46,6 +46,11 @@ class Settings(ModelSettings):
             raise ValueError(f"max_seqlen is for learned positions, not {self.positions!r}")
         return self
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Where the mask is not causal."""
+        return not self.causal
+
     def unable(self, seqlen: int) -> str | None:
         """Why a learned table that ends before `seqlen` tokens cannot serve; else None."""
         if self.max_seqlen is not None and seqlen > self.max_seqlen:

@@ -17,6 +17,7 @@ INPUTS = ("cells", "parts", "history", "evaluations", "levels", "controls")
 
 # What is said first of a group, where several verdicts apply.
 HEADLINES = (
+    "ABOVE CEILING",
     "UNLEARNABLE AS SCORED",
     "SOLVED",
     "NOT A NUMBER",
@@ -33,6 +34,7 @@ HEADLINES = (
 # Said in brackets behind the headline: what keeps it from being the whole story.
 CAVEATS = (
     "CONTROL FAILED",
+    "SHORTCUT SUFFICES",
     "SEEN IN TRAINING",
     "UNSTABLE ACROSS SEEDS",
     "DIVERGED",

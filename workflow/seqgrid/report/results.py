@@ -64,13 +64,16 @@ def _slices_table(content: Content, task: str, test_set: str) -> str:
                 body.append([label, *lengths, *values])
     if not body:
         return ""
-    levels: dict[str, list[str]] = {}
+    levels: dict[tuple[int, str], list[str]] = {}
     for i, part in enumerate(parts):
-        for row in content.rows(task, test_set=test_set, part=part)[:1]:
-            for level in content.levels_at(row):
-                cells = levels.setdefault(f"({level['level']})", [""] * len(parts))
-                cells[i] = number(level["value"])
-    body = [[name, "", "", *cells] for name, cells in levels.items()] + body
+        for beyond in (False, True):
+            for row in content.rows(task, beyond=beyond, test_set=test_set, part=part):
+                for level in content.levels_at(row):
+                    key = (row["evaluated_seqlen_tokens"], level["level"])
+                    cells = levels.setdefault(key, [""] * len(parts))
+                    cells[i] = number(level["value"])
+    named = [[f"({name})", "", str(at), *cells] for (at, name), cells in sorted(levels.items())]
+    body = named + body
     found = [f"**{task}{_named(test_set)}, slice by slice**: median {metric} over final seeds"]
     for start in range(0, len(parts), MOST_COLUMNS):
         columns = slice(3 + start, 3 + start + MOST_COLUMNS)

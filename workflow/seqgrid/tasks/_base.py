@@ -5,7 +5,7 @@ B batch, L sequence length, C channels, V vocabulary, D width of a pooled target
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -150,13 +150,17 @@ class Task(ABC):
                 found[name] = type(self)(settings, self.seqlen)
         return found
 
-    def all_levels(self) -> list[Level]:
-        """The levels of every test set."""
-        return [
-            replace(level, test_set=name)
-            for name, task in self.test_sets().items()
-            for level in task.levels()
-        ]
+    def tested(self, trained: int) -> dict[str, "Task"]:
+        """The test sets of this length for models trained at `trained` tokens.
+
+        Where lengths vary and this is another length, examples as long as those of training would
+        hide how the others fare: there only those of full length count.
+        """
+        found = self.test_sets()
+        varied = getattr(self.settings, "shortest", None) is not None
+        if varied and trained != self.seqlen and len(found) > 1:
+            del found[""]
+        return found
 
     def batch(self, data_seed: int, split: str, indices: Tensor) -> Batch:
         """The examples `indices`, (B,) int64, of a split, on the device of `indices`."""

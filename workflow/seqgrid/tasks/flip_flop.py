@@ -47,6 +47,8 @@ SLIGHT = 1e-4  # a logit that settles a tie and leaves the loss alone
 class Settings(TaskSettings):
     """How often nothing is to be done, and what the loss sees."""
 
+    next_token: ClassVar[bool] = True
+
     p_ignore: float = Field(
         0.8, ge=0, lt=1, description="share of ignored instructions; the rest is half reads"
     )

@@ -36,6 +36,8 @@ SLIGHT = 1e-4  # a logit that settles a tie and leaves the loss alone
 class Settings(TaskSettings):
     """How many symbols, and how often a value changes."""
 
+    next_token: ClassVar[bool] = True
+
     num_symbols: int = Field(10, ge=2, le=2**20, description="symbols, all alike; each has a bit")
     flip_prob: float = Field(
         0.5, ge=0, le=1, description="how often a symbol's value is redrawn; half of these flip it"

@@ -42,6 +42,8 @@ from seqgrid.tasks._base import Control, Level, Task
 class Settings(TaskSettings):
     """Vocabulary, sizes of keys and values, and what the loss is on."""
 
+    next_token: ClassVar[bool] = True
+
     vocab_size: int = Field(
         16,
         ge=5,

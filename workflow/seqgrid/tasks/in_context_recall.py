@@ -38,6 +38,8 @@ from seqgrid.tasks._recall import mad_published
 class Settings(TaskSettings):
     """Vocabulary, and what the loss is on."""
 
+    next_token: ClassVar[bool] = True
+
     vocab_size: int = Field(
         16, ge=4, le=8192, description="tokens, half of them keys; published 16, 32, 64, 128"
     )

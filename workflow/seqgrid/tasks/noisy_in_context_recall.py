@@ -30,6 +30,8 @@ from seqgrid.tasks._recall import mad_published
 class Settings(TaskSettings):
     """Vocabulary, noise, and what the loss is on."""
 
+    next_token: ClassVar[bool] = True
+
     vocab_size: int = Field(
         32,
         ge=5,
