@@ -79,7 +79,7 @@ def every_flip_flop(n, ignore):
 
 @pytest.mark.parametrize(("n", "ignore"), [(2, Fraction(1, 2)), (5, Fraction(3, 5))])
 def test_flip_flop_levels_equal_an_enumeration_of_all_examples(n, ignore):
-    wrong = {"copy_last_bit": 0.0, "majority_bit": 0.0}
+    wrong = dict.fromkeys(("copy_last_bit", "majority_bit", "first_bit", "last_read"), 0.0)
     reads = total = 0.0
     for told, chance in every_flip_flop(n, ignore):
         total += chance
@@ -91,6 +91,9 @@ def test_flip_flop_levels_equal_an_enumeration_of_all_examples(n, ignore):
                 ones = 2 * sum(bits[:place]) - place
                 guess = Fraction(1, 2) if ones == 0 else int(ones > 0)
                 wrong["majority_bit"] += chance * abs(guess - bit)
+                wrong["first_bit"] += chance * (bits[0] != bit)
+                told_before = [b for w, b in told[:place] if w == "r"] or bits[:1]
+                wrong["last_read"] += chance * (told_before[-1] != bit)
     assert total == pytest.approx(1)
     task = build("flip_flop", 2 * n, p_ignore=float(ignore))
     for name, errors in wrong.items():
