@@ -202,7 +202,11 @@ def test_knapsack_asks_for_the_optimum_of_its_items():
     task = build("knapsack", 33, most_items=9)
     batch = examples(task, 150)
     symbols = task.symbols
-    greedy = task.shortcuts()["greedy_by_ratio"](batch).argmax(2)
+    solvers = task.shortcuts()
+    greedy, by_value, best = (
+        solvers[name](batch).argmax(2)
+        for name in ("greedy_by_ratio", "greedy_by_value", "best_greedy")
+    )
     numbers = set()
     for row, (inputs, [answer]) in enumerate(rows(task, 150)):
         words = [symbols[token] for token in inputs]
@@ -216,6 +220,7 @@ def test_knapsack_asks_for_the_optimum_of_its_items():
         assert all(1 <= w <= capacity // 2 - 1 and 1 <= v <= 99 for w, v in items)
         assert answer == most_value(capacity, items)
         assert greedy[row] == by_ratio(capacity, items)
+        assert best[row] == max(greedy[row], by_value[row])
     assert numbers == set(range(5, 10))
 
 

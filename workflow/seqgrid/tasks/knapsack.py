@@ -15,7 +15,8 @@ of a fixed seed, with standard errors stated. The best constant is the most freq
 on one half of the examples and judged on the other; its loss is the cross entropy of one half under
 the frequencies of the other. The shortcuts are heuristics that find some optima: greedy_by_ratio
 takes what fits, in the order of value per weight; greedy_by_value in the order of value;
-fractional_bound cuts the first item that does not fit, and drops the fraction of the value.
+best_greedy has the better total of both; fractional_bound cuts the first item that does not fit,
+and drops the fraction of the value.
 
 B batch, L sequence length, N most items, C greatest capacity, V answers.
 """
