@@ -221,7 +221,8 @@ WRONG = {
     "verdict": (Control("gru", 8, "FINE", ""), "expect, seqlen, at: 'FINE' is not a verdict that "),
     "level": (
         Control("gru", 8, "AT SHORTCUT (first)", ""),
-        "expect: 'first' is not a level at 8 tokens; allowed: last_marker, marker_blind",
+        "expect: 'first' is not a level at 8 tokens; allowed: last_marker, last_marker_and_mean, "
+        "marker_blind",
     ),
     "test set": (
         Control("gru", 8, "SOLVED", "", test_set="hard"),

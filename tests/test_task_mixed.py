@@ -79,7 +79,7 @@ def every_flip_flop(n, ignore):
 
 @pytest.mark.parametrize(("n", "ignore"), [(2, Fraction(1, 2)), (5, Fraction(3, 5))])
 def test_flip_flop_levels_equal_an_enumeration_of_all_examples(n, ignore):
-    wrong = {"copy_last_bit": 0.0, "majority_bit": 0.0}
+    wrong = dict.fromkeys(("copy_last_bit", "majority_bit", "first_bit", "last_read"), 0.0)
     reads = total = 0.0
     for told, chance in every_flip_flop(n, ignore):
         total += chance
@@ -91,6 +91,9 @@ def test_flip_flop_levels_equal_an_enumeration_of_all_examples(n, ignore):
                 ones = 2 * sum(bits[:place]) - place
                 guess = Fraction(1, 2) if ones == 0 else int(ones > 0)
                 wrong["majority_bit"] += chance * abs(guess - bit)
+                wrong["first_bit"] += chance * (bits[0] != bit)
+                told_before = [b for w, b in told[:place] if w == "r"] or bits[:1]
+                wrong["last_read"] += chance * (told_before[-1] != bit)
     assert total == pytest.approx(1)
     task = build("flip_flop", 2 * n, p_ignore=float(ignore))
     for name, errors in wrong.items():
@@ -199,7 +202,11 @@ def test_knapsack_asks_for_the_optimum_of_its_items():
     task = build("knapsack", 33, most_items=9)
     batch = examples(task, 150)
     symbols = task.symbols
-    greedy = task.shortcuts()["greedy_by_ratio"](batch).argmax(2)
+    solvers = task.shortcuts()
+    greedy, by_value, best = (
+        solvers[name](batch).argmax(2)
+        for name in ("greedy_by_ratio", "greedy_by_value", "best_greedy")
+    )
     numbers = set()
     for row, (inputs, [answer]) in enumerate(rows(task, 150)):
         words = [symbols[token] for token in inputs]
@@ -213,6 +220,7 @@ def test_knapsack_asks_for_the_optimum_of_its_items():
         assert all(1 <= w <= capacity // 2 - 1 and 1 <= v <= 99 for w, v in items)
         assert answer == most_value(capacity, items)
         assert greedy[row] == by_ratio(capacity, items)
+        assert best[row] == max(greedy[row], by_value[row])
     assert numbers == set(range(5, 10))
 
 

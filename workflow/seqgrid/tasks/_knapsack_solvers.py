@@ -47,6 +47,12 @@ def _value(weights: Tensor, values: Tensor) -> Tensor:
     return values
 
 
+def best_greedy(capacity: Tensor, weights: Tensor, values: Tensor) -> Tensor:
+    """The value, (B, 1), of the better of both orders."""
+    by_ratio = greedy(_ratio, capacity, weights, values)
+    return by_ratio.maximum(greedy(_value, capacity, weights, values))
+
+
 def fractional(capacity: Tensor, weights: Tensor, values: Tensor) -> Tensor:
     """The value, (B, 1), where the first item that does not fit may be cut, rounded down."""
     order = _ratio(weights, values).argsort(dim=1, descending=True, stable=True)
@@ -58,5 +64,6 @@ def fractional(capacity: Tensor, weights: Tensor, values: Tensor) -> Tensor:
 HEURISTICS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "greedy_by_ratio": partial(greedy, _ratio),
     "greedy_by_value": partial(greedy, _value),
+    "best_greedy": best_greedy,
     "fractional_bound": fractional,
 }

@@ -86,6 +86,14 @@ def binomial(size: int, share: float) -> Tensor:
     return _binomial(sizes, torch.arange(size + 1, dtype=torch.float64), share)
 
 
+def log_choices(places: Tensor, tokens: Tensor) -> Tensor:
+    """The logarithm of C(places, tokens), float64; minus infinity where there is no such set."""
+    left = places - tokens
+    counts = (count.clamp(min=0).double() for count in (places, tokens, left))
+    whole, one, other = (torch.lgamma(count + 1) for count in counts)
+    return torch.where(left >= 0, whole - one - other, -math.inf)
+
+
 def _binomial(size: Tensor, count: Tensor, share: float) -> Tensor:
     """Probability of `count` of `size` trials, float64; 0 where there are fewer trials."""
     left = (size - count).clamp(min=0)

@@ -129,30 +129,38 @@ class StringTask(Task):
             Level("loss", "chance", "chance", math.log(V), f"ln {V}, uniform"),
             Level("loss", "ceiling", "ceiling", 0.0, "the string is in the input"),
         ]
-        share, how = self._majority_share
-        levels.append(Level("accuracy", "majority", "shortcut", share, how))
-        return levels
+        measured = "" if V == 2 else f", {TRIALS} examples"
+        hows = {
+            "majority": "the commonest symbol at every query",
+            "ends": "the first and the last of the string, elsewhere the commonest of the others",
+        }
+        return levels + [
+            Level("accuracy", name, "shortcut", self._shares[name], how + measured)
+            for name, how in hows.items()
+        ]
 
     @cached_property
-    def _majority_share(self) -> tuple[float, str]:
-        """How often the commonest symbol is right, and whence that is known."""
-        how = "the commonest symbol at every query"
-        if self.num_symbols == 2:
-            share = sum(n * (0.5 + central(n)) for n in self.sizes) / sum(self.sizes)
-            return share, f"{how}: 1/2 + C(n-1, floor((n-1)/2)) / 2^n"
-        right = asked = 0
+    def _shares(self) -> dict[str, float]:
+        """How often the commonest symbol is right, and both ends with that of the others."""
+        if self.num_symbols == 2:  # of n symbols, 1/2 + C(n-1, floor((n-1)/2)) / 2^n are alike
+            asked = sum(self.sizes)
+            alike = sum(n * (0.5 + central(n)) for n in self.sizes)
+            others = [n - 2 for n in self.sizes if n > 2]
+            ends = sum(min(n, 2) for n in self.sizes) + sum(n * (0.5 + central(n)) for n in others)
+            return {"majority": alike / asked, "ends": ends / asked}
+        alike = ends = asked = 0
         for indices in torch.arange(TRIALS).split(512):  # a count for every symbol takes memory
             inputs = self.sample(Stream(derive("strings majority"), indices)).inputs
-            right += int(self._counts(inputs).amax(1).sum())
-            asked += int(self._size(inputs).sum())
-        return right / asked, f"{how}, {TRIALS} examples"
+            size = self._size(inputs)
+            alike += int(self._counts(inputs).amax(1).sum())
+            ends += int(size.clamp(max=2).sum() + self._others(inputs).amax(1).sum())
+            asked += int(size.sum())
+        return {"majority": alike / asked, "ends": ends / asked}
 
     def oracle(self, batch: Batch) -> Tensor:
         """Logits (B, L, V), certain of the symbol that each query asks for."""
-        inputs = batch.inputs
-        position = torch.arange(self.seqlen, device=inputs.device)
-        answers = inputs.gather(1, self._sources(position, self._size(inputs)))
-        return certain(answers.clamp(max=self.num_symbols - 1), self.num_symbols)
+        answers, _ = self._answers(batch.inputs)
+        return certain(answers, self.num_symbols)
 
     def constant(self, batch: Batch) -> Tensor:
         """Logits (B, L, V), uniform; symbol 0 wins the tie."""
@@ -161,12 +169,30 @@ class StringTask(Task):
         return logits
 
     def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
-        """The commonest symbol."""
-        return {"majority": self._majority}
+        """Hardly more than the bag of symbols."""
+        return {"majority": self._majority, "ends": self._ends}
 
     def _majority(self, batch: Batch) -> Tensor:
         answer = self._counts(batch.inputs).argmax(1, keepdim=True)  # (B, 1)
         return certain(answer.expand_as(batch.inputs), self.num_symbols)
+
+    def _ends(self, batch: Batch) -> Tensor:
+        answers, end = self._answers(batch.inputs)
+        usual = self._others(batch.inputs).argmax(1, keepdim=True)  # (B, 1)
+        return certain(torch.where(end, answers, usual), self.num_symbols)
+
+    def _answers(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The symbol that each query asks for, and whether it stands at an end, (B, L) each."""
+        size = self._size(inputs)
+        source = self._sources(torch.arange(self.seqlen, device=inputs.device), size)
+        end = (source == 0) | (source == size - 1)
+        return inputs.gather(1, source).clamp(max=self.num_symbols - 1), end
+
+    def _others(self, inputs: Tensor) -> Tensor:
+        """How often each symbol occurs between the first and the last, (B, V)."""
+        last = inputs.gather(1, self._size(inputs) - 1)
+        ends = torch.cat((inputs[:, :1], last), dim=1)  # (B, 2)
+        return self._counts(inputs).scatter_add_(1, ends, torch.full_like(ends, -1)).clamp(min=0)
 
     def _counts(self, inputs: Tensor) -> Tensor:
         """How often each symbol occurs, (B, V)."""

@@ -11,7 +11,8 @@ The order of the sequence does not matter, so the task tests memory and not orde
 Hochreiter and Schmidhuber count a sequence as right within 0.04 of its target, which is half the
 sum of values from 0 to 1: within t = 0.08 here. The sum s of two uniforms has the density
 1 - |s - 1|, so the constant 1 is right in 2 t - t^2. With one value known the error is uniform on
-(-1/2, 1/2), so 2 t are right.
+(-1/2, 1/2), so 2 t are right. The mean of n values, of which the other one is any, explains 1 / n
+of its variance: last_marker_and_mean has R2 (1 + 1 / n) / 2, n the values where it may stand.
 
 B batch, L sequence length.
 """
@@ -125,14 +126,22 @@ class AddingProblem(Task):
         """R2 and MSE, values being independent with variance 1/12; accuracy where it is known."""
         if self.regions is None:
             blind, how = 2 / self.seqlen, "2 / L: predicts 2 x the mean of all values"
+            others, whose = self.seqlen - 1, "all others"
         else:
             first, last = self.regions
+            others, whose = first, "the other's region"
             blind = (1 / first + 1 / last) / 2
             how = f"(1/{first} + 1/{last}) / 2: predicts the means of the two marker regions"
         rows: list[tuple] = [
             ("chance", "chance", 0.0, "predicts the mean, 1"),
             ("marker_blind", "shortcut", blind, how),
             ("last_marker", "shortcut", 0.5, "knows one of the two marked values, guesses 1/2"),
+            (
+                "last_marker_and_mean",
+                "shortcut",
+                (1 + 1 / others) / 2,
+                f"(1 + 1/{others}) / 2: knows one of the two, guesses the mean of {whose}",
+            ),
             ("ceiling", "ceiling", 1.0, "the target is a function of the input"),
             ("solved", "solved", 0.95, "MSE < 0.01 and R2 > 0.95, of which R2 is the stricter"),
         ]
@@ -157,7 +166,11 @@ class AddingProblem(Task):
 
     def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
         """Without the markers, and with the last marker alone."""
-        return {"marker_blind": self._marker_blind, "last_marker": self._last_marker}
+        return {
+            "marker_blind": self._marker_blind,
+            "last_marker": self._last_marker,
+            "last_marker_and_mean": self._last_marker_and_mean,
+        }
 
     def _marker_blind(self, batch: Batch) -> Tensor:
         values = batch.inputs[..., 0]  # (B, L)
@@ -166,7 +179,16 @@ class AddingProblem(Task):
         return guess[:, None]
 
     def _last_marker(self, batch: Batch) -> Tensor:
+        return self._last_marked(batch) + 0.5
+
+    def _last_marker_and_mean(self, batch: Batch) -> Tensor:
+        last, values = self._last_marked(batch), batch.inputs[..., 0]
+        if self.regions is None:
+            return last + (values.sum(1, keepdim=True) - last) / (self.seqlen - 1)
+        return last + values[:, : self.regions[0]].mean(1, keepdim=True)
+
+    def _last_marked(self, batch: Batch) -> Tensor:
+        """The value at the last marker, (B, 1)."""
         values, markers = batch.inputs.unbind(2)
         position = torch.arange(self.seqlen, device=values.device)
-        last = (markers * position).argmax(1, keepdim=True)  # (B, 1)
-        return values.gather(1, last) + 0.5
+        return values.gather(1, (markers * position).argmax(1, keepdim=True))

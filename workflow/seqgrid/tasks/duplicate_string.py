@@ -12,6 +12,8 @@ inside a batch, and `_` pads.
 
 Symbols are uniform. Guessing the commonest is right, for n coins, in
 1/2 + C(n-1, floor((n-1)/2)) / 2^n of the places, the mean of max(k, n-k) over k ~ Bin(n, 1/2).
+With both ends of the string known as well, 2 symbols are right, and the commonest of the n-2 others
+as often as among n-2 coins.
 
 B batch, L sequence length.
 """

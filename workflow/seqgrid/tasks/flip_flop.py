@@ -18,6 +18,10 @@ Levels, error rates of reads. Let n = L/2 be the instructions and p_r = (1 - p_i
   not. A read adds 1 to x, an ignored bit 1 or -1, a write leaves 1 + x or 1 - x. That chain gives
   the distribution of x at each read exactly; the guess is wrong where x < 0, and half the time
   where x = 0.
+- first_bit, the first one written: wrong in half of the reads with a write since, so at
+  instruction t in (1 - (1 - p_r)^(t - 1)) / 2.
+- last_read, the bit told at the last read, else the first one written: wrong half the time where a
+  write came since. Looking back, a write comes before a read or the start in (1 - p_i^(t - 1)) / 2.
 - ceiling 0: the bit was written.
 
 B batch, L sequence length, n instructions.
@@ -145,7 +149,7 @@ class FlipFlop(Task):
         instructions[chosen < round(ignore * 2**31)] = SKIP
         instructions[:, 0], instructions[:, -1] = WRITE, READ
         read = instructions == READ
-        bits = torch.where(read, bits.gather(1, _last_write(instructions)), bits)
+        bits = torch.where(read, bits.gather(1, _last(WRITE, instructions)), bits)
         inputs = torch.stack((instructions, BIT + bits), dim=2).flatten(1)
         following = inputs.roll(-1, dims=1)
         following[:, -1] = IGNORE
@@ -157,23 +161,24 @@ class FlipFlop(Task):
     def levels(self) -> list[Level]:
         """Error rate of the reads, and the loss of the same knowledge stated as probabilities."""
         n, ignore = self.seqlen // 2, self.settings.p_ignore
-        copied, majority = _copying(n, ignore), _majority(n, ignore)
-        return [
-            Level("error_rate", "chance", "chance", 0.5, "bits are random, both values alike"),
-            Level(
-                "error_rate",
-                "copy_last_bit",
-                "shortcut",
-                copied,
-                "half of the bits ignored just before a read differ from the last one written",
-            ),
-            Level(
-                "error_rate",
+        first, told = _remembering(n, ignore)
+        shortcuts = [
+            ("copy_last_bit", _copying(n, ignore), "the bit just before, told, written or ignored"),
+            (
                 "majority_bit",
-                "shortcut",
-                majority,
+                _majority(n, ignore),
                 "the commoner bit so far; exact, from the chain of its lead",
             ),
+            (
+                "first_bit",
+                first,
+                "the first bit written: wrong in half of the reads once overwritten",
+            ),
+            ("last_read", told, "the bit of the last read, else the first one written"),
+        ]
+        return [
+            Level("error_rate", "chance", "chance", 0.5, "bits are random, both values alike"),
+            *(Level("error_rate", name, "shortcut", value, how) for name, value, how in shortcuts),
             Level("error_rate", "ceiling", "ceiling", 0.0, "the bit was written"),
             Level(
                 "error_rate",
@@ -190,7 +195,7 @@ class FlipFlop(Task):
         """Logits (B, L, 5): at a read the last bit written, elsewhere the odds of what is next."""
         logits = self.constant(batch)
         instructions, bits = batch.inputs[:, 0::2], batch.inputs[:, 1::2]  # (B, n)
-        written = bits.gather(1, _last_write(instructions))
+        written = bits.gather(1, _last(WRITE, instructions))
         answer = torch.zeros_like(logits[:, 0::2]).scatter_(2, written[..., None], CERTAIN)
         logits[:, 0::2] = torch.where((instructions == READ)[..., None], answer, logits[:, 0::2])
         return logits
@@ -208,14 +213,20 @@ class FlipFlop(Task):
         return logits
 
     def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
-        """Guesses from the bits before a read, that do not look at the instructions."""
-        return {"copy_last_bit": self._copy_last_bit, "majority_bit": self._majority_bit}
+        """Guesses from the bits before a read, that do not look for writes."""
+        return {
+            "copy_last_bit": self._copy_last_bit,
+            "majority_bit": self._majority_bit,
+            "first_bit": self._first_bit,
+            "last_read": self._last_read,
+        }
 
     def slices(self, batch: Batch) -> dict[str, Tensor]:
         """Reads by how many instructions before them the bit was written, (B, L) each."""
         instructions = batch.inputs[:, 0::2]
         place = torch.arange(instructions.shape[1], device=instructions.device)
-        distance = torch.where(instructions == READ, place - _last_write(instructions), 0)  # (B, n)
+        distance = place - _last(WRITE, instructions)  # (B, n)
+        distance = torch.where(instructions == READ, distance, 0)
         # a bit has none, 0, which is no slice's
         distance = torch.stack((distance, torch.zeros_like(distance)), dim=2).flatten(1)  # (B, L)
         found, last = {"distance 1": distance == 1}, 1
@@ -232,6 +243,14 @@ class FlipFlop(Task):
         lead = (2 * (batch.inputs[:, 1::2] - BIT) - 1).cumsum(1)
         return self._answers((lead > 0).long())
 
+    def _first_bit(self, batch: Batch) -> Tensor:
+        bits = batch.inputs[:, 1::2] - BIT
+        return self._answers(bits[:, :1].expand_as(bits))
+
+    def _last_read(self, batch: Batch) -> Tensor:
+        instructions, bits = batch.inputs[:, 0::2], batch.inputs[:, 1::2] - BIT
+        return self._answers(bits.gather(1, _last(READ, instructions)))
+
     def _answers(self, bits: Tensor) -> Tensor:
         """Logits (B, L, 5) for bits (B, n), each told at the instruction after it."""
         told = torch.cat((torch.zeros_like(bits[:, :1]), bits[:, :-1]), dim=1)
@@ -240,10 +259,10 @@ class FlipFlop(Task):
         return blank.scatter_(2, told[..., None], CERTAIN)
 
 
-def _last_write(instructions: Tensor) -> Tensor:
-    """The last write up to each instruction, (B, n) -> (B, n)."""
+def _last(kind: int, instructions: Tensor) -> Tensor:
+    """The last one of a kind up to each instruction, else the first of all, (B, n) -> (B, n)."""
     place = torch.arange(instructions.shape[1], device=instructions.device)
-    return torch.where(instructions == WRITE, place, 0).cummax(1).values
+    return torch.where(instructions == kind, place, 0).cummax(1).values
 
 
 def _copying(n: int, ignore: float) -> float:
@@ -251,6 +270,15 @@ def _copying(n: int, ignore: float) -> float:
     read = (1 - ignore) / 2
     share = read / (read * (n - 2) + 1) if n > 2 else 1.0  # of instruction 1 among the reads
     return ignore / 2 * (1 - share)
+
+
+def _remembering(n: int, ignore: float) -> tuple[float, float]:
+    """Error rates of the first bit, and of that of the last read, else the first."""
+    read = write = (1 - ignore) / 2
+    before = np.arange(n - 1)  # instructions between the first and each that may be a read
+    reads = np.where(before < n - 2, read, 1.0)
+    first, told = (1 - (1 - write) ** before) / 2, (1 - ignore**before) / 4
+    return float(reads @ first / reads.sum()), float(reads @ told / reads.sum())
 
 
 @cache

@@ -17,9 +17,10 @@ puts it at a place that may never be reached, and then asks for what was never s
 tests at 128 tokens, in 13 % at 32. Room is left for the longest last pair, there for two tokens
 more. Its accuracy is a mean over classes, here it is one over answers.
 
-Levels. Tokens of values are alike: chance is 1 / value tokens. Two strategies without the key as a
-whole have no closed form and are measured: the commonest value token so far, and the value token
-that last followed the token just read.
+Levels. Tokens of values are alike: chance is 1 / value tokens. Three strategies without the key as
+a whole have no closed form and are measured: the commonest value token so far that this value does
+not have yet, the value token that last followed the token just read, and the one that last followed
+the last two tokens, or where none did, the last one.
 
 B batch, L sequence length, N pairs that there may be, V vocabulary.
 """
@@ -205,7 +206,11 @@ class FuzzyInContextRecall(Task):
 
     def levels(self) -> list[Level]:
         """Accuracy, and the loss of the same knowledge stated as probabilities."""
-        followed = _recall.measured(self, "last_token_match")[0]
+        matches = {
+            "last_token_match": "the value token that last followed the token just read, measured",
+            "last_two_tokens": "the value token that last followed the last two tokens, else the "
+            "last one, measured",
+        }
         return [
             *_recall.usual_levels(
                 self.num_values, "value tokens", "only values of keys seen before are asked for"
@@ -213,14 +218,11 @@ class FuzzyInContextRecall(Task):
             *_recall.shortcut_levels(
                 "in_context_value",
                 _recall.measured(self, "in_context_value"),
-                "the commonest value token so far, measured",
+                "the commonest value token so far that this value does not have, measured",
             ),
-            Level(
-                "accuracy",
-                "last_token_match",
-                "shortcut",
-                followed,
-                "the value token that last followed the token just read, measured",
+            *(
+                Level("accuracy", name, "shortcut", _recall.measured(self, name)[0], how)
+                for name, how in matches.items()
             ),
         ]
 
@@ -240,6 +242,7 @@ class FuzzyInContextRecall(Task):
         return {
             "in_context_value": self._in_context_value,
             "last_token_match": self._last_token_match,
+            "last_two_tokens": self._last_two_tokens,
         }
 
     def slices(self, batch: Batch) -> dict[str, Tensor]:
@@ -287,11 +290,25 @@ class FuzzyInContextRecall(Task):
     def _in_context_value(self, batch: Batch) -> Tensor:
         counts = one_hot(batch.inputs, self.settings.vocab_size).cumsum(1)
         counts[..., : self.num_keys] = counts[..., self.padding] = 0
-        return _recall.counted(counts)
+        _, key_end = self._pairs(batch)
+        earlier = key_end.clamp(min=0)[..., None].expand_as(counts)
+        given = counts > counts.gather(1, earlier)  # in this value, whose tokens are distinct
+        return _recall.counted(torch.where(given, 0, counts))
 
     def _last_token_match(self, batch: Batch) -> Tensor:
-        inputs = batch.inputs
-        _, shown = _recall.first_and_previous(inputs, self._before_value(inputs))
+        return self._certain(self._followed(batch.inputs, batch.inputs))
+
+    def _last_two_tokens(self, batch: Batch) -> Tensor:
+        V, one = self.settings.vocab_size, batch.inputs
+        two = self._followed(one, one + V * pad(one[:, :-1], (1, 0), value=V))
+        return self._certain(torch.where(two >= 0, two, self._followed(one, one)))
+
+    def _followed(self, inputs: Tensor, ids: Tensor) -> Tensor:
+        """The value token that last followed the same id, or -1; (B, L) each."""
+        _, shown = _recall.first_and_previous(ids, self._before_value(inputs))
         answer = inputs.gather(1, (shown + 1).clamp(max=self.seqlen - 1))
-        answer = torch.where(shown >= 0, answer, self.num_keys)
-        return _recall.certain(answer, self.settings.vocab_size)
+        return torch.where(shown >= 0, answer, -1)
+
+    def _certain(self, answer: Tensor) -> Tensor:
+        """Logits (B, L, V), certain of a value token, of the first where there is none, -1."""
+        return _recall.certain(answer.clamp(min=self.num_keys), self.settings.vocab_size)

@@ -12,6 +12,8 @@ inside a batch, and `_` pads.
 
 Symbols are uniform. Guessing the commonest is right, for n coins, in
 1/2 + C(n-1, floor((n-1)/2)) / 2^n of the places, the mean of max(k, n-k) over k ~ Bin(n, 1/2).
+With both ends of the string known as well, 2 symbols are right, and the commonest of the n-2 others
+as often as among n-2 coins.
 The first answer is the symbol just read, which needs no memory of the others: who gives it at every
 query is right in (1 + (n-1)/V) / n of the places.
 
@@ -102,7 +104,7 @@ class ReverseString(StringTask):
         return [*super().levels(), Level("accuracy", "last_symbol", "shortcut", share, how)]
 
     def shortcuts(self) -> dict[str, Callable[[Batch], Tensor]]:
-        """The commonest symbol; the last one."""
+        """Those of every string task; the last symbol."""
         return {**super().shortcuts(), "last_symbol": self._last_symbol}
 
     def _last_symbol(self, batch: Batch) -> Tensor:

@@ -23,6 +23,9 @@ always: right at the last place, by chance at the others. Who reads a fixed plac
 the likeliest for the k-th token (k from 0), is right with its probability p, else by chance: p is
 C(i, k) C(T - 1 - i, n - 1 - k) / C(T, n) at place i of T = L - n in the encoding of Mamba, and in
 that of MAD the probability of i - k out of L - 2 n - 1 blanks, each with probability (k + 1) / n.
+Who answers the token present at the likeliest place for the k-th is right where none stands on the
+likelier places, the next ones on one side as p has one peak: C counts the sets that spare them, and
+in MAD's encoding the gap there is binomial.
 MAD's accuracy is a mean over classes, here it is one over answers.
 
 B batch, L sequence length, V vocabulary, n tokens to copy.
@@ -34,6 +37,7 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
+from scipy.special import bdtrc
 from torch import Tensor
 
 from seqgrid.data import IGNORE, Batch, Shape
@@ -186,32 +190,58 @@ class SelectiveCopying(Task):
         last = (1 + (n - 1) / kinds) / n
         how = "the last of the tokens at every place"
         levels.append(Level("accuracy", "last_token", "shortcut", last, how))
-        likely = sum(probability for _, probability in self._fixed_places) / n
+        likely = self._chances.amax(1).mean().item()
         fixed = likely + (1 - likely) / kinds
         how = "the token at the place where the one asked for stands most often"
         levels.append(Level("accuracy", "fixed_place", "shortcut", fixed, how))
+        likely = min(1.0, self._likeliest_share())
+        found = likely + (1 - likely) / kinds
+        how = "of the tokens, the one at the place where the one asked for stands most often"
+        levels.append(Level("accuracy", "likeliest_by_place", "shortcut", found, how))
         if n > 1:
             bag = _recall.bag_scores(n, kinds)
             levels += _recall.shortcut_levels("bag", bag, f"the commonest of the {n} tokens")
         return levels
 
     @cached_property
-    def _fixed_places(self) -> list[tuple[int, float]]:
-        """The likeliest place of each token, and how likely it is."""
-        n, found = self.settings.num_tokens, []
-        width = self.seqlen - n - (self.settings.encoding == "mad")  # of what holds the tokens
-        for k in range(n):
-            places = range(k, width - n + k + 1)
-            if self.settings.encoding == "mamba":
-                sets = math.comb(width, n)
-                ways = (math.comb(i, k) * math.comb(width - 1 - i, n - 1 - k) for i in places)
-                likely = [way / sets for way in ways]
-            else:
-                blanks, share = width - n, (k + 1) / n
-                likely = _recall.binomial(blanks, share).tolist()
-            best = max(range(len(likely)), key=likely.__getitem__)
-            found.append((places[best], min(1.0, likely[best])))
-        return found
+    def _chances(self) -> Tensor:
+        """How likely each token, in order, stands at each place before the marker, (n, W)."""
+        n = self.settings.num_tokens
+        width = self.seqlen - n - (self.settings.encoding == "mad")
+        if self.settings.encoding == "mad":
+            found = torch.zeros(n, width, dtype=torch.float64)
+            for k, row in enumerate(found):
+                row[k : k + width - n + 1] = _recall.binomial(width - n, (k + 1) / n)
+            return found.clamp(max=1)
+        place, k = torch.arange(width), torch.arange(n)[:, None]
+        ways = _recall.log_choices(place, k) + _recall.log_choices(width - 1 - place, n - 1 - k)
+        return (ways - _recall.log_choices(torch.tensor(width), torch.tensor(n))).exp()
+
+    @cached_property
+    def _ranks(self) -> Tensor:
+        """The rank of each place by how likely each token stands there, 0 the likeliest; (n, W)."""
+        return self._chances.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+
+    def _likeliest_share(self) -> float:
+        """How often no token stands where the one asked for is likelier than where it stands.
+
+        Likelier places are the next ones towards the likeliest, as many as the rank says.
+        """
+        chances, likelier = self._chances, self._ranks
+        n, width = chances.shape
+        place, k = torch.arange(width), torch.arange(n)[:, None]
+        after = place < chances.argmax(1, keepdim=True)
+        places = torch.where(after, width - 1 - place, place)  # on that side, (n, W)
+        tokens = torch.where(after, n - 1 - k, k)  # that stand there
+        if self.settings.encoding == "mad":
+            gaps = torch.where(after, tokens, tokens + 1).clamp(min=1)
+            blanks = (places - tokens).clamp(min=0)
+            beyond = (likelier - 1).minimum(blanks).double().numpy()
+            free = torch.from_numpy(bdtrc(beyond, blanks.numpy(), (1 / gaps.double()).numpy()))
+        else:
+            ways = _recall.log_choices(places - likelier, tokens)
+            free = (ways - _recall.log_choices(places, tokens)).exp()
+        return torch.where(chances > 0, chances * free, 0).sum().item() / n
 
     def oracle(self, batch: Batch) -> Tensor:
         """Logits (B, L, V), certain of the tokens in their order."""
@@ -224,7 +254,11 @@ class SelectiveCopying(Task):
 
     def shortcuts(self) -> _recall.Solvers:
         """What is left without the order, all tokens but one, or a look at where they stand."""
-        solvers = {"last_token": self._last_token, "fixed_place": self._fixed_place}
+        solvers = {
+            "last_token": self._last_token,
+            "fixed_place": self._fixed_place,
+            "likeliest_by_place": self._likeliest_by_place,
+        }
         if self.settings.num_tokens > 1:
             solvers["bag"] = self._bag
         return solvers
@@ -237,10 +271,14 @@ class SelectiveCopying(Task):
 
     def _tokens(self, batch: Batch) -> Tensor:
         """The tokens to copy, in order, (B, n)."""
+        return batch.inputs.gather(1, self._places(batch))
+
+    def _places(self, batch: Batch) -> Tensor:
+        """Where the tokens to copy stand, in order, (B, n)."""
         n, V = self.settings.num_tokens, self.settings.vocab_size
         data = (batch.inputs != self.blank) & (batch.inputs != V - 1)
         order = data.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        return batch.inputs.gather(1, order[:, :n])
+        return order[:, :n]
 
     def _last_token(self, batch: Batch) -> Tensor:
         n, V = self.settings.num_tokens, self.settings.vocab_size
@@ -248,9 +286,14 @@ class SelectiveCopying(Task):
 
     def _fixed_place(self, batch: Batch) -> Tensor:
         V = self.settings.vocab_size
-        read = batch.inputs[:, [place for place, _ in self._fixed_places]]  # (B, n)
+        read = batch.inputs[:, self._chances.argmax(1).tolist()]  # (B, n)
         read = torch.where(read == self.blank, self.first_token, read)
         return self._at_end(_recall.certain(read, V))
+
+    def _likeliest_by_place(self, batch: Batch) -> Tensor:
+        ranks = self._ranks.to(batch.inputs.device)[:, self._places(batch)]  # (n, B, n)
+        read = self._tokens(batch).gather(1, ranks.argmin(2).T)
+        return self._at_end(_recall.certain(read, self.settings.vocab_size))
 
     def _bag(self, batch: Batch) -> Tensor:
         n, V = self.settings.num_tokens, self.settings.vocab_size

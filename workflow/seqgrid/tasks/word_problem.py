@@ -14,8 +14,9 @@ a b does a first, then b.
 
 A product is uniform, whatever is known of a proper part of its factors. A model that knows it up to
 the commutator subgroup G', by counting alone, is right in 1/|G'|: 1/60 both in A5 and in S5 (there
-it is the sign), 1/4 in A4 x Z5, always in Z60. The first target is the first element: who answers
-what was just read is right there and in 1/|G| of the other places.
+it is the sign), 1/4 in A4 x Z5, always in Z60; at the first position, whose target is the element
+just read, always. Who answers what was just read everywhere is right there and in 1/|G| of the
+other places.
 
 B batch, L sequence length, G elements of the group.
 """
@@ -202,10 +203,14 @@ class WordProblem(Task):
         ]
         derived = self._commutators
         if 1 < derived < size:
-            how = f"known up to the commutator subgroup, of {derived} elements"
+            how = (
+                f"known up to the commutator subgroup, of {derived} elements, and at first exactly"
+            )
+            right = (1 + (length - 1) / derived) / length
+            loss = (length - 1) / length * math.log(derived)
             levels += [
-                Level("accuracy", "abelianisation", "shortcut", 1 / derived, how),
-                Level("loss", "abelianisation", "shortcut", math.log(derived), how),
+                Level("accuracy", "abelianisation", "shortcut", right, how),
+                Level("loss", "abelianisation", "shortcut", loss, how),
             ]
         return levels
 
@@ -239,4 +244,6 @@ class WordProblem(Task):
         known = cosets[self._products(batch.inputs)]  # (B, L), whatever the order of the factors
         logits = CERTAIN * (known[..., None] == cosets).float()
         slight = torch.full_like(logits[..., :1], SLIGHT)
-        return logits.scatter_add_(2, known[..., None], slight)
+        logits.scatter_add_(2, known[..., None], slight)
+        logits[:, :1] = certain(batch.inputs[:, :1], self.size)
+        return logits
