@@ -146,8 +146,8 @@ class ModularArithmetic(Task):
 
     @property
     def variations(self) -> dict[str, dict]:
-        """Expressions as long as fit."""
-        return {"longest": {"shortest": None}}
+        """Expressions as long as fit, where training has shorter ones too."""
+        return {"longest": {"shortest": None}} if len(self.sizes) > 1 else {}
 
     def slices(self, batch: Batch) -> dict[str, Tensor]:
         """Quarters of the lengths."""

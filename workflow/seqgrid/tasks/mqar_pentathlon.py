@@ -73,10 +73,13 @@ class Settings(TaskSettings):
         return None
 
     def log2_inputs(self, seqlen: int) -> float:
-        """Those of keys and values in their order; queries add to them."""
+        """Keys and values in their order, and which pair each query is for."""
         tokens = self.tokens - 1
         orders = math.lgamma(tokens + 1) - math.lgamma(tokens - self.num_pairs + 1)
-        return 2 * orders / math.log(2)
+        odds = [rank**-self.power for rank in range(1, 1 + self.num_pairs)]
+        alike = math.fsum(odd**2 for odd in odds) / math.fsum(odds) ** 2
+        queries = (seqlen - 2 * self.num_pairs) // 2
+        return 2 * orders / math.log(2) - queries * math.log2(alike)
 
 
 class PentathlonRecall(Task):
