@@ -17,7 +17,7 @@ from seqgrid.cell import Cell, Training
 from seqgrid.expectation import EXPECTED, parse
 from seqgrid.report.__main__ import write
 from seqgrid.study_file import StudyError
-from seqgrid.tasks._base import Control
+from seqgrid.tasks._base import Control, Level
 
 ROOT = Path(__file__).parent.parent
 STUDY = """
@@ -238,6 +238,53 @@ def test_a_wrong_control_costs_one_line(declare, name):
         declare(adding_problem=(control,))
     assert str(caught.value).startswith(f"tasks/adding_problem.py: controls.0.{line}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"at": 1}, "SOLVED says nothing at 1 tokens: the shortcut count_threshold scores 1 and "),
+        ({"seqlen": 8}, "SOLVED says nothing at 8 tokens: up to 100% of the test examples are "),
+        # 1 - exp(-64000 / 2^16) of them, and of half as many
+        ({"seqlen": 16}, "SOLVED says nothing at 16 tokens: up to 62% of the test examples are "),
+        ({"seqlen": 16, "training": {"steps": 500}}, None),
+        ({"seqlen": 16, "training": {"examples": 32_000}}, None),
+        ({"seqlen": 8, "at": 64}, None),
+        ({"seqlen": 8, "task_settings": {"shortest": 1}, "test_set": "longest"}, None),
+        ({"seqlen": 8, "expect": "NOT SOLVED"}, None),
+    ],
+)
+def test_a_positive_control_is_not_solved_by_a_shortcut_or_a_table(declare, changes, line):
+    known = {"model": "gru", "seqlen": 64, "expect": "SOLVED", "why": ""} | changes
+    if line is None:
+        assert declare(parity=(Control(**known),))
+        return
+    with pytest.raises(StudyError) as caught:
+        declare(parity=(Control(**known),))
+    assert str(caught.value).startswith(f"tasks/parity.py: controls.0.expect: {line}")
+    assert "; use " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("shortcut", "refused"), [(0.1, True), (0.05, True), (0.2, False)])
+def test_a_shortcut_beyond_solved_is_below_it_where_lower_is_better(
+    declare, monkeypatch, shortcut, refused
+):
+    task = registry.task_class("adding_problem")
+    levels = [
+        Level("mse", "solved", "solved", 0.1, ""),
+        Level("mse", "first", "shortcut", shortcut, ""),
+        Level("r2", "first", "shortcut", 1.0, ""),  # of another metric
+        Level("mse", "first", "shortcut", 0.0, "", slice="near"),
+    ]
+    for name, value in {"metric": "mse", "better": "lower", "levels": lambda _: levels}.items():
+        monkeypatch.setattr(task, name, value)
+    control = Control("gru", 8, "SOLVED", "")
+    if refused:
+        with pytest.raises(StudyError, match=f"first scores {shortcut} and solved is 0.1; use"):
+            declare(adding_problem=(control,))
+    else:
+        assert declare(adding_problem=(control,))
 
 
 def test_the_control_studies_of_the_project_are_in_step():

@@ -366,6 +366,12 @@ def test_pentathlon_recall_asks_for_the_first_pairs_more_often():
     assert level(task, "accuracy", "in_context_value") == pytest.approx(12 / 25, abs=1e-5)
 
 
+def test_pentathlon_recall_tells_how_many_inputs_there_are():
+    task = build("mqar_pentathlon", 8, num_pairs=2, vocab_size=4, power=1.0)
+    # six orders of keys and of values, and two queries for the first pair in two cases of three
+    assert task.settings.log2_inputs(8) == pytest.approx(math.log2(36 * (9 / 5) ** 2))
+
+
 @pytest.mark.parametrize(
     ("changed", "seqlen", "message"),
     [

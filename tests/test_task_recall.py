@@ -149,6 +149,8 @@ def test_fuzzy_is_tested_as_mad_does_too():
     assert tested.keys() == {"", "longest_keys"}
     assert tested["longest_keys"].settings.vary_keys is False
     assert build("fuzzy_in_context_recall", 33, vary_keys=False).test_sets().keys() == {""}
+    one_token = build("fuzzy_in_context_recall", 33, key_tokens=1)
+    assert one_token.test_sets().keys() == {""}
 
 
 def test_fuzzy_slices_say_which_token_of_the_value_and_how_far():

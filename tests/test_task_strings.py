@@ -254,6 +254,23 @@ def test_reverse_has_the_levels_of_all_strings():
 
 
 @pytest.mark.parametrize(
+    ("name", "seqlen", "shortest", "sets"),
+    [
+        ("parity", 40, 40, {""}),
+        ("parity", 40, 39, {"", "longest"}),
+        ("modular_arithmetic", 40, 38, {""}),  # 39 tokens are the next
+        ("modular_arithmetic", 40, 37, {"", "longest"}),
+        ("reverse_string", 16, 15, {""}),
+        ("duplicate_string", 26, 22, {""}),
+        ("duplicate_string", 26, 21, {"", "longest"}),
+    ],
+)
+def test_the_longest_are_a_test_set_where_there_are_shorter_ones(name, seqlen, shortest, sets):
+    assert make(name, seqlen, shortest=shortest).test_sets().keys() == sets
+    assert make(name, seqlen).test_sets().keys() == {""}
+
+
+@pytest.mark.parametrize(
     ("name", "seqlen", "settings"),
     [
         ("parity", 7, {"shortest": 2}),

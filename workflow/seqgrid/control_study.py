@@ -5,6 +5,7 @@ all but the model in common one task of the study.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from seqgrid import expectation, registry, study
 from seqgrid.controls import STUDIES
 from seqgrid.study_file import StudyError, explain, unknown
 from seqgrid.study_schema import LABEL, SWEPT
-from seqgrid.tasks._base import Control
+from seqgrid.tasks._base import Control, Task
 
 HEAD = """\
 # Made by `python -m seqgrid.controls` from what the files in workflow/seqgrid/tasks declare as
@@ -25,6 +26,7 @@ HEAD = """\
 """
 # Where in a control the settings of a group are written; the others stand inside `training`.
 PLACES = {"training": "training", "task": "task_settings", "model": "settings"}
+MOST_SEEN = 0.5  # share of test examples seen in training that a positive control may have
 QUESTIONS = {
     "controls": "Can every task be learned as it is posed, and does what lacks the skill fail?",
     "controls_gpu": "The same, for controls that need a GPU",
@@ -132,6 +134,39 @@ class _Declared:
         names = {v.name for v in task.levels() if v.kind in kinds and v.metric == task.metric}
         if level and level not in names:
             yield f"expect: {unknown(level, sorted(names), f'a level at {at} tokens')}"
+        if rule == "SOLVED":
+            yield from self._solved_by_less(task, at)
+
+    def _solved_by_less(self, task: Task, at: int) -> Iterator[str]:
+        """What lacks the skill and would be called solved at that place, too.
+
+        task: as it is tested there.
+        """
+        sign = 1 if task.better == "higher" else -1
+        levels = [v for v in task.levels() if v.metric == task.metric and not v.slice]
+        solved = max((sign * v.value for v in levels if v.kind == "solved"), default=math.inf)
+        for shortcut in levels:
+            if shortcut.kind == "shortcut" and sign * shortcut.value >= solved:
+                yield (
+                    f"expect: SOLVED says nothing at {at} tokens: the shortcut {shortcut.name} "
+                    f"scores {shortcut.value:.4g} and solved is {sign * solved:.4g}; "
+                    "use other task_settings"
+                )
+        # the bound overstates where inputs are not alike in probability
+        seen = self._seen(task) if (at, self.control.test_set) == (self.control.seqlen, "") else 0
+        if seen > MOST_SEEN:
+            yield (
+                f"expect: SOLVED says nothing at {at} tokens: up to {seen:.0%} of the test "
+                "examples are seen in training; use task_settings with more inputs, another "
+                "place or fewer steps"
+            )
+
+    def _seen(self, task: Task) -> float:
+        """Expected share of test examples seen in training, at the most."""
+        training = self._record("training").model_validate(self.written["training"])
+        drawn = training.steps * training.batch_size
+        alike = 2.0 ** -task.settings.log2_inputs(task.seqlen)  # that two inputs are the same
+        return 1 - (1 - alike) ** min(drawn, training.examples or drawn)
 
 
 @dataclass

@@ -98,8 +98,8 @@ class StringTask(Task):
 
     @property
     def variations(self) -> dict[str, dict]:
-        """Strings as long as fit."""
-        return {"longest": {"shortest": None}}
+        """Strings as long as fit, where training has shorter ones too."""
+        return {"longest": {"shortest": None}} if len(self.sizes) > 1 else {}
 
     def slices(self, batch: Batch) -> dict[str, Tensor]:
         """Quarters of the lengths."""

@@ -69,12 +69,16 @@ class Compression(Task):
             "lstm",
             8,
             "SOLVED",
-            "7 tokens of 3 are 11 bits, and there are 64 cells",
+            "7 tokens of 15 are 27 bits, and there are 64 cells",
             settings={"num_layers": 1},
-            task_settings={"vocab_size": 4},
-            training={"steps": 1000, "learning_rate": 5e-3},
+            training={
+                "steps": 1500,
+                "learning_rate": 5e-3,
+                "schedule": "cosine",
+                "stopping": {"solved_validations": None},
+            },
             seeds=3,
-            cpu_minutes=0.1,
+            cpu_minutes=0.6,
         ),
     )
 

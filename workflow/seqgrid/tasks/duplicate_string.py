@@ -68,6 +68,7 @@ class DuplicateString(StringTask):
             24,
             "SOLVED",
             "at one length the distance from a query to its symbol is one of two",
+            task_settings={"vocab_size": 10},  # of 10^8 strings hardly one is seen twice
             training={"steps": 800, "learning_rate": 2e-3},
             cpu_minutes=0.1,
         ),

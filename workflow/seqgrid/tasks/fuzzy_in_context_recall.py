@@ -142,8 +142,8 @@ class FuzzyInContextRecall(Task):
 
     @property
     def variations(self) -> dict[str, dict[str, Any]]:
-        """Keys of the largest size, as MAD tests."""
-        return {"longest_keys": {"vary_keys": False}}
+        """Keys of the largest size, as MAD tests, where training has smaller ones too."""
+        return {"longest_keys": {"vary_keys": False}} if self.settings.key_tokens > 1 else {}
 
     def sample(self, stream: Stream) -> Batch:
         """Inputs and targets, both (B, L)."""

@@ -91,29 +91,29 @@ class Knapsack(Task):
     loss: ClassVar = "cross_entropy"
     settings: Settings
     controls: ClassVar = (
+        # ranges so small that a CPU solves them are solved by the better of two greedy choices, too
         Control(
             "lstm",
-            13,
+            23,
             "SOLVED",
-            "ranges this small can be learned, as measured here; no model is known to learn the "
-            "original ones",
+            "the optimum follows from how many there are of six kinds of item; not yet shown, and "
+            "no model is known to learn the original ranges",
             settings={"num_layers": 1, "d_model": 128},
             task_settings={
-                "smallest_capacity": 7,
-                "largest_capacity": 8,
-                "fewest_items": 4,
-                "most_items": 5,
+                "smallest_capacity": 6,
+                "largest_capacity": 7,
+                "fewest_items": 10,
+                "most_items": 10,
                 "largest_value": 3,
             },
             training={
-                "steps": 1500,
+                "steps": 20000,
                 "batch_size": 128,
                 "learning_rate": 4e-3,
                 "schedule": "cosine",
-                "validation": {"every_steps": 250, "examples": 2000},
+                "validation": {"every_steps": 500, "examples": 2000},
                 "stopping": {"solved_validations": None},
             },
-            cpu_minutes=0.8,
         ),
     )
     published: ClassVar = tuple(

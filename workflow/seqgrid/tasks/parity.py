@@ -185,8 +185,8 @@ class Parity(Task):
 
     @property
     def variations(self) -> dict[str, dict]:
-        """Strings of exactly L bits."""
-        return {"longest": {"shortest": None}}
+        """Strings of exactly L bits, where training has shorter ones too."""
+        return {"longest": {"shortest": None}} if len(self.sizes) > 1 else {}
 
     def slices(self, batch: Batch) -> dict[str, Tensor]:
         """Quarters of the lengths."""

@@ -69,10 +69,15 @@ class Settings(TaskSettings):
         return None
 
     def log2_inputs(self, seqlen: int) -> float:
-        """The tokens, and where every set of places is as likely, their places."""
-        tokens = self.num_tokens * math.log2(self.vocab_size - 2)
+        """The tokens, and their places: at least, where some sets of places are likelier."""
+        n = self.num_tokens
+        tokens = n * math.log2(self.vocab_size - 2)
         if self.encoding == "mad":
-            return tokens
+            # two examples agree no more often than one has the likeliest gaps, which are even
+            blanks = seqlen - 2 * n - 1
+            gap, longer = divmod(blanks, n)
+            ways = math.lgamma(blanks + 1) - n * math.lgamma(gap + 1) - longer * math.log(gap + 1)
+            return tokens + blanks * math.log2(n) - ways / math.log(2)
         return tokens + math.log2(math.comb(seqlen - self.num_tokens, self.num_tokens))
 
 
