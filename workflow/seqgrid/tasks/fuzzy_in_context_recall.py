@@ -94,26 +94,26 @@ class FuzzyInContextRecall(Task):
     controls: ClassVar = (
         Control(
             "deltanet",
-            48,
+            64,
             "SOLVED",
-            "its short convolutions join the two tokens of a key, and the delta rule recalls",
+            "its short convolutions join the tokens of a key, and the delta rule recalls",
             settings={"num_heads": 2},
             task_settings={
                 "vocab_size": 9,
-                "key_tokens": 2,
+                "key_tokens": 3,
                 "value_tokens": 1,
                 "vary_keys": False,
                 "loss_on": "answers",
             },
             training={
-                "steps": 700,
+                "steps": 900,
                 "batch_size": 32,
-                "learning_rate": 4e-3,
+                "learning_rate": 5e-3,
                 "schedule": "cosine",
                 "validation": {"examples": 200},
                 "stopping": {"solved_validations": None},
             },
-            cpu_minutes=0.5,
+            cpu_minutes=1.1,
         ),
     )
 
