@@ -1,5 +1,6 @@
 """The allocations that serve one queue, as the driver sees them."""
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -182,7 +183,8 @@ class Fleet:
         for name in self.live:
             if self.request.cluster == "local":
                 for process in family(int(name)):
-                    process.terminate()
+                    with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                        process.terminate()
             else:
                 subprocess.run(["scancel", name], capture_output=True, timeout=60, check=False)
 
