@@ -27,6 +27,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")  # 11 and 8 sh
 MOST_PANELS = 12
 COLUMNS = 3
 PANEL = (4.3, 3.1)  # inches
+PANEL_LETTERS, HANDLE_LETTERS = 60, 8  # of a legend's text: across a panel, and beside a name
 
 STYLE: "dict[RcKeyType, float | str]" = {
     "font.size": 9,
@@ -112,6 +113,7 @@ def _legend(figure: Figure, models: list[tuple[str, tuple[str, str]]], columns: 
         for model, (colour, marker) in models
     ]
     if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=max(2, 3 * columns), frameon=False
-        )
+        longest = max(len(model) for model, _ in models)
+        fitting = int(columns * PANEL_LETTERS // (longest + HANDLE_LETTERS))
+        ncols = max(1, min(max(2, 3 * columns), fitting))
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
