@@ -94,7 +94,8 @@ def gla_chunked(
     else:
         state = initial_state.to(dtype).reshape(B * H, K, V)
     # zero keys and gates: padding writes nothing and forgets nothing
-    inputs = [pad(x, (0, 0, 0, 0, 0, padding)).to(dtype) for x in (q, k, v, g)]
+    inputs = [pad(x, (0, 0, 0, 0, 0, padding)) if padding else x for x in (q, k, v, g)]
+    inputs = [x.to(dtype) for x in inputs]
     if block is None:
         block = longest_block(inputs[-1].detach(), chunk)
     with torch.autocast(q.device.type, enabled=False):
@@ -103,19 +104,16 @@ def gla_chunked(
 
 
 def longest_block(g: Tensor, chunk: int) -> int:
-    """The longest power of 2 up to `chunk` whose blocks keep at least exp(-LIMIT); g (B, L, ...).
-
-    The sum of a block's gates is bounded by the least sum of two halves, so one pass is enough.
-    """
+    """The longest power of 2 up to `chunk` whose blocks keep at least exp(-LIMIT); g (B, L, ...)."""
+    if chunk * float(g.min()) >= -LIMIT:
+        return chunk
     sums, block = g, 1
-    best = 1
     while block < chunk:
         sums = sums.unflatten(1, (-1, 2)).sum(2)
-        block *= 2
         if float(sums.min()) < -LIMIT:
             break
-        best = block
-    return best
+        block *= 2
+    return block
 
 
 class _ChunkedGLA(torch.autograd.Function):
@@ -140,7 +138,8 @@ class _ChunkedGLA(torch.autograd.Function):
             held = states[i : i + m + 1]
             keys, values = tile.k.unflatten(0, (m, -1)), values.unflatten(0, (m, -1))
             for j in range(m):
-                torch.baddbmm(held[j] * tile.keep[j], keys[j].mT, values[j], out=held[j + 1])
+                torch.mul(held[j], tile.keep[j], out=held[j + 1])
+                held[j + 1].baddbmm_(keys[j].mT, values[j])
             answers.baddbmm_(tile.q, tile.read(held[:m]))
             o[:, at] = tile.join(answers)
         ctx.save_for_backward(q, k, v, g, states)
@@ -211,19 +210,24 @@ class _Tile:
         q: (R, c, K), what reads the state; where `factorised` the state after the chunk's decay.
         k: (R, c, K), what writes to the state, decayed to the chunk's end.
         keep: (m, N, K, 1), D above.
-        decay, inverse: (B, m c, H, K), from a position to its block's end, and scale over that.
+        decay, inverse: (B, m c, H, K), from a position to its block's end, and scale over that;
+            of one number where a block is one position.
     """
 
     def __init__(self, q, k, g, scale, chunk, block):  # (B, m c, H, K)
         B, length, H, K = q.shape
         self.shape, self.chunk, self.block = (B, length // chunk, H), chunk, block
         self.factorised = block == chunk
-        gates = g.reshape(B, -1, block, H * K)
         self.lower = torch.ones(block, block, dtype=g.dtype, device=g.device).tril_()
-        self.decay = ((1 - self.lower) @ gates).exp_().view(q.shape)
-        self.inverse = self.decay.reciprocal().mul_(scale)
+        if block == 1:  # its own end
+            self.decay, keep = g.new_ones(1, 1, 1, 1), g.exp()
+        else:
+            gates = g.reshape(B, -1, block, H * K)
+            self.decay = ((1 - self.lower) @ gates).exp_().view(q.shape)
+            keep = self.decay[:, ::block] * g[:, ::block].exp()
+        self.inverse = scale / self.decay
         self.block_q, self.block_k = self.split(q * self.inverse), self.split(k * self.decay)
-        self.block_keep = self.split(gates.sum(2).exp_().view(B, -1, H, K))  # (R, c / b, K)
+        self.block_keep = self.split(keep)  # (R, c / b, K)
         self.q, self.k, keep = self.block_q, self.block_k, self.block_keep
         self.levels = []
         if self.factorised:
