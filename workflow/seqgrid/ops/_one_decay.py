@@ -20,9 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seqgrid.ops._chunks import lower
-from seqgrid.ops._tiles import join, pad_to, split, tiles
+from seqgrid.ops._tiles import chunk_length, join, pad_to, split, tiles
 
-CHUNK = 32
 NOTHING = -1e30  # logarithm of the weight of padding
 
 
@@ -35,6 +34,7 @@ def chunked(
     scale: float | None = None,
     initial_state: Tensor | None = None,
     initial_units: Tensor | None = None,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """The equations above; computed, and o given, in float32 at least. First derivatives only.
 
@@ -47,6 +47,7 @@ def chunked(
         scale: factor of the queries; K ** -0.5 where None.
         initial_state: S_0 exp(-M_0) (B, H, K, V); zero where None.
         initial_units: M_0 (B, H), where there is i and an initial state.
+        chunk: positions of a chunk; None: what suits the widths.
 
     Returns:
         o (B, L, H, V), the final state exp(-M_L) S_L (B, H, K, V), and where there is i, else None,
@@ -55,7 +56,7 @@ def chunked(
     B, L, H, K = q.shape
     V = v.shape[-1]
     dtype = torch.promote_types(q.dtype, torch.float32)
-    chunk = min(CHUNK, L)
+    chunk = chunk_length(L, K, V) if chunk is None else chunk
     scale = K**-0.5 if scale is None else scale
     if initial_state is None:
         state = q.new_zeros(B * H, K, V, dtype=dtype)

@@ -15,10 +15,9 @@ from torch.autograd.function import once_differentiable
 from seqgrid.kernels import Operator
 from seqgrid.ops._chunks import lower
 from seqgrid.ops._gated_tile import Tile
-from seqgrid.ops._tiles import join, pad_to, split, tiles
+from seqgrid.ops._tiles import chunk_length, join, pad_to, split, tiles
 
 LIMIT = 60.0  # exp(60) = 1e26: room for the product and the sums in float32, which ends at 3e38
-CHUNK = 32
 
 
 def gla_reference(
@@ -59,6 +58,7 @@ def gla_chunked(
     g: Tensor,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    chunk: int | None = None,
     block: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The same function in chunks, a tile of them at a time while it is in the cache.
@@ -73,6 +73,7 @@ def gla_chunked(
         g: logarithm of what each key channel keeps (B, L, H, K), at most 0.
         scale: factor of the queries; K ** -0.5 where None.
         initial_state: S_0 (B, H, K, V); zero where None.
+        chunk: positions of a chunk, a power of 2; None: what suits the widths.
         block: positions within which the decay is factorised, a power of 2; None: the longest that
             these gates allow, for one reduction over them (on CUDA it waits for the device).
 
@@ -82,7 +83,7 @@ def gla_chunked(
     B, L, H, K = q.shape
     V = v.shape[-1]
     dtype = torch.promote_types(q.dtype, torch.float32)
-    chunk = min(CHUNK, 1 << (L - 1).bit_length())
+    chunk = chunk_length(L, K, V) if chunk is None else chunk
     scale = K**-0.5 if scale is None else scale
     if initial_state is None:
         state = q.new_zeros(B * H, K, V, dtype=dtype)
