@@ -93,7 +93,8 @@ def mlstm_chunked(
     """
     state, units = (None, None) if initial_state is None else initial_state
     o, state, m, units = chunked(q, k, pad(v, (0, 1), value=1.0), g, i, scale, state, units)
-    assert m is not None and units is not None
+    assert m is not None
+    assert units is not None
     return _normalised(o, m).to(q.dtype), (state, units)
 
 
