@@ -234,6 +234,37 @@ class _Chunked(torch.autograd.Function):
         return grad_q, grad_k, grad_v, grad_g, grad_i, None, grad_state, None, None
 
 
+class Normalised(torch.autograd.Function):
+    """Memory over normaliser, its last column, in half of autograd's passes over memory.
+
+    o (..., V + 1) -> (..., V), divided by the last column + eps; where there is a `least` (...) by
+    the larger of the size of that column and it, + eps.
+    """
+
+    @staticmethod
+    def forward(ctx, o, least, eps):
+        size = o[..., -1]
+        size = size + eps if least is None else torch.maximum(size.abs(), least).add_(eps)
+        inverse = size.reciprocal_().unsqueeze(-1)
+        h = o[..., :-1] * inverse
+        if least is None:
+            slope = None
+        else:
+            slope = o[..., -1:].sign() * (o[..., -1:].abs() >= least.unsqueeze(-1))
+        ctx.save_for_backward(h, inverse, slope)
+        return h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_h):
+        h, inverse, slope = ctx.saved_tensors
+        grad_o = h.new_empty(*h.shape[:-1], h.shape[-1] + 1)
+        torch.mul(grad_h, inverse, out=grad_o[..., :-1])
+        grad_size = (grad_h * h).sum(-1, keepdim=True).mul_(inverse).neg_()
+        grad_o[..., -1:] = grad_size if slope is None else grad_size.mul_(slope)
+        return grad_o, None, None
+
+
 def _cut(g, i, units, at, j, m):
     """Gates of a tile, and M at its borders."""
     return (
