@@ -2,7 +2,7 @@
 
     S_t = exp(g_t) S_{t-1} + exp(i_t) k_t v_t^T        o_t = scale exp(-m_t) S_t^T q_t
 
-g_t <= 0 or absent. The input weight i may be of any size or absent; where it is there, everything
+g_t <= 0 or absent. Beside it may be an input weight i, of any size; where it is there, everything
 is kept in units that never overflow (arXiv:2405.04517, eq. 15): the state in exp(M), the output in
 exp(m_t), where m_t is the largest logarithm of a weight in its sum. Without it M = m = 0.
 
@@ -43,7 +43,7 @@ def chunked(
         k: keys (B, L, H, K).
         v: values (B, L, H, V).
         g: log decay (B, L, H), or (1, L, H) where it is the same for all of the batch.
-        i: log input weight (B, L, H).
+        i: log input weight (B, L, H), beside a g of the whole batch.
         scale: factor of the queries; K ** -0.5 where None.
         initial_state: S_0 exp(-M_0) (B, H, K, V); zero where None.
         initial_units: M_0 (B, H), where there is i and an initial state.
@@ -69,6 +69,7 @@ def chunked(
     if i is not None:
         i = pad_to(i, chunk, NOTHING).to(dtype)
         with torch.no_grad():
+            assert g is not None
             units = _units(g, i, initial_units, chunk)
     with torch.autocast(q.device.type, enabled=False):
         o, state, m = _Chunked.apply(q, k, v, g, i, units, state, scale, chunk)
@@ -78,18 +79,12 @@ def chunked(
     return o[:, :L], state, m[:, :L], units[-1].view(B, H)
 
 
-def _units(g: Tensor | None, i: Tensor, first: Tensor | None, chunk: int) -> Tensor:
+def _units(g: Tensor, i: Tensor, first: Tensor | None, chunk: int) -> Tensor:
     """M at the borders of chunks, (n + 1, B, H), from gates (B, n c, H)."""
-    by_chunk = i.unflatten(1, (-1, chunk))  # (B, n, c, H)
-    if g is None:
-        peaks = by_chunk.amax(2)
-        decay = torch.zeros_like(peaks)
-    else:
-        gates = g.unflatten(1, (-1, chunk))
-        peaks = (by_chunk + lower(chunk, g, -1).mT @ gates).amax(2)
-        decay = gates.sum(2).expand_as(peaks)
+    gates, weights = g.unflatten(1, (-1, chunk)), i.unflatten(1, (-1, chunk))  # (B, n, c, H)
+    peaks = (weights + lower(chunk, g, -1).mT @ gates).amax(2)
     units = [torch.full_like(peaks[:, 0], -torch.inf) if first is None else first.to(i.dtype)]
-    for rest, peak in zip(decay.unbind(1), peaks.unbind(1), strict=True):
+    for rest, peak in zip(gates.sum(2).unbind(1), peaks.unbind(1), strict=True):
         units.append(torch.maximum(units[-1] + rest, peak))
     return torch.stack(units)
 
@@ -107,22 +102,17 @@ class _Factors(NamedTuple):
 def _factors(g, i, units, m: int, chunk: int, scale: float, like: Tensor) -> _Factors:
     """Of a tile with gates g (B or 1, m c, H), i (B, m c, H) and M (m + 1, B, H) at its borders."""
     mask = lower(chunk, like)
-    if g is None and i is None:
+    if g is None:
         return _Factors(mask * scale, scale, None, None, None)
-    given = g if i is None else i
 
     def by_head(x):  # (B, m c, H) -> (m, B, H, c)
         return x.view(len(x), m, chunk, -1).permute(1, 0, 3, 2).contiguous()
 
-    if g is None:
-        log_scores = torch.zeros_like(mask)
-        log_read = log_write = torch.zeros_like(mask[0])
-    else:
-        steps = by_head(g)
-        # [t, s]: the sum of gates after s up to t
-        log_scores = mask @ (steps.unsqueeze(-1) * lower(chunk, given, -1))
-        log_read = log_scores[..., 0] + steps[..., :1]
-        log_write = log_scores[..., -1, :].clone()
+    steps = by_head(g)
+    # [t, s]: the sum of gates after s up to t
+    log_scores = mask @ (steps.unsqueeze(-1) * lower(chunk, like, -1))
+    log_read = log_scores[..., 0] + steps[..., :1]
+    log_write = log_scores[..., -1, :].clone()
     log_keep = log_read[..., -1:]
     if i is None:
         return _Factors(
