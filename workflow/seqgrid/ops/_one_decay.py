@@ -178,7 +178,8 @@ class _Chunked(torch.autograd.Function):
         scale, chunk = ctx.options
         B, _, H, _ = q.shape
         grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (q, k, v))
-        grad_g = None if g is None else torch.empty_like(q[..., 0])
+        constant = g is None or not ctx.needs_input_grad[3]
+        grad_g = None if constant else torch.empty_like(q[..., 0])
         grad_i = None if i is None else torch.empty_like(i)
         until = lower(chunk, q)
         grad_state = grad_final.unflatten(0, (B, H))
