@@ -25,23 +25,24 @@ class Tile:
         q: (R, c, K), what reads the state; where `factorised` the state after the chunk's decay.
         k: (R, c, K), what writes to the state, decayed to the chunk's end.
         keep: (m, N, K, 1), D above.
-        decay, inverse: (B, m c, H, K), from a position to its block's end, and scale over that;
+        decay, inverse: (B, m, c, H, K), from a position to its block's end, and scale over that;
             of one number where a block is one position.
     """
 
     def __init__(self, q, k, g, scale, chunk, block):  # (B, m c, H, K)
         B, _, H, K = q.shape
-        m = q.shape[1] // chunk
         self.chunk, self.block = chunk, block
         self.factorised = block == chunk
         self.lower = lower(block, g)
+        q, k, g = (x.unflatten(1, (-1, chunk)) for x in (q, k, g))
         if block == 1:  # its own end
-            self.decay, keep = g.new_ones(1, 1, 1, 1), g.exp()
+            self.decay, keep = g.new_ones(1, 1, 1, 1, 1), g.exp()
         else:
             gates = g.reshape(B, -1, block, H * K)
-            self.decay = ((1 - self.lower) @ gates).exp_().view(q.shape)
-            keep = self.decay[:, ::block] * g[:, ::block].exp()
+            self.decay = ((1 - self.lower) @ gates).exp_().view(g.shape)
+            keep = self.decay[:, :, ::block] * g[:, :, ::block].exp()
         self.inverse = scale / self.decay
+        m = q.shape[1]
         self.block_q, self.block_k = split(q * self.inverse, m), split(k * self.decay, m)
         self.block_keep = split(keep, m)  # (R, c / b, K)
         self.q, self.k, keep = self.block_q, self.block_k, self.block_keep
