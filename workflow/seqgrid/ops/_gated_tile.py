@@ -67,12 +67,12 @@ class Tile:
         span = self.block
         while span < self.chunk:
             left_keep, right_keep = _pairs(keep, 1)
-            left_q, right_q = _pairs(self.q, span)
-            left_k, right_k = _pairs(self.k, span)
+            right_q, left_k = _pairs(self.q, span)[1], _pairs(self.k, span)[0]
             _corners(self.scores, span).copy_(_times(right_q, left_k.mT))
             self.levels.append((span, right_q, left_k, left_keep, right_keep))
-            self.q = torch.stack([left_q, right_q * left_keep], 2).view_as(self.q)
-            self.k = torch.stack([left_k * right_keep, right_k], 2).view_as(self.k)
+            self.q, self.k = self.q.clone(), self.k.clone()
+            _pairs(self.q, span)[1].mul_(left_keep)
+            _pairs(self.k, span)[0].mul_(right_keep)
             keep = (left_keep * right_keep).squeeze(2)
             span *= 2
         return keep
