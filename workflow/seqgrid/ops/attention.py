@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from seqgrid.kernels import Operator
+
 SHORTEST_BLOCK = 64  # of queries; shorter ones cost more calls than they save reads
 
 
@@ -41,7 +43,7 @@ def attention_reference(
     Returns:
         o (B, L, H, V).
     """
-    B, L, H, K = q.shape
+    L, H, K = q.shape[1:]
     scale = K**-0.5 if scale is None else scale
     k, v = (x.repeat_interleave(H // x.shape[2], 2) for x in (k, v))
     outputs = []
@@ -167,3 +169,11 @@ def _reads(
     if lengths is not None:
         reads = reads & (s < lengths.view(-1, 1, 1, 1))
     return reads
+
+
+attention = Operator(
+    "attention",
+    attention_reference,
+    attention_chunked,
+    path="torch scaled_dot_product_attention",
+)
