@@ -37,7 +37,7 @@ def slstm_reference(
     Returns:
         h (B, L, H, d) and the final state (3, B, H, d).
     """
-    B, L, _, H, d = gates.shape
+    L, d = gates.shape[1], gates.shape[-1]
     h, c, m = _start(gates, gates.dtype) if initial_state is None else initial_state.unbind(0)
     n = torch.ones_like(m)
     outputs = []
