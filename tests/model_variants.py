@@ -14,6 +14,17 @@ VARIANTS = {
         {"qk_activation": "elu", "qk_norm": "sum"},
     ],
     "hyena": [{"order": 3, "l_max": 16, "emb_dim": 7, "normalized": True, "activation": "silu"}],
+    "hybrid": [
+        {
+            "num_layers": 3,
+            "pattern": ["gru", "hyena", "local"],
+            "mixers": {"local": {"model": "attention", "window_size": 5, "positions": "none"}},
+        },
+        {
+            "pattern": ["attention", "mingru"],
+            "mixers": {"attention": {"causal": False, "positions": "learned"}},
+        },
+    ],
     "mingru": [{"expansion_factor": 1.5, "positive": False}],
     "minlstm": [{"expansion_factor": 1.5, "positive": False}],
     "slstm": [
