@@ -1,10 +1,34 @@
 """Settings of each model, besides its defaults, that every contract test runs over."""
 
 VARIANTS = {
-    "attention": [{"positions": "learned"}, {"positions": "none"}, {"causal": False}],
+    "attention": [
+        {"positions": "learned"},
+        {"positions": "none"},
+        {"causal": False},
+        {"window_size": 5, "num_kv_heads": 2, "qkv_bias": True, "rope_interleaved": False},
+        {"window_size": 5, "causal": False, "qk_norm": True},
+    ],
     "deltanet": [
         {"allow_neg_eigval": True, "expand_v": 2.0},
         {"use_short_conv": False, "use_beta": False, "expand_k": 0.5},
         {"qk_activation": "elu", "qk_norm": "sum"},
+    ],
+    "hyena": [{"order": 3, "l_max": 16, "emb_dim": 7, "normalized": True, "activation": "silu"}],
+    "hybrid": [
+        {
+            "num_layers": 3,
+            "pattern": ["gru", "hyena", "local"],
+            "mixers": {"local": {"model": "attention", "window_size": 5, "positions": "none"}},
+        },
+        {
+            "pattern": ["attention", "mingru"],
+            "mixers": {"attention": {"causal": False, "positions": "learned"}},
+        },
+    ],
+    "mingru": [{"expansion_factor": 1.5, "positive": False}],
+    "minlstm": [{"expansion_factor": 1.5, "positive": False}],
+    "slstm": [
+        {"conv1d_kernel_size": 0, "num_heads": 2, "recurrent_weight_init": "standard"},
+        {"group_norm_weight": False, "bias_init": "standard"},
     ],
 }
