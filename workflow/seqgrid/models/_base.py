@@ -85,16 +85,17 @@ class Mixer(nn.Module, ABC):
 class ShortConvolution(nn.Conv1d):
     """Causal depthwise convolution; (B, L, D) -> (B, L, D).
 
-    Shape, name and initial values of the weight (D, 1, size) are those of torch.nn.Conv1d and of
-    flash-linear-attention's layer of this name.
+    Shape, name and initial values of the weight (D, 1, size) and of a bias (D,) are those of
+    torch.nn.Conv1d and of flash-linear-attention's layer of this name.
     """
 
-    def __init__(self, dim: int, size: int):
-        super().__init__(dim, dim, size, groups=dim, bias=False)
+    def __init__(self, dim: int, size: int, bias: bool = False):
+        super().__init__(dim, dim, size, groups=dim, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolved channels; input (B, L, D) -> (B, L, D)."""
-        return short_conv(input, self.weight)
+        y = short_conv(input, self.weight)
+        return y if self.bias is None else y + self.bias
 
 
 class MLP(nn.Module):

@@ -82,7 +82,7 @@ def choose_base(g: Tensor) -> int:
 
 
 def before(x: Tensor, size: int) -> Tensor:
-    """Factors up to the position before: x one later, 1 at the start of each block; (n, N, c, K)."""
+    """Factors x (n, N, c, K) up to the position before; 1 at the start of each block."""
     x = x.roll(1, 2)
     x[:, :, ::size] = 1
     return x

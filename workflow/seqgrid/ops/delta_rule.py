@@ -181,7 +181,7 @@ class _ChunkedDeltaRule(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, beta, g, state):  # (n, N, c, K|V|1), (N, K, V)
-        n, N, c, K = q.shape
+        n, N, _, K = q.shape
         V = v.shape[-1]
         decay = _Decay(g, q)
         key_beta = k * beta
