@@ -12,6 +12,7 @@ VARIANTS = {
         {"allow_neg_eigval": True, "expand_v": 2.0},
         {"use_short_conv": False, "use_beta": False, "expand_k": 0.5},
         {"qk_activation": "elu", "qk_norm": "sum"},
+        {"use_gate": True, "conv_bias": True},
     ],
     "hyena": [{"order": 3, "l_max": 16, "emb_dim": 7, "normalized": True, "activation": "silu"}],
     "hybrid": [
@@ -31,4 +32,16 @@ VARIANTS = {
         {"conv1d_kernel_size": 0, "num_heads": 2, "recurrent_weight_init": "standard"},
         {"group_norm_weight": False, "bias_init": "standard"},
     ],
+    "gated_deltanet": [
+        {"allow_neg_eigval": True, "num_heads": 2, "num_v_heads": 4, "expand_v": 1.0},
+        {"use_gate": False, "use_short_conv": False, "head_dim": 6},
+    ],
+    "gated_deltaproduct": [
+        {"num_householder": 3, "use_forget_gate": False, "num_heads": 2, "num_v_heads": 4},
+    ],
+    "kda": [
+        {"safe_gate": True, "lower_bound": -5.0, "allow_neg_eigval": True, "expand_v": 2.0},
+        {"num_heads": 2, "num_v_heads": 4, "use_short_conv": False},
+    ],
+    "rwkv7": [{"head_dim": None, "num_heads": 4, "value_dim": 16, "elementwise_affine": False}],
 }
