@@ -14,7 +14,7 @@ B batch, L sequence length, C input channels, D d_model.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,16 +85,19 @@ class Mixer(nn.Module, ABC):
 class ShortConvolution(nn.Conv1d):
     """Causal depthwise convolution; (B, L, D) -> (B, L, D).
 
-    Shape, name and initial values of the weight (D, 1, size) are those of torch.nn.Conv1d and of
-    flash-linear-attention's layer of this name.
+    Shape, name and initial values of the weight (D, 1, size) and of a bias (D,) are those of
+    torch.nn.Conv1d and of flash-linear-attention's layer of this name.
     """
 
-    def __init__(self, dim: int, size: int):
-        super().__init__(dim, dim, size, groups=dim, bias=False)
+    def __init__(
+        self, dim: int, size: int, bias: bool = False, activation: Literal["silu"] | None = None
+    ):
+        super().__init__(dim, dim, size, groups=dim, bias=bias)
+        self.activation: Literal["silu"] | None = activation
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolved channels; input (B, L, D) -> (B, L, D)."""
-        return short_conv(input, self.weight)
+        """Convolved channels, activated; input (B, L, D) -> (B, L, D)."""
+        return short_conv(input, self.weight, self.bias, activation=self.activation)
 
 
 class MLP(nn.Module):
