@@ -14,7 +14,7 @@ B batch, L sequence length, C input channels, D d_model.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,13 +89,15 @@ class ShortConvolution(nn.Conv1d):
     torch.nn.Conv1d and of flash-linear-attention's layer of this name.
     """
 
-    def __init__(self, dim: int, size: int, bias: bool = False):
+    def __init__(
+        self, dim: int, size: int, bias: bool = False, activation: Literal["silu"] | None = None
+    ):
         super().__init__(dim, dim, size, groups=dim, bias=bias)
+        self.activation: Literal["silu"] | None = activation
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolved channels; input (B, L, D) -> (B, L, D)."""
-        y = short_conv(input, self.weight)
-        return y if self.bias is None else y + self.bias
+        """Convolved channels, activated; input (B, L, D) -> (B, L, D)."""
+        return short_conv(input, self.weight, self.bias, activation=self.activation)
 
 
 class MLP(nn.Module):

@@ -179,7 +179,7 @@ class HyenaMixer(Mixer):
     def forward(self, x: Tensor) -> Tensor:
         """Gated convolutions; x (B, L, D) -> (B, L, D)."""
         L = x.shape[1]
-        x = short_conv(self.in_proj(x), self.short_filter.weight) + self.short_filter.bias
+        x = short_conv(self.in_proj(x), self.short_filter.weight, self.short_filter.bias)
         first, *gates, v = x.split(self.d_model, -1)
         filters = self.filter_fn(L).view(L, self.d_model, self.order - 1)
         biases = self.filter_fn.bias.view(self.d_model, self.order - 1)

@@ -75,7 +75,7 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolved channels; x (B, L, D) -> (B, L, D)."""
-        return short_conv(x, self.conv.weight) + self.conv.bias
+        return short_conv(x, self.conv.weight, self.conv.bias)
 
 
 class Cell(nn.Module):
