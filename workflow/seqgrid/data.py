@@ -88,20 +88,22 @@ class Batch:
             chosen = chosen[:, None].expand_as(self.targets)
         return replace(self, scored=chosen if self.scored is None else chosen & self.scored)
 
-    def asked(self) -> "Batch":
+    def asked(self, even: bool = False) -> "Batch":
         """The batch with targets only where something is asked: nothing else needs an output.
 
         For targets at each position. K is the most that are asked of one example; an example with
         fewer has IGNORE for the rest.
+
+        even: only if as many are asked of every example; otherwise the batch as it is.
         """
         if self.positions is not None:
             return self
         asked = self.targets != IGNORE
-        most = max(1, int(asked.sum(1).max()))
-        if most == asked.shape[1]:
+        fewest, most = asked.sum(1).aminmax()
+        if most == asked.shape[1] or (even and fewest < most):
             return self
         first = asked.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        return self.at(first[:, :most])
+        return self.at(first[:, : max(1, int(most))])
 
     def at(self, positions: Tensor) -> "Batch":
         """The batch with the targets at these positions, (B, K) int64."""

@@ -41,9 +41,14 @@ class Examples:
         return self.block[1].rows(start, start + size)
 
     def _made(self, split: str, indices: torch.Tensor) -> Batch:
-        """Examples with what is asked of them: told for a block at once, since it asks a GPU."""
+        """Examples with what is asked of them: found for a block at once, as a GPU has to stop.
+
+        A recorded graph has one shape: there it is all positions where examples differ in number.
+        """
         batch = self.task.batch(self.data_seed, split, indices)
-        return batch if self.task.shape.pooled else batch.asked()
+        if self.task.shape.pooled:
+            return batch
+        return batch.asked(even=self.cell.compute.cuda_graphs)
 
     def _indices(self, places: torch.Tensor) -> torch.Tensor:
         total = self.cell.training.examples
