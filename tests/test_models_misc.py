@@ -137,6 +137,23 @@ def test_a_minimal_network_is_a_mean_that_closed_gates_do_not_break(name):
     assert x.grad.isfinite().all()
 
 
+def test_bfloat16_costs_no_long_memory():
+    settings = {"num_layers": 1, "mlp_ratio": 0.0}
+    for name in ("mingru", "minlstm", "slstm", "hyena"):
+        model = registry.make_model(name, settings, TOKENS)
+        mixer, x = model.mixers[0], torch.randn(2, 700, 64)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = mixer(x)
+        torch.testing.assert_close(half.float(), mixer(x), atol=0.1, rtol=0.1)
+    with torch.no_grad():
+        gate = make_mixer("mingru", positive=False)
+        gate.to_hidden_and_gate.weight[64:] = -8 / 64  # z = sigmoid(-8) where x is 1
+        x = torch.ones(1, 3000, 64)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = gate(x)
+        torch.testing.assert_close(half.float(), gate(x), atol=0.01, rtol=0.02)
+
+
 # -- hyena ---------------------------------------------------------------------------------------
 
 

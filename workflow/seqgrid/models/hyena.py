@@ -145,9 +145,11 @@ class Filter(nn.Module):
     def forward(self, seqlen: int) -> Tensor:
         """Filters of the first `seqlen` positions (L, D (order - 1))."""
         z, t = self.pos_emb(seqlen)
-        filters = self.modulation(t, self.implicit_filter(z)).squeeze(0)
-        if self.normalized:
-            filters = filters / filters.abs().sum(-1, keepdim=True)
+        # in bfloat16 neighbouring positions would have the same features
+        with torch.autocast(z.device.type, enabled=False):
+            filters = self.modulation(t, self.implicit_filter(z)).squeeze(0)
+            if self.normalized:
+                filters = filters / filters.abs().sum(-1, keepdim=True)
         return filters
 
 
