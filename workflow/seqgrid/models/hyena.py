@@ -49,7 +49,9 @@ class Settings(ModelSettings):
     slow_decay_pct: float = Field(1.5, gt=0, description="and the slowest; time 1 is l_max tokens")
     target: float = Field(1e-2, gt=0, lt=1, description="what counts as decayed")
     shift: float = Field(0.0, ge=0, description="what the decay leaves of a filter")
-    normalized: bool = Field(False, description="filters of all channels sum to 1 at each position")
+    normalized: bool = Field(
+        False, description="magnitudes of all channels' filters sum to 1 at each position"
+    )
     activation: Literal["id", "relu", "gelu", "silu", "tanh", "sigmoid"] = Field(
         "id", description="in front of the output layer"
     )
@@ -143,10 +145,12 @@ class Filter(nn.Module):
     def forward(self, seqlen: int) -> Tensor:
         """Filters of the first `seqlen` positions (L, D (order - 1))."""
         z, t = self.pos_emb(seqlen)
-        filters = self.implicit_filter(z)
-        if self.normalized:
-            filters = filters / filters.abs().sum(-1, keepdim=True)
-        return self.modulation(t, filters).squeeze(0)
+        # in bfloat16 neighbouring positions would have the same features
+        with torch.autocast(z.device.type, enabled=False):
+            filters = self.modulation(t, self.implicit_filter(z)).squeeze(0)
+            if self.normalized:
+                filters = filters / filters.abs().sum(-1, keepdim=True)
+        return filters
 
 
 class HyenaMixer(Mixer):

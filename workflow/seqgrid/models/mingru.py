@@ -63,11 +63,11 @@ class MinGRUMixer(Mixer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states; x (B, L, D) -> (B, L, D)."""
-        hidden, gate = self.to_hidden_and_gate(x).chunk(2, -1)
+        hidden, gate = widened(self.to_hidden_and_gate(x)).chunk(2, -1)
         if self.settings.positive:
             hidden = positive(hidden)
-        z = gate.sigmoid()
-        return self.to_out(scan(1 - z, z * hidden)[0])
+        h, _ = scan((-gate).sigmoid(), gate.sigmoid() * hidden)
+        return self.to_out(h.to(x.dtype))
 
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
         """The hidden state."""
@@ -83,6 +83,11 @@ def output_layer(proj_out: bool | None, hidden_dim: int, d_model: int) -> nn.Mod
     if proj_out or (proj_out is None and hidden_dim != d_model):
         return nn.Linear(hidden_dim, d_model, bias=False)
     return nn.Identity()
+
+
+def widened(x: Tensor) -> Tensor:
+    """In float32 at least: bfloat16 knows no number between 0.996 and 1, which gates live on."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def positive(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from seqgrid.models._base import Mixer, linear_flops
-from seqgrid.models.mingru import output_layer, positive
+from seqgrid.models.mingru import output_layer, positive, widened
 from seqgrid.ops.scan import scan
 from seqgrid.settings import ModelSettings
 
@@ -63,12 +63,13 @@ class MinLSTMMixer(Mixer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden states; x (B, L, D) -> (B, L, D)."""
-        hidden, forget, write = self.to_hidden_and_f_i_gate(x).chunk(3, -1)
+        hidden, forget, write = widened(self.to_hidden_and_f_i_gate(x)).chunk(3, -1)
         if self.settings.positive:
             hidden = positive(hidden)
         # f / (f + i) as a sigmoid of log f - log i: the quotient is 0 / 0 where both gates close
-        keep = (softplus(-write) - softplus(-forget)).sigmoid()
-        return self.to_out(scan(keep, (1 - keep) * hidden)[0])
+        ratio = softplus(-write) - softplus(-forget)
+        h, _ = scan(ratio.sigmoid(), (-ratio).sigmoid() * hidden)
+        return self.to_out(h.to(x.dtype))
 
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
         """The hidden state."""

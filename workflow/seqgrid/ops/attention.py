@@ -96,7 +96,7 @@ def attention_chunked(
     if window is not None:
         block = max(SHORTEST_BLOCK, window // 2)
         span = block + (window - 1) * (1 if causal else 2)
-        if 2 * span < L:  # else one masked call reads little more, and copies nothing
+        if 3 * span < L:  # else one masked call reads little more, and copies nothing
             return _blocks(q, k, v, block, scale, causal, window, lengths)
     s = torch.arange(L, device=q.device)
     return _attend(q, k, v, _reads(s[:, None], s, L, causal, window, lengths), scale)
