@@ -105,7 +105,7 @@ class _Factors(NamedTuple):
 
 
 def _factors(g, i, units, m: int, chunk: int, scale: float, like: Tensor) -> _Factors:
-    """Of a tile with gates g (B or 1, m c, H), i (B, m c, H) and M at its borders, (m + 1, B, H)."""
+    """Of a tile with gates g (B or 1, m c, H), i (B, m c, H) and M (m + 1, B, H) at its borders."""
     mask = lower(chunk, like)
     if g is None and i is None:
         return _Factors(mask * scale, scale, None, None, None)
@@ -147,8 +147,9 @@ def _factors(g, i, units, m: int, chunk: int, scale: float, like: Tensor) -> _Fa
 
 
 class _Chunked(torch.autograd.Function):
-    """Within a chunk that starts from state S, with F the factors and * by element:
+    """All chunks in turn, a tile at a time.
 
+    Within a chunk that starts from state S, with F the factors and * by element:
         O = (Q K^T * F_scores) V + (F_read * Q) S        S <- F_keep S + (F_write * K)^T V
 
     The running sum of g enters o_t as a factor of q_t and its inverse as one of k_s, and i as one
@@ -172,7 +173,7 @@ class _Chunked(torch.autograd.Function):
                 torch.add(write, _kept(held[n], factors, n), out=held[n + 1])
             answers.baddbmm_(_times(queries, factors.read, H), held[:m].flatten(0, 2))
             o[:, at] = join(answers, m, H)
-            if tops is not None:
+            if tops is not None and factors.units is not None:
                 tops[:, at] = join(factors.units.flatten(0, 2).unsqueeze(-1), m, H).squeeze(-1)
         ctx.save_for_backward(q, k, v, g, i, units, states)
         ctx.options = scale, chunk
@@ -185,7 +186,7 @@ class _Chunked(torch.autograd.Function):
     def backward(ctx, grad_o, grad_final, _):
         q, k, v, g, i, units, states = ctx.saved_tensors
         scale, chunk = ctx.options
-        B, _, H, K = q.shape
+        B, _, H, _ = q.shape
         grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (q, k, v))
         grad_g = None if g is None else torch.empty_like(q[..., 0])
         grad_i = None if i is None else torch.empty_like(i)
@@ -246,7 +247,7 @@ def _times(x: Tensor, factor: Tensor | float | None, H: int) -> Tensor:
     """(R, c, W) times (m, B or 1, H, c, W or 1)."""
     if factor is None:
         return x
-    if isinstance(factor, float):
+    if not isinstance(factor, Tensor):
         return x * factor
     m = len(factor) if factor.dim() == 5 else 1
     return (x.view(m, -1, H, *x.shape[1:]) * factor).view_as(x)

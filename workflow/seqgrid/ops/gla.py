@@ -92,7 +92,7 @@ def gla_chunked(
     # zero keys and gates: padding writes nothing and forgets nothing
     inputs = [pad_to(x, chunk).to(dtype) for x in (q, k, v, g)]
     if block is None:
-        block = longest_block(inputs[-1].detach(), chunk)
+        block = longest_block(inputs[-1], chunk)
     with torch.autocast(q.device.type, enabled=False):
         o, state = _ChunkedGLA.apply(*inputs, state, scale, chunk, min(block, chunk))
     return o[:, :L].to(q.dtype), state.view(B, H, K, V)
@@ -100,6 +100,7 @@ def gla_chunked(
 
 def longest_block(g: Tensor, chunk: int) -> int:
     """The longest power of 2 up to `chunk` over which g (B, L, ...) sums to at least -LIMIT."""
+    g = g.detach()
     if chunk * float(g.min()) >= -LIMIT:
         return chunk
     sums, block = g, 1

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seqgrid.kernels import Operator
-from seqgrid.ops._one_decay import chunked
+from seqgrid.ops._one_decay import NOTHING, chunked
+from seqgrid.ops._tiles import pad_to
 
 EPS = 1e-6
 
@@ -93,7 +94,8 @@ def mlstm_chunked(
     """
     state, units = (None, None) if initial_state is None else initial_state
     o, state, m, units = chunked(q, k, pad(v, (0, 1), value=1.0), g, i, scale, state, units)
-    assert m is not None and units is not None
+    assert m is not None
+    assert units is not None
     return _normalised(o, m).to(q.dtype), (state, units)
 
 
@@ -112,28 +114,34 @@ def mlstm_fused(
     scale: float | None = None,
     initial_state: State | None = None,
 ) -> tuple[Tensor, State]:
-    """The same function on the kernel of the authors; `scale` is K ** -0.5 there."""
+    """The same function on the kernel of the authors, in float32."""
     from mlstm_kernels.torch.chunkwise.triton_xl_chunk import mlstm_chunkwise__xl_chunk
 
-    K = q.shape[-1]
-    if scale is not None:
+    L, K = q.shape[1], q.shape[-1]
+    if scale is not None:  # K ** -0.5 in the kernel
         q = q * (scale * K**0.5)
-    heads_first = [x.transpose(1, 2).contiguous() for x in (q, k, v, i, g)]
-    q, k, v, i, g = heads_first
+    gate = g.clamp(max=-1e-37)
+    gate = gate - torch.log(-torch.expm1(gate))  # the kernel takes logsigmoid of it
+    # it takes 16, 32, 64 or a multiple of 128 positions: no weight and no decay for the rest
+    length = next((n for n in (16, 32, 64) if n >= L), 128)
+    q, k, v = (pad_to(x, length) for x in (q, k, v))
+    i, gate = pad_to(i, length, NOTHING), pad_to(gate, length, 80.0)
     states = {}
     if initial_state is not None:
         state, m = initial_state
         states = {
-            "c_initial": state[..., :-1].contiguous(),
-            "n_initial": state[..., -1].contiguous(),
-            "m_initial": m.unsqueeze(-1),
+            "c_initial": state[..., :-1].float().contiguous(),
+            "n_initial": state[..., -1].float().contiguous(),
+            "m_initial": m.float().unsqueeze(-1),
         }
-    gate = g - torch.log(-torch.expm1(g))  # the kernel takes logsigmoid of it
     h, (memory, total, m) = mlstm_chunkwise__xl_chunk(
-        q, k, v, i, gate, return_last_states=True, eps=EPS, **states
+        *(x.transpose(1, 2).contiguous() for x in (q, k, v, i, gate)),
+        return_last_states=True,
+        eps=EPS,
+        **states,
     )
     state = torch.cat([memory, total.unsqueeze(-1)], -1)
-    return h.transpose(1, 2), (state, m.squeeze(-1))
+    return h.transpose(1, 2)[:, :L], (state, m.squeeze(-1))
 
 
 mlstm = Operator("mlstm", mlstm_reference, mlstm_chunked, mlstm_fused, "mlstm-kernels")
