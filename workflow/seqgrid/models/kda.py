@@ -127,7 +127,7 @@ class KDAMixer(DeltaRuleMixer):
             g = log_decay(A_log, f, dt_bias)
         else:
             g = self.lower_bound * torch.sigmoid(A_log.exp() * (f + dt_bias))
-        o, _ = kda(q, k, v, beta, g)
+        o, _ = kda(q, k, v, beta, g, lower_bound=self.lower_bound)
         return self._answer(x, o)
 
 

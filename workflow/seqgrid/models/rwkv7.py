@@ -27,6 +27,7 @@ from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.ops.dplr import dplr
 from seqgrid.settings import ModelSettings
 
+LOWEST_DECAY = -math.exp(-0.5)  # nats a position
 STREAMS = "rwkvag"  # what token shift mixes for
 # powers of the channel's place in how much of the present each stream keeps at the start
 SHIFT_POWERS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
@@ -199,7 +200,7 @@ class RWKV7Mixer(Mixer):
             torch.addcmul(x, change, self.get_parameter(f"x_{name}")) for name in STREAMS
         )
         r, k, v = self.r_proj(xr), self.k_proj(xk), self.v_proj(xv)
-        w = -math.exp(-0.5) * self.w_lora(xw).sigmoid()
+        w = LOWEST_DECAY * self.w_lora(xw).sigmoid()
         carried = {} if carried is None else carried
         if self.layer:
             v = torch.lerp(v, carried["v_first"], self.v_lora(xv).sigmoid())
@@ -209,7 +210,7 @@ class RWKV7Mixer(Mixer):
         removed = F.normalize((k * self.k_k).view(heads), dim=-1)
         k = torch.addcmul(k, k * (a - 1), self.k_a)
         r, w, k, v, a = (stream.view(heads) for stream in (r, w, k, v, a))
-        o, _ = dplr(r, k, v, -removed, removed * a, w, scale=1.0)
+        o, _ = dplr(r, k, v, -removed, removed * a, w, 1.0, lower_bound=LOWEST_DECAY)
         o = self.g_norm(o.reshape(B * L, self.value_dim)).view(heads)
         o = torch.addcmul(o, (r * k * self.r_k).sum(-1, keepdim=True), v)
         return self.o_proj(o.reshape(B, L, self.value_dim) * self.g_lora(xg))

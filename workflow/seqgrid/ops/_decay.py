@@ -70,9 +70,14 @@ def levels(base: int, g: Tensor) -> tuple[Level, ...]:
     return _levels(g.shape[2], base, g.dtype, g.device)
 
 
-def choose_base(g: Tensor) -> int:
-    """The largest block of g (n, N, c, K) that is safe as one product; one reduction of g."""
+def choose_base(g: Tensor, lower_bound: float | None = None) -> int:
+    """The largest block of g (n, N, c, K) that is safe as one product.
+
+    One reduction of g finds it, none where a known bound of g already says that all of a chunk is.
+    """
     c = g.shape[2]
+    if lower_bound is not None and (c - 1) * lower_bound >= -LIMIT:
+        return c
     while c > 1:
         inside = g.unflatten(2, (-1, c))[:, :, :, 1:].sum(3)
         if inside.numel() == 0 or inside.amin() >= -LIMIT:

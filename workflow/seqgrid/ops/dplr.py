@@ -37,6 +37,7 @@ def dplr_reference(
     g: Tensor,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    lower_bound: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Step by step, as the equations read.
 
@@ -49,6 +50,7 @@ def dplr_reference(
         g: log of each channel's decay, at most 0 (B, L, H, K).
         scale: factor of the queries; K ** -0.5 where None.
         initial_state: S_0 (B, H, K, V); zero where None.
+        lower_bound: what g is known not to go below; a hint for faster paths.
 
     Returns:
         o (B, L, H, V) and the final state (B, H, K, V).
@@ -74,6 +76,7 @@ def dplr_chunked(
     g: Tensor,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    lower_bound: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The same function in chunks: matrix products within, one short recurrence between.
 
@@ -90,11 +93,12 @@ def dplr_chunked(
         g: log of each channel's decay, at most 0 (B, L, H, K).
         scale: factor of the queries; K ** -0.5 where None.
         initial_state: S_0 (B, H, K, V); zero where None.
+        lower_bound: what g is known not to go below; a hint for faster paths.
 
     Returns:
         o (B, L, H, V) and the final state (B, H, K, V).
     """
-    return chunked_low_rank(q, k, v, a, b, g, scale, initial_state)
+    return chunked_low_rank(q, k, v, a, b, g, scale, initial_state, lower_bound)
 
 
 def dplr_fused(
@@ -106,6 +110,7 @@ def dplr_fused(
     g: Tensor,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    lower_bound: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The same function as a kernel of flash-linear-attention; arguments as above."""
     from fla.ops.generalized_delta_rule import chunk_dplr_delta_rule
@@ -114,7 +119,7 @@ def dplr_fused(
         # it advises half precision, which would be another function than the one asked for
         warnings.filterwarnings("ignore", message=".*does not support float32 on some platforms")
         return chunk_dplr_delta_rule(
-            q, k, v, a, b, g, scale, initial_state, output_final_state=True
+            q, k, v, a, b, g, scale, initial_state, True, lower_bound=lower_bound
         )
 
 
@@ -127,6 +132,7 @@ def chunked_low_rank(
     g: Tensor,
     scale: float | None,
     initial_state: Tensor | None,
+    lower_bound: float | None,
 ) -> tuple[Tensor, Tensor]:
     """What `_ChunkedLowRank` computes, from and to (B, L, H, W); k may be None as said there."""
     B, L, H, K = q.shape
@@ -154,7 +160,7 @@ def chunked_low_rank(
             chunks(b),
             g,
             state,
-            choose_base(g),
+            choose_base(g, lower_bound),
         )
     return join(o, B, L, q.dtype), state.view(B, H, K, -1)
 

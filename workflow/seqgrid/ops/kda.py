@@ -23,6 +23,7 @@ def kda_reference(
     g: Tensor,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    lower_bound: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Step by step, as the equations read.
 
@@ -34,6 +35,7 @@ def kda_reference(
         g: log of each channel's decay, at most 0 (B, L, H, K).
         scale: factor of the queries; K ** -0.5 where None.
         initial_state: S_0 (B, H, K, V); zero where None.
+        lower_bound: what g is known not to go below; a hint for faster paths.
 
     Returns:
         o (B, L, H, V) and the final state (B, H, K, V).
@@ -59,10 +61,11 @@ def kda_chunked(
     g: Tensor,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    lower_bound: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The same function in chunks, safe for any g <= 0 as `dplr_chunked` is; arguments as above."""
     beta = beta.unsqueeze(-1)
-    return chunked_low_rank(q, None, v * beta, k * -beta, k, g, scale, initial_state)
+    return chunked_low_rank(q, None, v * beta, k * -beta, k, g, scale, initial_state, lower_bound)
 
 
 def kda_fused(
@@ -73,11 +76,15 @@ def kda_fused(
     g: Tensor,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    lower_bound: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The same function as a kernel of flash-linear-attention; arguments as above."""
     from fla.ops.kda import chunk_kda
 
-    return chunk_kda(q, k, v, g, beta, scale, initial_state, output_final_state=True)
+    bounded = lower_bound is not None and lower_bound >= -5  # as its faster path asks
+    return chunk_kda(
+        q, k, v, g, beta, scale, initial_state, output_final_state=True, safe_gate=bounded
+    )
 
 
 kda = Operator("kda", kda_reference, kda_chunked, kda_fused, "flash-linear-attention")
