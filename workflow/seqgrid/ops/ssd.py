@@ -49,7 +49,9 @@ def ssd_reference(
         y (B, L, H, P) and the final state (B, H, P, N).
     """
     heads = x.shape[2] // B.shape[2]
-    state = x.new_zeros(len(x), *x.shape[2:], B.shape[3]) if initial_state is None else initial_state
+    state = (
+        x.new_zeros(len(x), *x.shape[2:], B.shape[3]) if initial_state is None else initial_state
+    )
     outputs = []
     for t in range(x.shape[1]):
         decay = (dt[:, t] * A).exp()[..., None, None]  # (B, H, 1, 1)
