@@ -56,4 +56,14 @@ VARIANTS = {
     ],
     "mlstm": [{"bias": True, "conv1d_kernel_size": 0, "qkv_proj_blocksize": 8}],
     "retnet": [{"use_short_conv": True, "num_kv_heads": 1, "use_output_gate": False}],
+    "hydra": [
+        {"learnable_init_states": True, "ngroups": 2, "headdim": 16, "dt_limit": [0.0, 0.5]},
+    ],
+    "mamba": [
+        {"d_state": 5, "d_conv": 1, "expand": 1.5, "dt_rank": 3, "conv_bias": False, "bias": True}
+    ],
+    "mamba2": [
+        {"rmsnorm": False, "d_ssm": 32, "headdim": 16, "D_has_hdim": True, "bias": True},
+        {"ngroups": 2, "headdim": 8, "norm_before_gate": True, "dt_limit": [0.0, 0.5]},
+    ],
 }

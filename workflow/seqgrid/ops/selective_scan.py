@@ -166,6 +166,7 @@ class _Scan(torch.autograd.Function):
             states[i] = state
             y_chunks[i][:], state = body(states[i], rates, *chunk)
         ctx.save_for_backward(u, delta, A, B, C, states)
+        ctx.body = compiled(_backward_chunk)  # as the policy in force says now
         return y, state
 
     @staticmethod
@@ -173,13 +174,12 @@ class _Scan(torch.autograd.Function):
     def backward(ctx, grad_y, grad_state):
         u, delta, A, B, C, states = ctx.saved_tensors
         n = len(states)
-        body = compiled(_backward_chunk)
         rows, rates = A.mT.contiguous(), (A.mT * LOG2_E).contiguous()
         chunks = [*zip(*(_chunks(x, n) for x in (delta, u * delta, B, C, grad_y)), strict=True)]
         found = [_empty(x, n) for x in (delta, u, B, C)]
         grad_rows = torch.zeros_like(rows)
         for i in reversed(range(n)):
-            *grads, grad_state, grad_A = body(states[i], grad_state, rows, rates, *chunks[i])
+            *grads, grad_state, grad_A = ctx.body(states[i], grad_state, rows, rates, *chunks[i])
             for (_, parts), grad in zip(found, grads, strict=True):
                 parts[i][:] = grad
             grad_rows += grad_A

@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 from seqgrid.kernels import Operator
 
 LOG2_E = math.log2(math.e)
-CHUNK = 64  # positions; fewer are more states to keep, more are larger products within
+CHUNK = 32  # positions; fewer are more states to keep, more are more work within
 BLOCK = 1 << 18  # values x in the sequences done at a time, which fit into the processor's cache
 
 
@@ -115,10 +115,13 @@ class _ChunkedSSD(torch.autograd.Function):
 
     With z_t the sum of log decays up to position t of a chunk, z that of the whole chunk, and S the
     state that enters it:
-        y_t = sum_{s <= t} (C_t . B_s) exp(z_t - z_s) X_s + exp(z_t) S C_t        X = dt x
+        y_t = (C_t . B_t) X_t + past_t                                            X = dt x
+        past_t = sum_{s < t} (C_t . B_s) exp(z_t - z_s) X_s + exp(z_t) S C_t
         S <- exp(z) S + sum_s exp(z - z_s) X_s B_s^T
-    Only differences of z count, so its gradient at t is dy_t . y_t - dX_t . X_t, and that of the
-    whole chunk is dS . S of the state after it: no sum over pairs of positions is needed.
+    Only differences of z count. So its gradient at t is dy_t . past_t - dX_t . X_t, with dX from
+    later positions alone, and that of the whole chunk is that of the two terms of S: no sum over
+    pairs of positions is needed. What no decay reaches is left out of these products: it would
+    cancel only up to rounding, and be all there is where decays are strong.
 
     Within chunks heads come before positions, (b, n, G, E, c, P), between them after: there all
     heads of a group make one wide matrix.
@@ -126,12 +129,12 @@ class _ChunkedSSD(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, dt, a, B, C, state):  # (b, n, G, c, E, P), .. E), .. N), (b, G, N, E, P)
-        y, final = torch.empty_like(x), torch.empty_like(state)
+        y, past, final = torch.empty_like(x), torch.empty_like(x), torch.empty_like(state)
         states = x.new_empty(*x.shape[:3], *state.shape[2:])
         for rows in _blocks(x):
-            _forward(*(part[rows] for part in (x, dt, a, B, C, state, y, states, final)))
-        ctx.save_for_backward(x, dt, a, B, C, states, final, y)
-        return y, final.clone()
+            _forward(*(part[rows] for part in (x, dt, a, B, C, state, y, past, states, final)))
+        ctx.save_for_backward(x, dt, a, B, C, past, states)
+        return y, final
 
     @staticmethod
     @once_differentiable
@@ -147,8 +150,8 @@ class _ChunkedSSD(torch.autograd.Function):
         return tuple(grads)
 
 
-def _forward(x, dt, a, B, C, state, y, states, final):
-    """Writes the output, the states that enter chunks, and the one after the last."""
+def _forward(x, dt, a, B, C, state, y, past, states, final):
+    """Writes the output, what of it is past, the states that enter chunks, the one after all."""
     n = x.shape[1]
     within, start, end = _decays(a)
     X = x * dt.unsqueeze(-1)
@@ -157,11 +160,13 @@ def _forward(x, dt, a, B, C, state, y, states, final):
     for i in range(n):
         after = states[:, i + 1] if i + 1 < n else final
         torch.addcmul(added[:, i], states[:, i], start[:, i, :, -1:], out=after)
-    inner = within.mul_((C @ B.mT).unsqueeze(3)) @ _by_head(X)
-    torch.addcmul(inner.transpose(3, 4), _wide(C, states), start, out=y)
+    scores = C @ B.mT
+    inner = within.mul_(scores.unsqueeze(3)) @ _by_head(X)
+    torch.addcmul(inner.transpose(3, 4), _wide(C, states), start, out=past)
+    torch.addcmul(past, X, _present(scores), out=y)
 
 
-def _backward(x, dt, a, B, C, states, final, y, grad_y, grad_state):
+def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     """Gradients of x, dt, a, B, C and the first state."""
     n = x.shape[1]
     within, start, end = _decays(a)
@@ -177,22 +182,35 @@ def _backward(x, dt, a, B, C, states, final, y, grad_y, grad_state):
     grad_C = grad_read.flatten(-2) @ states.flatten(-2).mT
     grad_B = (X * end).flatten(-2) @ grad_after.flatten(-2).mT
     grad_X = _wide(B, grad_after).mul_(end)
+    grad_z_whole = start[:, :, :, -1, :, 0] * (grad_after.mul_(states)).sum(3).sum(-1)
+    # what the last position writes has not decayed yet
+    grad_z_whole += ((grad_X * x).sum(-1) * dt)[:, :, :, :-1].sum(3)
 
     # within them
+    scores = C @ B.mT
     by_head = _by_head(grad_y)
     grad_scores = (by_head @ _by_head(X).mT).mul_(within).sum(3)
+    grad_X += (within.mul_(scores.unsqueeze(3)).mT @ by_head).transpose(3, 4)
+    grad_dt = (grad_X * x).sum(-1)
+    grad_z = (grad_y * past).sum(-1)
+    grad_z[:, :, :, :-1] -= (grad_dt * dt)[:, :, :, :-1]
+    grad_z[:, :, :, -1] += grad_z_whole
+    grad_a = grad_z.flip(3).cumsum(3).flip(3)
+
+    # at the present position, which no decay reaches
+    present = _present(scores)
+    grad_present = (grad_y * x).sum(-1)
+    grad_X.addcmul_(grad_y, present)
+    grad_dt.addcmul_(grad_present, present.squeeze(-1))
+    grad_scores.diagonal(dim1=-2, dim2=-1).add_((grad_present * dt).sum(-1))
     grad_C += grad_scores @ B
     grad_B += grad_scores.mT @ C
-    weights = within.mul_((C @ B.mT).unsqueeze(3))
-    grad_X += (weights.mT @ by_head).transpose(3, 4)
-
-    grad_dt = (grad_X * x).sum(-1)
-    grad_z = (grad_y * y).sum(-1) - grad_dt * dt
-    grad_after[:, :-1].mul_(states[:, 1:])
-    grad_after[:, -1].mul_(final)
-    grad_z[:, :, :, -1] += grad_after.sum(3).sum(-1)
-    grad_a = grad_z.flip(3).cumsum(3).flip(3)
     return grad_X.mul_(dt.unsqueeze(-1)), grad_dt, grad_a, grad_B, grad_C, grad_state
+
+
+def _present(scores: Tensor) -> Tensor:
+    """C_t . B_t of each position; (b, n, G, c, c) -> (b, n, G, c, 1, 1)."""
+    return scores.diagonal(dim1=-2, dim2=-1)[..., None, None]
 
 
 def _blocks(x: Tensor) -> Iterator[slice]:
@@ -214,13 +232,13 @@ def _decays(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Decay between positions of a chunk, from its start, and to its end; a (b, n, G, c, E).
 
     Returns:
-        (b, n, G, E, c, c) with zeros above the diagonal, and twice (b, n, G, c, E, 1).
+        (b, n, G, E, c, c) with zeros on and above the diagonal, and twice (b, n, G, c, E, 1).
     """
     c = a.shape[3]
     z = (a * LOG2_E).cumsum(3)  # exp2 is four times faster than exp on a CPU
     by_head = z.mT.contiguous()
     # masked before the exponential, which could overflow above the diagonal
-    mask = torch.full((c, c), -math.inf, dtype=a.dtype, device=a.device).triu_(1)
+    mask = torch.full((c, c), -math.inf, dtype=a.dtype, device=a.device).triu_()
     within = (by_head.unsqueeze(-1) + mask).sub_(by_head.unsqueeze(-2)).exp2_()
     return within, z.exp2().unsqueeze(-1), (z[:, :, :, -1:] - z).exp2_().unsqueeze(-1)
 
