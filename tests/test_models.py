@@ -92,6 +92,15 @@ def test_outputs_have_the_shape_of_the_problem(name, settings, shape, seqlen):
 
 
 @every_model
+def test_a_model_answers_at_the_positions_asked_as_it_answers_at_all(name, settings):
+    model = build(name, settings)
+    inputs, _ = draw(SHAPES["tokens"])
+    positions = torch.tensor([[0, 5, 5], [32, 1, 7], [30, 31, 32], [2, 0, 1]])
+    expected = model(inputs).take_along_dim(positions[..., None], 1)
+    torch.testing.assert_close(model(inputs, positions=positions), expected, atol=1e-6, rtol=1e-5)
+
+
+@every_model
 @every_shape
 def test_the_gradient_reaches_every_parameter(name, settings, shape):
     model = stirred(build(name, settings, shape))

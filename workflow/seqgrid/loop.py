@@ -343,12 +343,12 @@ def predict_slices(
     parts: dict[str, list] = {"": []}
     try:
         for batch in batches:
-            chosen = {name: batch.only(part) for name, part in slices(batch).items()}
             asked = batch if task.shape.pooled else batch.asked()
             outputs = outputs_of(model, asked)
+            chosen = {name: batch.only(part) for name, part in slices(batch).items()}
+            if asked.positions is not None:
+                chosen = {name: part.at(asked.positions) for name, part in chosen.items()}
             for name, part in {"": asked, **chosen}.items():
-                if part.positions is not asked.positions:
-                    part = part.at(asked.positions)
                 found = metrics.score(outputs, part, task.loss, task.tolerance)
                 parts.setdefault(name, []).append(found)
     finally:
