@@ -131,11 +131,15 @@ def run(zoology: Path, sizes: dict[str, Size]) -> list[Table]:
             ("zoology, its own model", own, own_cost),
             ("`python -m seqgrid.train`", None, command),
         ):
-            start, data = ("", "") if found is None else (f"{found[k]:.1f}" for k in ("start", "data"))
+            start, data = (
+                ("", "") if found is None else (f"{found[k]:.1f}" for k in ("start", "data"))
+            )
             whole.add(name, label, start, data, f"{taken.cpu_seconds:.1f}",
                       f"{taken.wall_seconds:.1f}", ratio(cost.cpu_seconds, taken.cpu_seconds))  # fmt: skip
     inside.notes = _notes(zoology, sizes, changes) + inside.notes
-    whole.notes = ["Start: imports. Data: zoology's generator for one epoch and the validation set."]
+    whole.notes = [
+        "Start: imports. Data: zoology's generator for one epoch and the validation set."
+    ]
     return [inside, whole]
 
 

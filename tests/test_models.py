@@ -11,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 
-from seqgrid import registry
+from seqgrid import compute, registry
+from seqgrid.cell import Compute
 from seqgrid.data import Shape
 
 SEQLEN = 33
@@ -177,6 +178,19 @@ def test_dropout_acts_in_training_only(name, settings):
     assert not torch.equal(model(inputs), model(inputs))
     model.eval()
     assert torch.equal(model(inputs), model(inputs))
+
+
+@every_model
+def test_bfloat16_rounds_and_does_no_more(name, settings):
+    exact, rounded = build(name, settings), build(name, settings)
+    compute.prepare(rounded, Compute(precision="bf16"), torch.device("cpu"))
+    inputs, targets = draw(SHAPES["tokens"])
+    for model in (exact, rounded):
+        loss_of(model, inputs, targets).backward()
+    assert 0 < (exact(inputs) - rounded(inputs)).abs().max() < 0.05
+    for (parameter, p), q in zip(exact.named_parameters(), rounded.parameters(), strict=True):
+        error = (p.grad - q.grad).norm() / p.grad.norm().clamp(min=1e-6)  # some start at 0
+        assert error < 0.2, f"{parameter}: {error:.2f}"
 
 
 @every_model

@@ -100,6 +100,14 @@ class ShortConvolution(nn.Conv1d):
         return short_conv(input, self.weight, self.bias, activation=self.activation)
 
 
+class RMSNorm(nn.RMSNorm):
+    """torch's; under autocast a half-precision input is normed in the precision of the weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normed over the last dimension, in the shape of x."""
+        return super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
+
+
 class MLP(nn.Module):
     """Two linear layers with a GELU between; (B, L, D) -> (B, L, D)."""
 
@@ -121,9 +129,9 @@ class Block(nn.Module):
         super().__init__()
         d_model = settings.d_model
         hidden_dim = max(1, round(settings.mlp_ratio * d_model)) if settings.mlp_ratio else 0
-        self.mixer_norm = nn.RMSNorm(d_model, eps=NORM_EPS)
+        self.mixer_norm = RMSNorm(d_model, eps=NORM_EPS)
         self.mixer = mixer
-        self.mlp_norm = nn.RMSNorm(d_model, eps=NORM_EPS) if hidden_dim else None
+        self.mlp_norm = RMSNorm(d_model, eps=NORM_EPS) if hidden_dim else None
         self.mlp = MLP(d_model, hidden_dim) if hidden_dim else None
         self.dropout = nn.Dropout(settings.dropout)
 
@@ -181,7 +189,7 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(
             Block(settings, make_mixer(layer)) for layer in range(settings.num_layers)
         )
-        self.norm = nn.RMSNorm(d_model, eps=NORM_EPS)
+        self.norm = RMSNorm(d_model, eps=NORM_EPS)
         self.head = nn.Linear(d_model, shape.num_outputs * (shape.slots or 1))
         self.initialise()
 

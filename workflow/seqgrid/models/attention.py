@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqgrid.data import Shape
-from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._base import Mixer, RMSNorm, linear_flops
 from seqgrid.ops.attention import attention
 from seqgrid.settings import ModelSettings
 
@@ -118,8 +118,8 @@ class AttentionMixer(Mixer):
         self.v_proj = nn.Linear(self.d_model, self.kv_dim, bias=settings.qkv_bias)
         self.o_proj = nn.Linear(self.d_model, self.d_model, bias=False)
         if settings.qk_norm:
-            self.q_norm = nn.RMSNorm(self.head_dim, eps=settings.norm_eps)
-            self.k_norm = nn.RMSNorm(self.head_dim, eps=settings.norm_eps)
+            self.q_norm = RMSNorm(self.head_dim, eps=settings.norm_eps)
+            self.k_norm = RMSNorm(self.head_dim, eps=settings.norm_eps)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Attended values; x (B, L, D) -> (B, L, D); keys from `lengths` on, (B,), are not read."""
