@@ -5,14 +5,16 @@ import warnings
 import interpreter
 import pytest
 import torch
-from operator_checks import assert_close
+from operator_checks import assert_close, run
 
 from seqgrid import registry
 from seqgrid.ops.attention import attention_reference
+from seqgrid.ops.scan import scan
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import fla.layers.attn as library
+    import fla.ops.hgrn  # noqa: F401
 
 interpreter.patch()
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
@@ -22,6 +24,18 @@ def flash_attention(q, k, v, causal, window_size):
     """In place of flash-attn, which has no kernel for a CPU: our step-by-step reference."""
     window = None if window_size == (-1, -1) else window_size[0] + 1
     return attention_reference(q, k, v, causal=causal, window=window)
+
+
+def test_the_fused_scan_computes_what_the_sequential_one_does():
+    g = torch.Generator().manual_seed(0)
+    inputs = {n: torch.rand(2, 37, 5, generator=g) for n in ("a", "b")}
+    inputs["a"][0, 3] = 0.0
+    inputs["initial_state"] = torch.randn(2, 5, generator=g)
+    grads = torch.randn(2, 37, 5, generator=g), torch.randn(2, 5, generator=g)
+    expected = run(scan.chunked, inputs, grads, torch.float32)
+    found = run(scan.fused, inputs, grads, torch.float32)
+    expected["grad a"][0, 3] = 0.0  # what the kernel gives where all is forgotten
+    assert_close(found, expected, 2e-5)
 
 
 def compare(ours, theirs, tolerance, seqlen=37, width=32):

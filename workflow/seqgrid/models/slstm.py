@@ -57,8 +57,8 @@ class Headwise(nn.Module):
         super().__init__()
         width = d_model // num_heads
         self.weight = nn.Parameter(torch.empty(num_heads, width, width))
-        # Nguyen & Salazar, arXiv:1910.05895, over the width that a block reads
-        nn.init.normal_(self.weight, std=math.sqrt(2 / (5 * width)))
+        # Nguyen & Salazar, arXiv:1910.05895, as the library's stack of blocks starts its layers
+        nn.init.normal_(self.weight, std=math.sqrt(2 / (5 * d_model)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Each head by its own block; x (B, L, D) -> (B, L, H, d)."""

@@ -3,8 +3,8 @@
     h_t = a_t h_{t-1} + b_t
 
 Source: what minimal RNNs run on, Feng et al., arXiv:2410.01201, section 3; they compute it with a
-parallel scan in log space, which asks for positive a, b and h. One fused multiply-add a step is
-less work than any scan that is parallel over positions, and takes all signs.
+parallel scan in log space, which asks for positive a, b and h. On a CPU one fused multiply-add a
+step is less work than any scan that is parallel over positions, and takes all signs.
 
 B batch, L length, D channels.
 """
@@ -58,6 +58,28 @@ def scan_chunked(
     return h.to(b.dtype), state
 
 
+def scan_fused(a: Tensor, b: Tensor, initial_state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The same function by the kernel of flash-linear-attention's HGRN, in float32.
+
+    An `a` of exactly 0, which is a sigmoid that underflows, gets no gradient.
+
+    Args:
+        a: what is kept (B, L, D), none of it negative: the kernel takes log a.
+        b: what is added (B, L, D).
+        initial_state: h_0 (B, D); zero where None.
+
+    Returns:
+        h (B, L, D) and the final state (B, D).
+    """
+    from fla.ops.hgrn import fused_recurrent_hgrn
+
+    # the gradient of the logarithm would be 0 / 0 there
+    log_a = a.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    start = None if initial_state is None else initial_state.float()
+    h, state = fused_recurrent_hgrn(b.float(), log_a, initial_state=start, output_final_state=True)
+    return h.to(b.dtype), state
+
+
 class _Scan(torch.autograd.Function):
     """The gradient runs the same recurrence backwards: g_t += a_{t+1} g_{t+1}."""
 
@@ -86,4 +108,11 @@ class _Scan(torch.autograd.Function):
         return grad_a, grad_b, kept[0] * steps[0]
 
 
-scan = Operator("scan", scan_reference, scan_chunked, path="sequential torch")
+scan = Operator(
+    "scan",
+    scan_reference,
+    scan_chunked,
+    scan_fused,
+    package="flash-linear-attention",
+    path="sequential torch",
+)
