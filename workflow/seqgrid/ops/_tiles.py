@@ -8,7 +8,7 @@ chunks of c positions, its rows R = m B H.
 from torch import Tensor
 from torch.nn.functional import pad
 
-SIZE = 2**17  # elements of a tensor of a tile: half a MB in float32
+SIZE = 2**18  # elements of a tensor of a tile: 1 MB in float32
 
 
 def chunk_length(L: int, K: int, V: int) -> int:
