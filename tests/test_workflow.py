@@ -36,7 +36,7 @@ class Settings(ModelSettings):
 def build(settings, shape):
     if Path("broken").exists():
         raise RuntimeError("the kernel is missing")
-    return registry.make_model("gru", {"d_model": 8, "num_layers": 1}, shape)
+    return registry.make_model("gru", dict(d_model=8, num_layers=1), shape)
 '''
 
 
@@ -420,6 +420,7 @@ def profile(project, name, text):
     return "--profile", f"profiles/{name}"
 
 
+@pytest.mark.slow
 def test_jobs_ask_for_what_others_took_and_a_profile_has_the_last_word(project):
     project.study(STUDY)
     ran(project.snakemake("cell=gru/*/L8/seed0*"))
