@@ -22,7 +22,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LIMIT = 60.0  # nats; exp(60) times itself is far from the largest float32
+LIMIT = 60.0  # nats within a block; exp(60) is far from the largest float32
+# nats; exp(-43) is nothing even to double precision, and the product of two is still a normal
+# float32: with smaller numbers a processor takes up to ten times as long
+NOTHING = -43.0
+# nats; infinity times the zero of a mask is not a number
+SHUT = -1e4
 
 
 class Level(NamedTuple):
@@ -42,7 +47,7 @@ class Level(NamedTuple):
 
     def factors(self, g: Tensor) -> tuple[Tensor, Tensor]:
         """What scales x and what scales y, from the log decays g (n, N, c, K)."""
-        read = torch.matmul(self.read, g).exp_()
+        read = _decayed(self.read, g)
         return read, read.reciprocal() if self.inverse else read
 
 
@@ -96,7 +101,12 @@ def before(x: Tensor, size: int) -> Tensor:
 def enter_and_leave(g: Tensor) -> tuple[Tensor, Tensor]:
     """Decay from the chunk's start to each position, that one included, and from it to the end."""
     lower = torch.ones(g.shape[2], g.shape[2], dtype=g.dtype, device=g.device).tril_()
-    return torch.matmul(lower, g).exp_(), torch.matmul(1 - lower, g).exp_()
+    return _decayed(lower, g), _decayed(1 - lower, g)
+
+
+def _decayed(sums: Tensor, g: Tensor) -> Tensor:
+    """Exponentials of sums of gates; (c, c), (n, N, c, K) -> (n, N, c, K)."""
+    return torch.matmul(sums, g).clamp_(min=NOTHING).exp_()
 
 
 def gate_gradient(read: Tensor, earlier: Tensor | None, end: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from seqgrid.kernels import Operator
 from seqgrid.ops._chunks import add_product, join, lower, num_chunks, product, solve, split
+from seqgrid.ops._decay import NOTHING, SHUT
 
 
 def delta_rule_reference(
@@ -130,8 +131,7 @@ def chunked_delta_rule(
             split(v, n, dtype),
             # padded keys and strengths are zero: they write nothing
             split(beta.unsqueeze(-1), n, dtype),
-            # infinity times the zero of a mask is not a number; past -1e30 nothing is left anyway
-            None if g is None else split(g.clamp(min=-1e30).unsqueeze(-1), n, dtype),
+            None if g is None else split(g.clamp(min=SHUT).unsqueeze(-1), n, dtype),
             state,
         )
     return join(o, B, L, q.dtype), state.view(B, H, K, V)
@@ -155,8 +155,8 @@ class _Decay:
         self.enter = self.leave = None
         if g is not None:
             sums = torch.matmul(self.between, g * lower(c, like, diagonal=-1))
-            self.between = sums.exp_().mul_(self.between)
-            self.enter = g.cumsum(2).exp_()
+            self.between = sums.clamp_(min=NOTHING).exp_().mul_(self.between)
+            self.enter = g.cumsum(2).clamp_(min=NOTHING).exp_()
             self.leave = self.between[:, :, -1].unsqueeze(-1)
 
     def entered(self, x: Tensor) -> Tensor:

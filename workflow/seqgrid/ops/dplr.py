@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from seqgrid.kernels import Operator
 from seqgrid.ops._chunks import add_product, join, product, solve, split
 from seqgrid.ops._decay import (
+    SHUT,
     Level,
     before,
     choose_base,
@@ -149,8 +150,7 @@ def chunked_low_rank(
         state = q.new_zeros(B * H, K, v.shape[-1], dtype=dtype)
     else:
         state = initial_state.to(dtype).reshape(B * H, K, -1)
-    # infinity times the zeros of a mask is not a number; beyond -1e30 nothing is left anyway
-    g = chunks(g.clamp(min=-1e30))
+    g = chunks(g.clamp(min=SHUT))
     with torch.autocast(q.device.type, enabled=False):
         o, state = _ChunkedLowRank.apply(
             chunks(q * (K**-0.5 if scale is None else scale)),

@@ -64,7 +64,7 @@ def kda_chunked(
     lower_bound: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The same function in chunks, safe for any g <= 0 as `dplr_chunked` is; arguments as above."""
-    beta = beta.unsqueeze(-1)
+    beta = beta.unsqueeze(-1).to(torch.promote_types(beta.dtype, torch.float32))
     return chunked_low_rank(q, None, v * beta, k * -beta, k, g, scale, initial_state, lower_bound)
 
 
