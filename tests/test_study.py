@@ -63,11 +63,16 @@ UNKNOWN_KEYS = {
     "training": ("{stesp: 5}", "training.stesp", TRAINING, "steps"),
     "validation": ("{every: 5}", "validation.every", "every_steps, examples", "every_steps"),
     "evaluation": ("{example: 5}", "evaluation.example", "examples, lengths", "examples"),
-    "models": ("{gru: {seting: {}}}", "models.gru.seting", "model, settings, training", "settings"),
+    "models": (
+        "{gru: {seting: {}}}",
+        "models.gru.seting",
+        "compute, model, settings, training",
+        "settings",
+    ),
     "tasks": (
         "{adding_problem: {length: [8]}}",
         "tasks.adding_problem.length",
-        "evaluation_lengths, lengths, models, seeds, settings, stopping, task, training, "
+        "compute, evaluation_lengths, lengths, models, seeds, settings, stopping, task, training, "
         "validation",
         "lengths",
     ),
@@ -128,7 +133,8 @@ ONE_LINE = {
     "a list of models": ({"models": "[gru]"}, "models: a mapping is needed, got ['gru']"),
     "text for an entry": (
         {"models": "{gru: big}"},
-        "models.gru: a mapping is needed with the keys model, settings, training, got 'big'",
+        "models.gru: a mapping is needed with the keys model, settings, training, compute, "
+        "got 'big'",
     ),
     "below the range": (
         {"training": "{steps: 0}"},
@@ -148,7 +154,7 @@ ONE_LINE = {
     ),
     "no such choice": (
         {"training": "{schedule: step}"},
-        "training.schedule: 'constant', 'linear' or 'cosine' is needed, got 'step'",
+        "training.schedule: 'constant', 'linear', 'cosine' or 'wsd' is needed, got 'step'",
     ),
     "no question": (
         {"question": None},
@@ -212,7 +218,7 @@ ONE_LINE = {
     "a sweep of nothing known": (
         {"sweep": "{learning_rate: [1e-3]}"},
         "sweep.learning_rate: what is swept is one of model.KEY, training.KEY, validation.KEY, "
-        "stopping.KEY",
+        "stopping.KEY, compute.KEY",
     ),
     "a sweep of an unknown key": (
         {"sweep": "{training.rate: [1e-3]}"},
@@ -267,7 +273,7 @@ ONE_LINE = {
     "a swept task, whose levels would differ": (
         {"sweep": "{task.num_pairs: [2, 8]}"},
         "sweep.task.num_pairs: what is swept is one of model.KEY, training.KEY, validation.KEY, "
-        "stopping.KEY",
+        "stopping.KEY, compute.KEY",
     ),
     "an evaluation length too short": (
         {"tasks": "{mqar: }", "lengths": "[16]", "evaluation": "{lengths: [8]}"},
