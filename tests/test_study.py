@@ -63,7 +63,12 @@ UNKNOWN_KEYS = {
     "training": ("{stesp: 5}", "training.stesp", TRAINING, "steps"),
     "validation": ("{every: 5}", "validation.every", "every_steps, examples", "every_steps"),
     "evaluation": ("{example: 5}", "evaluation.example", "examples, lengths", "examples"),
-    "models": ("{gru: {seting: {}}}", "models.gru.seting", "model, settings, training", "settings"),
+    "models": (
+        "{gru: {seting: {}}}",
+        "models.gru.seting",
+        "model, recipe, settings, size_to, sweep, training",
+        "settings",
+    ),
     "tasks": (
         "{adding_problem: {length: [8]}}",
         "tasks.adding_problem.length",
@@ -128,7 +133,8 @@ ONE_LINE = {
     "a list of models": ({"models": "[gru]"}, "models: a mapping is needed, got ['gru']"),
     "text for an entry": (
         {"models": "{gru: big}"},
-        "models.gru: a mapping is needed with the keys model, settings, training, got 'big'",
+        "models.gru: a mapping is needed with the keys model, settings, training, sweep, recipe, "
+        "size_to, got 'big'",
     ),
     "below the range": (
         {"training": "{steps: 0}"},

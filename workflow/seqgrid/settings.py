@@ -23,8 +23,32 @@ class Chosen(Strict):
     model_config = ConfigDict(allow_inf_nan=False)
 
 
+class Recipe(Chosen):
+    """How a model is trained in the literature; what is left out stays as a study has it.
+
+    Keys are those of a study's `training` and of the model's settings. `learning_rates` is the
+    grid that the best is selected from, `warmup_fraction` a share of the steps.
+    """
+
+    source: str
+    learning_rates: tuple[float, ...] = Field(min_length=1)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_fraction: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    gradient_clip: float | None = Field(1.0, gt=0)
+    initializer_std: float = Field(0.02, gt=0)
+
+
 class ModelSettings(Chosen):
-    """The backbone every mixer sits in: embedding, then per layer norm, mixer, norm, MLP; head."""
+    """The backbone every mixer sits in: embedding, then per layer norm, mixer, norm, MLP; head.
+
+    Attributes:
+        recipe: how the model is trained in the literature; None: nobody says.
+    """
+
+    recipe: ClassVar[Recipe | None] = None
 
     d_model: int = Field(64, ge=1, description="width of the residual stream, channels")
     num_layers: int = Field(2, ge=1, description="layers of mixer and MLP")
