@@ -6,7 +6,7 @@ STUDY ?= quickstart
 INSTALL := PIP_CONSTRAINT=envs/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-.PHONY: help run test test-slow test-slurm test-all lint format generated bench clean
+.PHONY: help run test test-slow test-slurm test-oracle test-all lint format generated bench clean
 
 help: ## print what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,13 +16,16 @@ run: $(VENV)/.runs ## run a study on this machine (STUDY=quickstart) and say whe
 	@echo "The report: results/studies/$(STUDY)/report.md"
 
 test: $(VENV)/.tests ## the everyday tests
-	$(PYTEST) -m "not slow and not gpu and not slurm"
+	$(PYTEST) -m "not slow and not gpu and not slurm and not oracle"
 
 test-slow: $(VENV)/.tests ## the tests that take minutes
-	$(PYTEST) -m "slow and not gpu and not slurm"
+	$(PYTEST) -m "slow and not gpu and not slurm and not oracle"
 
 test-slurm: $(VENV)/.tests ## the tests on a real SLURM (Debian packages: tests/cluster.py says which)
 	$(PYTEST) -m slurm
+
+test-oracle: $(VENV)/.kernels ## mixers against the libraries' own layers and Triton kernels, interpreted
+	$(PYTEST) -m oracle
 
 test-all: test test-slow ## both but those on SLURM
 
@@ -43,7 +46,7 @@ generated: $(VENV)/.tests ## write anew what is made from the sources: editor sc
 	$(BIN)/python docs/generate.py
 	$(BIN)/python tests/test_study.py
 
-bench: $(VENV)/.tests ## measure, against named rivals in the same run
+bench: $(VENV)/.kernels ## measure, against named rivals in the same run
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
 clean: ## remove the environment; results stay
@@ -63,4 +66,11 @@ $(VENV)/.runs: envs/requirements.txt envs/constraints.txt pyproject.toml | $(VEN
 $(VENV)/.tests: envs/requirements-dev.txt $(VENV)/.runs
 	@echo "Installing the tools for tests ..."
 	@$(INSTALL) -r envs/requirements-dev.txt
+	@touch $@
+
+$(VENV)/.kernels: envs/requirements-kernels.txt $(VENV)/.tests
+	@echo "Installing the libraries that mixers are compared with (700 MB) ..."
+	@$(INSTALL) -r envs/requirements-kernels.txt
+	@# their CUDA extensions are not built: only modules and Triton kernels are used
+	@MAMBA_FORCE_BUILD=TRUE MAMBA_SKIP_CUDA_BUILD=TRUE $(INSTALL) --no-build-isolation --no-deps mamba-ssm
 	@touch $@

@@ -31,14 +31,14 @@ MODEL = '''
 """A GRU that takes half a second a step while the file `slow` is there."""
 import time
 from pathlib import Path
-from seqgrid.models import gru
+from seqgrid import registry
 from seqgrid.settings import ModelSettings
 
 class Settings(ModelSettings):
     """None."""
 
 def build(settings, shape):
-    model = gru.build(gru.Settings(d_model=8, num_layers=1), shape)
+    model = registry.make_model("gru", {"d_model": 8, "num_layers": 1}, shape)
     model.register_forward_pre_hook(lambda *_: time.sleep(0.5 if Path("slow").exists() else 0))
     return model
 '''

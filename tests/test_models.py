@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from model_variants import VARIANTS
 from pydantic import ValidationError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, mse_loss
@@ -15,14 +16,6 @@ from seqgrid.data import Shape
 
 SEQLEN = 33
 SMALL = {"d_model": 32, "num_layers": 2}
-VARIANTS = {
-    "attention": [{"positions": "learned"}, {"positions": "none"}, {"causal": False}],
-    "deltanet": [
-        {"allow_neg_eigval": True, "expand_v": 2.0},
-        {"use_short_conv": False, "use_beta": False, "expand_k": 0.5},
-        {"qk_activation": "elu", "qk_norm": "sum"},
-    ],
-}
 MODELS = [
     pytest.param(name, settings, id=" ".join([name, *(f"{k}={v}" for k, v in settings.items())]))
     for name in registry.names("model")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from operator_checks import assert_close, run
 from torch.nn.functional import normalize
 
 from seqgrid.ops.delta_rule import delta_rule_chunked, delta_rule_reference
@@ -40,21 +41,6 @@ def draw(seqlen, num_keys=None, beta=None, batch=2, heads=3, key=8, value=5):
         "initial_state": normal(*state),
     }
     return inputs, (normal(batch, seqlen, heads, value), normal(*state))
-
-
-def run(operator, inputs, grads, dtype=torch.float64, **options):
-    """Outputs and the gradient of every input, as float64."""
-    inputs = {name: x.to(dtype).requires_grad_() for name, x in inputs.items()}
-    outputs = operator(**inputs, **options)
-    found = torch.autograd.grad(outputs, list(inputs.values()), [g.to(dtype) for g in grads])
-    names = ["o", "final_state", *(f"grad {name}" for name in inputs)]
-    return {n: x.detach().double() for n, x in zip(names, [*outputs, *found], strict=True)}
-
-
-def assert_close(found, expected, tolerance):
-    for name, x in expected.items():
-        error = (found[name] - x).abs().max() / max(1.0, float(x.abs().max()))
-        assert error < tolerance, f"{name}: {error:.1e}"
 
 
 @pytest.mark.parametrize("seqlen", LENGTHS)

@@ -30,7 +30,7 @@ MODEL = '''
 """A model that misbehaves."""
 import os, signal
 from torch import nn
-from seqgrid.models import gru
+from seqgrid import registry
 from seqgrid.settings import ModelSettings
 
 class Settings(ModelSettings):
@@ -50,7 +50,7 @@ class Trouble(nn.Module):
         return self.inner(x)
 
 def build(settings, shape):
-    return Trouble(gru.build(gru.Settings(d_model=8, num_layers=1), shape))
+    return Trouble(registry.make_model("gru", {"d_model": 8, "num_layers": 1}, shape))
 '''
 
 

@@ -66,13 +66,13 @@ UNKNOWN_KEYS = {
     "models": (
         "{gru: {seting: {}}}",
         "models.gru.seting",
-        "model, recipe, settings, size_to, sweep, training",
+        "compute, model, recipe, settings, size_to, sweep, training",
         "settings",
     ),
     "tasks": (
         "{adding_problem: {length: [8]}}",
         "tasks.adding_problem.length",
-        "evaluation_lengths, lengths, models, seeds, settings, stopping, task, training, "
+        "compute, evaluation_lengths, lengths, models, seeds, settings, stopping, task, training, "
         "validation",
         "lengths",
     ),
@@ -133,8 +133,8 @@ ONE_LINE = {
     "a list of models": ({"models": "[gru]"}, "models: a mapping is needed, got ['gru']"),
     "text for an entry": (
         {"models": "{gru: big}"},
-        "models.gru: a mapping is needed with the keys model, settings, training, sweep, recipe, "
-        "size_to, got 'big'",
+        "models.gru: a mapping is needed with the keys model, settings, training, compute, sweep, "
+        "recipe, size_to, got 'big'",
     ),
     "below the range": (
         {"training": "{steps: 0}"},
@@ -154,7 +154,7 @@ ONE_LINE = {
     ),
     "no such choice": (
         {"training": "{schedule: step}"},
-        "training.schedule: 'constant', 'linear' or 'cosine' is needed, got 'step'",
+        "training.schedule: 'constant', 'linear', 'cosine' or 'wsd' is needed, got 'step'",
     ),
     "no question": (
         {"question": None},
@@ -218,7 +218,7 @@ ONE_LINE = {
     "a sweep of nothing known": (
         {"sweep": "{learning_rate: [1e-3]}"},
         "sweep.learning_rate: what is swept is one of model.KEY, training.KEY, validation.KEY, "
-        "stopping.KEY",
+        "stopping.KEY, compute.KEY",
     ),
     "a sweep of an unknown key": (
         {"sweep": "{training.rate: [1e-3]}"},
@@ -273,7 +273,7 @@ ONE_LINE = {
     "a swept task, whose levels would differ": (
         {"sweep": "{task.num_pairs: [2, 8]}"},
         "sweep.task.num_pairs: what is swept is one of model.KEY, training.KEY, validation.KEY, "
-        "stopping.KEY",
+        "stopping.KEY, compute.KEY",
     ),
     "an evaluation length too short": (
         {"tasks": "{mqar: }", "lengths": "[16]", "evaluation": "{lengths: [8]}"},

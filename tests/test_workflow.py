@@ -27,7 +27,7 @@ evaluation: {examples: 32}
 FAILING = '''
 """A model that fails while a file is there."""
 from pathlib import Path
-from seqgrid.models import gru
+from seqgrid import registry
 from seqgrid.settings import ModelSettings
 
 class Settings(ModelSettings):
@@ -36,7 +36,7 @@ class Settings(ModelSettings):
 def build(settings, shape):
     if Path("broken").exists():
         raise RuntimeError("the kernel is missing")
-    return gru.build(gru.Settings(d_model=8, num_layers=1), shape)
+    return registry.make_model("gru", {"d_model": 8, "num_layers": 1}, shape)
 '''
 
 

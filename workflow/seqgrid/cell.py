@@ -26,11 +26,24 @@ class Training(Chosen):
         None, gt=0, description="training seconds over all parts after which the cell is finished"
     )
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="learning rate after the warm-up; the last two end at 0"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        "constant",
+        description="learning rate after the warm-up; all but constant end at 0, wsd (warm-up, "
+        "stable, decay) after a linear decay over the last decay_fraction of the steps",
+    )
+    decay_fraction: float = Field(
+        0.1, gt=0, le=1, description="share of the steps in which wsd decays"
     )
     warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(0.01, ge=0, description="decay of matrices; vectors have none")
+    weight_decay: float = Field(
+        0.01,
+        ge=0,
+        description="decay of matrices; vectors, and what a layer exempts (A_log, D, ...), have "
+        "none",
+    )
+    decay_embeddings: bool = Field(
+        True, description="whether the matrix that embeds tokens or channels decays too"
+    )
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first-moment decay")
     beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second-moment decay")
     gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: none")
@@ -64,6 +77,24 @@ class Stopping(Chosen):
     )
 
 
+class Compute(Chosen):
+    """How the arithmetic is done."""
+
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the model's products; weights, optimiser and losses are float32"
+    )
+    tf32: bool = Field(
+        False, description="whether float32 products on a GPU may run in TF32, 10 bits of mantissa"
+    )
+    kernels: Literal["auto", "torch"] = Field(
+        "auto",
+        description="auto: fused kernels on a GPU, an error where their package is missing, the "
+        "chunked torch path on a CPU; torch: the chunked torch path everywhere",
+    )
+    compile: bool = Field(False, description="torch.compile for the model")
+    cuda_graphs: bool = Field(False, description="record each training pass once, and replay it")
+
+
 class Cell(Strict):
     """One training run."""
 
@@ -76,6 +107,7 @@ class Cell(Strict):
     training: Training = Training()
     validation: Validation = Validation()
     stopping: Stopping = Stopping()
+    compute: Compute = Compute()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,6 +123,7 @@ class Cell(Strict):
             self.training,
             self.validation,
             self.stopping,
+            self.compute,
         )
 
     @cached_property
@@ -142,6 +175,7 @@ def _fingerprint(
     training: Training,
     validation: Validation,
     stopping: Stopping,
+    compute: Compute,
 ) -> str:
     chosen = {
         "model_settings": registry.settings("model", model)(**json.loads(model_settings)),
@@ -149,6 +183,7 @@ def _fingerprint(
         "training": training,
         "validation": validation,
         "stopping": stopping,
+        "compute": compute,
     }
     differing = {name: value.model_dump(exclude_defaults=True) for name, value in chosen.items()}
     # Empty groups go, so that a new group of settings leaves old fingerprints as they are.

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqgrid import checkpoint, memory, provenance, registry, sources, tables, train
+from seqgrid import checkpoint, compute, memory, provenance, registry, sources, tables, train
 from seqgrid.cell import Cell
 from seqgrid.data import Batch
 from seqgrid.job import TRY_AGAIN, WRONG_CALL, WrongCall, say
-from seqgrid.loop import predict_slices
+from seqgrid.loop import device, predict_slices
 from seqgrid.outcome import EvaluationRecord, FileRecord, Invalid, write_text
 from seqgrid.rows import Evaluation
 from seqgrid.store import Part
@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     blocks: list[dict] = []
     metadata: dict[str, str] = {}
     try:
-        blocks, metadata = evaluate(cell, part, evaluation, outcome.progress.pieces)
+        with compute.applied(cell.compute, device()):
+            blocks, metadata = evaluate(cell, part, evaluation, outcome.progress.pieces)
     except (OSError, MemoryError, torch.OutOfMemoryError) as problem:
         say(f"{part}: cannot be evaluated now ({problem}); nothing is lost, try again")
         return TRY_AGAIN
@@ -81,13 +82,14 @@ def evaluate(
 
     pieces: that the training had to cut its batches into; the test examples are cut likewise.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    here = device()
     path = part.folder / "checkpoint.pt"
-    state = checkpoint.load(path, device, cell.path) if path.stat().st_size else None
+    state = checkpoint.load(path, here, cell.path) if path.stat().st_size else None
     home = registry.make_task(cell.task, cell.task_settings, cell.seqlen)
     model = None
     if state is not None:
-        model = registry.make_model(cell.model, cell.model_settings, home.shape).to(device)
+        model = registry.make_model(cell.model, cell.model_settings, home.shape).to(here)
+        compute.prepare(model, cell.compute, here)
     settings = registry.settings("model", cell.model)(**cell.model_settings)
     blocks: list[dict[str, Any]] = []
     levels: list[dict[str, Any]] = []
@@ -104,7 +106,7 @@ def evaluate(
             refused[str(seqlen)] = f"its positions end at {model.max_seqlen} tokens"
         elif model is not None:
             for name, tested in sets.items():
-                indices = torch.arange(evaluation.examples, device=device)
+                indices = torch.arange(evaluation.examples, device=here)
                 whole = tested.batch(cell.seed_of("data"), "test", indices)
                 size = -(-BATCH // pieces)
                 batches = [whole.rows(i, i + size) for i in range(0, len(whole), size)]

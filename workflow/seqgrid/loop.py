@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seqgrid import checkpoint, memory, metrics, optimiser, registry
+from seqgrid import checkpoint, compute, memory, metrics, optimiser, registry
 from seqgrid.cell import Cell
 from seqgrid.data import Batch, outputs_of
 from seqgrid.examples import Examples
@@ -81,6 +81,9 @@ class Loop:
         torch.manual_seed(cell.seed_of("init"))
         self.model = registry.make_model(cell.model, cell.model_settings, self.task.shape)
         self.model.to(self.device)
+        with compute.applied(cell.compute, self.device):
+            self.backend = self.model.backend
+        compute.prepare(self.model, cell.compute, self.device)
         self.optimiser = optimiser.make(self.model, cell.training)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         torch.manual_seed(derive(cell.seed_of("order"), "dropout"))
@@ -186,9 +189,18 @@ class Loop:
         cuda = self.device.type == "cuda"
         return {
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
-            "dtype": str(self.parameters[0].dtype).removeprefix("torch."),
-            "backend": self.model.backend,
+            "dtype": self._dtype(),
+            "backend": self.backend,
         }
+
+    def _dtype(self) -> str:
+        chosen = self.cell.compute
+        words = [str(self.parameters[0].dtype).removeprefix("torch.")]
+        if chosen.precision == "bf16":
+            words.append("bfloat16 products")
+        if chosen.tf32 and self.device.type == "cuda":
+            words.append("TF32 products")
+        return ", ".join(words)
 
     def _tokens(self) -> int:
         return self.track.step * self.cell.training.batch_size * self.cell.seqlen
@@ -207,7 +219,13 @@ class Loop:
         Raises:
             Diverged: the loss is not finite any more.
         """
+        with compute.applied(self.cell.compute, self.device):
+            return self._run(pause)
+
+    def _run(self, pause: Callable[["Loop"], bool]) -> str | None:
         self.model.train()
+        if self.cell.compute.cuda_graphs and self._finished() is None:
+            compute.capture(self.model, self.examples.batch(self.track.step), self.pieces)
         total = self.cell.training.steps
         reason = self._finished()
         while reason is None:

@@ -27,11 +27,22 @@ for _name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
 
 
 def make(model: nn.Module, training: Training) -> AdamW:
-    """AdamW over the model's parameters; matrices decay, vectors (norms, biases, gates) do not."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    """AdamW over the model's parameters; matrices decay, vectors (norms, biases, gates) do not.
+
+    Nor does a parameter that its layer marks with `_no_weight_decay`, as mamba-ssm and
+    flash-linear-attention mark theirs, nor, where so chosen, the embedding.
+    """
+    decaying: list[nn.Parameter] = []
+    exempt: list[nn.Parameter] = []
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            spared = getattr(p, "_no_weight_decay", False) or (
+                name.startswith("embed.") and not training.decay_embeddings
+            )
+            (exempt if p.ndim < 2 or spared else decaying).append(p)
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": decaying, "weight_decay": training.weight_decay},
+        {"params": exempt, "weight_decay": 0.0},
     ]
     return AdamW(
         [group for group in groups if group["params"]],
@@ -77,6 +88,9 @@ def learning_rate(step: int, training: Training) -> float:
         return training.learning_rate * (step + 1) / training.warmup_steps
     if training.schedule == "constant":
         return training.learning_rate
+    if training.schedule == "wsd":  # Hu et al., arXiv:2404.06395, section 4
+        decay_steps = max(1, round(training.decay_fraction * training.steps))
+        return training.learning_rate * min(1.0, (training.steps - step) / decay_steps)
     span = max(1, training.steps - training.warmup_steps)
     done = min(1.0, (step - training.warmup_steps) / span)
     falling = 1 - done if training.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))

@@ -108,9 +108,20 @@ def make_task(name: str, chosen: dict, seqlen: int) -> Any:
 
 
 def make_model(name: str, chosen: dict, shape: Any) -> Any:
-    """The model `name` with `chosen` settings for a problem of `shape` (seqgrid.data.Shape)."""
+    """The model `name` with `chosen` settings for a problem of `shape` (seqgrid.data.Shape).
+
+    A model file declares `mixer(settings, layer)`, and where its input wants them
+    `positions(settings, shape)`, for the backbone that all share; or `build(settings, shape)`, a
+    whole model with the backbone's attributes, where it is nothing like it.
+    """
     module = load("model", name)
-    return module.build(module.Settings(**chosen), shape)
+    settings = module.Settings(**chosen)
+    if hasattr(module, "build"):
+        return module.build(settings, shape)
+    from seqgrid.models._base import Backbone
+
+    positions = module.positions(settings, shape) if hasattr(module, "positions") else None
+    return Backbone(settings, shape, lambda layer: module.mixer(settings, layer), positions)
 
 
 def _first(error: Exception) -> str:

@@ -32,9 +32,11 @@ class Recipe(Chosen):
 
     source: str
     learning_rates: tuple[float, ...] = Field(min_length=1)
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = "constant"
+    decay_fraction: float = Field(0.1, gt=0, le=1)
     warmup_fraction: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
+    decay_embeddings: bool = True
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     gradient_clip: float | None = Field(1.0, gt=0)

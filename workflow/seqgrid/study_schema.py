@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 from pydantic.json_schema import models_json_schema
 
 from seqgrid import registry
-from seqgrid.cell import Stopping, Training, Validation
+from seqgrid.cell import Compute, Stopping, Training, Validation
 from seqgrid.expectation import Expectation
 from seqgrid.settings import Chosen
 
@@ -25,6 +25,7 @@ SWEPT: dict[str, type[Chosen]] = {
     "training": Training,
     "validation": Validation,
     "stopping": Stopping,
+    "compute": Compute,
 }
 
 
@@ -102,6 +103,7 @@ class ModelEntry(Chosen):
     model: str | None = Field(None, description="file in models/; the label where left out")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of that file")
     training: dict[str, Any] = Field(default_factory=dict, description="overrides for this model")
+    compute: dict[str, Any] = Field(default_factory=dict, description="overrides for this model")
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict, description="settings to vary for this model; wins over the study's"
     )
@@ -123,6 +125,7 @@ class TaskEntry(Chosen):
     training: dict[str, Any] = Field(default_factory=dict, description="overrides for this task")
     validation: dict[str, Any] = Field(default_factory=dict, description="overrides for this task")
     stopping: dict[str, Any] = Field(default_factory=dict, description="overrides for this task")
+    compute: dict[str, Any] = Field(default_factory=dict, description="overrides for this task")
     lengths: Lengths | None = Field(None, min_length=1, description="instead of the study's")
     evaluation_lengths: Lengths | None = Field(None, description="instead of the study's")
     seeds: Seeds | None = Field(None, min_length=1, description="instead of the study's")
@@ -169,6 +172,7 @@ class Study(Chosen):
     training: Training = Training()
     validation: Validation = Validation()
     stopping: Stopping = Stopping()
+    compute: Compute = Compute()
     evaluation: Evaluated = Evaluated()
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict,
@@ -196,9 +200,7 @@ class Study(Chosen):
 
 def json_schema() -> dict[str, Any]:
     """The schema of a study file."""
-    records: dict[str, type[BaseModel]] = {
-        r.__name__: r for r in (Study, Training, Validation, Stopping)
-    }
+    records: dict[str, type[BaseModel]] = {r.__name__: r for r in (Study, *SWEPT.values())}
     files = {}
     for kind in ("model", "task"):
         for name in registry.names(kind):

@@ -166,7 +166,8 @@ class Templates:
             found[group] = _Values(group)
             found[group].update(getattr(self.study, group).model_dump(), group)
             found[group].update(getattr(task, group), f"{there}.{group}")
-        found["training"].update(model.training, f"{here}.training")
+        for group in ("training", "compute"):
+            found[group].update(getattr(model, group), f"{here}.{group}")
         return found
 
     def _follow(self, label: str, groups: dict[str, _Values]) -> None:

@@ -14,12 +14,13 @@ B batch, L sequence length, C input channels, D d_model.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from seqgrid.data import Shape
+from seqgrid.kernels import Operator
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.settings import ModelSettings
 
@@ -31,10 +32,14 @@ class Mixer(nn.Module, ABC):
 
     Attributes:
         causal: position t reads no position after t.
+        carries: `forward` takes the keyword `carried`, a dict that all layers of one pass share.
+        operators: what it runs on, in the order it runs.
         residual_weights: names of the linear layers that write into the residual stream.
     """
 
     causal: bool = True
+    carries: bool = False
+    operators: tuple[Operator, ...] = ()
     residual_weights: tuple[str, ...] = ("o_proj",)
 
     @abstractmethod
@@ -58,9 +63,14 @@ class Mixer(nn.Module, ABC):
         """
 
     @property
-    @abstractmethod
     def backend(self) -> dict[str, str]:
-        """Operator -> the implementation it runs on."""
+        """Operator -> the implementation it runs on, where the parameters are now.
+
+        Raises:
+            MissingKernel: its fused kernel is not installed.
+        """
+        device = next(self.parameters()).device
+        return {operator.name: operator.backend(device) for operator in self.operators}
 
     def initialise(self, std: float, residual_std: float) -> None:
         """Normal linear layers with zero biases; other parameters keep what they were made with.
@@ -114,10 +124,16 @@ class Block(nn.Module):
         self.mlp = MLP(d_model, hidden_dim) if hidden_dim else None
         self.dropout = nn.Dropout(settings.dropout)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, carried: dict[str, Tensor] | None = None
+    ) -> Tensor:
         """One layer further; x (B, L, D) -> (B, L, D)."""
-        padded = () if self.mixer.causal or lengths is None else (lengths,)
-        x = x + self.dropout(self.mixer(self.mixer_norm(x), *padded))
+        more: dict[str, Any] = {}
+        if not self.mixer.causal and lengths is not None:
+            more["lengths"] = lengths
+        if self.mixer.carries:
+            more["carried"] = {} if carried is None else carried
+        x = x + self.dropout(self.mixer(self.mixer_norm(x), **more))
         if self.mlp is not None and self.mlp_norm is not None:
             x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return x
@@ -194,8 +210,9 @@ class Backbone(nn.Module):
         if self.positions is not None:
             x = self.positions(x)
         x = self.dropout(x)
+        carried: dict[str, Tensor] = {}
         for block in self.blocks:
-            x = block(x, lengths)
+            x = block(x, lengths, carried)
         if not self.shape.pooled:
             return self.head(self.norm(x))
         outputs = self.head(self._pooled(x, lengths))

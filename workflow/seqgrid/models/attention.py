@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from seqgrid.data import Shape
-from seqgrid.models._base import Backbone, Mixer, linear_flops
+from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.settings import ModelSettings
 
 
@@ -142,15 +142,19 @@ def rotate(x: Tensor, phases: Tensor) -> Tensor:
     return torch.view_as_real(pairs * phases).flatten(-2).to(x.dtype)
 
 
-def build(settings: Settings, shape: Shape) -> Backbone:
-    """The model for a problem of `shape`.
+def mixer(settings: Settings, layer: int) -> Mixer:
+    """The mixer of a layer."""
+    return AttentionMixer(settings)
+
+
+def positions(settings: Settings, shape: Shape) -> nn.Module | None:
+    """What is added to the embedded input.
 
     Raises:
         ValueError: the learned table ends before the training length.
     """
     if reason := settings.unable(shape.seqlen):
         raise ValueError(reason)
-    positions = None
-    if settings.positions == "learned":
-        positions = LearnedPositions(settings.max_seqlen or shape.seqlen, settings.d_model)
-    return Backbone(settings, shape, lambda layer: AttentionMixer(settings), positions)
+    if settings.positions != "learned":
+        return None
+    return LearnedPositions(settings.max_seqlen or shape.seqlen, settings.d_model)

@@ -17,9 +17,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgrid.data import Shape
-from seqgrid.models._base import Backbone, Mixer, ShortConvolution, linear_flops
-from seqgrid.ops.delta_rule import delta_rule_chunked
+from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
+from seqgrid.ops.delta_rule import delta_rule
+from seqgrid.ops.short_conv import short_conv
 from seqgrid.settings import ModelSettings
 
 
@@ -60,6 +60,7 @@ class DeltaNetMixer(Mixer):
     def __init__(self, settings: Settings):
         super().__init__()
         self.settings = settings
+        self.operators = (short_conv, delta_rule) if settings.use_short_conv else (delta_rule,)
         d_model, self.num_heads = settings.d_model, settings.num_heads
         self.key_dim = int(d_model * settings.expand_k)
         self.value_dim = int(d_model * settings.expand_v)
@@ -91,7 +92,7 @@ class DeltaNetMixer(Mixer):
             beta = x.new_ones(B, L, self.num_heads)
         if self.settings.allow_neg_eigval:
             beta = beta * 2
-        o, _ = delta_rule_chunked(q, k, v, beta)
+        o, _ = delta_rule(q, k, v, beta)
         return self.o_proj(self.o_norm(o).reshape(B, L, self.value_dim))
 
     def _prepare(self, x: Tensor) -> Tensor:
@@ -126,15 +127,7 @@ class DeltaNetMixer(Mixer):
             flops += 2 * self.settings.conv_size * (2 * self.key_dim + self.value_dim)
         return flops
 
-    @property
-    def backend(self) -> dict[str, str]:
-        """The torch path runs anywhere; a fused kernel comes beside it."""
-        backend = {"delta_rule": "chunked torch"}
-        if self.settings.use_short_conv:
-            backend["short_conv"] = "torch"
-        return backend
 
-
-def build(settings: Settings, shape: Shape) -> Backbone:
-    """The model for a problem of `shape`."""
-    return Backbone(settings, shape, lambda layer: DeltaNetMixer(settings))
+def mixer(settings: Settings, layer: int) -> Mixer:
+    """The mixer of a layer."""
+    return DeltaNetMixer(settings)

@@ -9,8 +9,7 @@ torch. The hidden state is the residual branch itself, without a projection behi
 
 from torch import Tensor, nn
 
-from seqgrid.data import Shape
-from seqgrid.models._base import Backbone, Mixer
+from seqgrid.models._base import Mixer
 from seqgrid.settings import ModelSettings
 
 
@@ -44,6 +43,6 @@ class GRUMixer(Mixer):
         return {"gru": "torch.nn.GRU"}
 
 
-def build(settings: Settings, shape: Shape) -> Backbone:
-    """The model for a problem of `shape`."""
-    return Backbone(settings, shape, lambda layer: GRUMixer(settings))
+def mixer(settings: Settings, layer: int) -> Mixer:
+    """The mixer of a layer."""
+    return GRUMixer(settings)

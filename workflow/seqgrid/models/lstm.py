@@ -11,8 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from seqgrid.data import Shape
-from seqgrid.models._base import Backbone, Mixer
+from seqgrid.models._base import Mixer
 from seqgrid.settings import ModelSettings
 
 
@@ -56,6 +55,6 @@ class LSTMMixer(Mixer):
         return {"lstm": "torch.nn.LSTM"}
 
 
-def build(settings: Settings, shape: Shape) -> Backbone:
-    """The model for a problem of `shape`."""
-    return Backbone(settings, shape, lambda layer: LSTMMixer(settings))
+def mixer(settings: Settings, layer: int) -> Mixer:
+    """The mixer of a layer."""
+    return LSTMMixer(settings)

@@ -7,14 +7,14 @@ Yang et al., arXiv:2406.06484, section 3.2. With unit keys the transition I - be
 eigenvalue 1 - beta along the key: beta in (0, 2) reaches negative ones (arXiv:2411.12537).
 
 B batch, L length, H heads, K key width, V value width; N = B H, n chunks of c positions.
-`delta_rule_chunked` runs on any device torch has; a fused kernel comes beside it as one more
-function of the same signature, chosen by the layer and named in its `backend`.
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
+
+from seqgrid.kernels import Operator
+from seqgrid.ops._chunks import add_product, join, lower, num_chunks, product, solve, split
 
 
 def delta_rule_reference(
@@ -79,33 +79,22 @@ def delta_rule_chunked(
     """
     B, L, H, K = q.shape
     V = v.shape[-1]
-    # equal chunks: 17 positions become 2 x 9, not 16 + 1 padded to 32
-    num_chunks = -(-L // max_chunk)
-    chunk = -(-L // num_chunks)
-    padding = num_chunks * chunk - L
+    n = num_chunks(L, max_chunk)
     dtype = torch.promote_types(q.dtype, torch.float32)
-
-    def split(x: Tensor) -> Tensor:  # (B, L, H, W) -> (n, N, c, W)
-        # padded keys and strengths are zero: they write nothing
-        x = pad(x, (0, 0, 0, 0, 0, padding)) if padding else x
-        x = x.to(dtype).view(B, num_chunks, chunk, H, -1).permute(1, 0, 3, 2, 4)
-        # a view of a transposed input would put every product below on torch's slow path
-        return x.reshape(num_chunks, B * H, chunk, -1).contiguous()
-
     if initial_state is None:
         state = q.new_zeros(B * H, K, V, dtype=dtype)
     else:
         state = initial_state.to(dtype).reshape(B * H, K, V)
     with torch.autocast(q.device.type, enabled=False):
         o, state = _ChunkedDeltaRule.apply(
-            split(q * (K**-0.5 if scale is None else scale)),
-            split(k),
-            split(v),
-            split(beta.unsqueeze(-1)),
+            split(q * (K**-0.5 if scale is None else scale), n, dtype),
+            split(k, n, dtype),
+            split(v, n, dtype),
+            # padded keys and strengths are zero: they write nothing
+            split(beta.unsqueeze(-1), n, dtype),
             state,
         )
-    o = o.view(num_chunks, B, H, chunk, V).permute(1, 0, 3, 2, 4).reshape(B, -1, H, V)
-    return o[:, :L].to(q.dtype), state.view(B, H, K, V)
+    return join(o, B, L, q.dtype), state.view(B, H, K, V)
 
 
 class _ChunkedDeltaRule(torch.autograd.Function):
@@ -123,8 +112,8 @@ class _ChunkedDeltaRule(torch.autograd.Function):
         n, N, c, K = q.shape
         V = v.shape[-1]
         key_beta = k * beta
-        A = _product(key_beta, k.mT)  # above the diagonal never read
-        solution = _solve(A, torch.cat([v * beta, key_beta], -1))
+        A = product(key_beta, k.mT)  # above the diagonal never read
+        solution = solve(A, torch.cat([v * beta, key_beta], -1))
         U, W = solution[..., :V], solution[..., V:]
         states = q.new_empty(n + 1, N, K, V)
         states[0] = state
@@ -132,8 +121,8 @@ class _ChunkedDeltaRule(torch.autograd.Function):
         for i in range(n):
             torch.baddbmm(U[i], W[i], states[i], alpha=-1, out=delta[i])
             torch.baddbmm(states[i], k[i].mT, delta[i], out=states[i + 1])
-        scores = _product(q, k.mT).mul_(_lower(c, q))
-        o = _add_product(_product(scores, delta), q, states[:n])
+        scores = product(q, k.mT).mul_(lower(c, q))
+        o = add_product(product(scores, delta), q, states[:n])
         ctx.save_for_backward(q, k, v, beta, A, solution, states, delta, scores)
         return o, states[n].clone()
 
@@ -146,50 +135,28 @@ class _ChunkedDeltaRule(torch.autograd.Function):
         W = solution[..., V:]
         grad_o = grad_o.contiguous()
 
-        grad_delta = _product(scores.mT, grad_o)
+        grad_delta = product(scores.mT, grad_o)
         grad_states = q.new_empty(n + 1, N, K, V)  # [i]: of the state that enters chunk i
-        grad_states[:n] = _product(q.mT, grad_o)
+        grad_states[:n] = product(q.mT, grad_o)
         grad_states[n] = grad_final
         for i in reversed(range(n)):
             grad_delta[i].baddbmm_(k[i], grad_states[i + 1])
             grad_states[i].add_(grad_states[i + 1])
             grad_states[i].baddbmm_(W[i].mT, grad_delta[i], alpha=-1)
 
-        grad_scores = _product(grad_o, delta.mT).mul_(_lower(c, q))
-        grad_q = _add_product(_product(grad_scores, k), grad_o, states[:n].mT)
-        grad_k = _add_product(_product(grad_scores.mT, q), delta, grad_states[1:].mT)
+        grad_scores = product(grad_o, delta.mT).mul_(lower(c, q))
+        grad_q = add_product(product(grad_scores, k), grad_o, states[:n].mT)
+        grad_k = add_product(product(grad_scores.mT, q), delta, grad_states[1:].mT)
 
-        grad_W = _product(grad_delta, states[:n].mT).neg_()
-        grad_rhs = _solve(A, torch.cat([grad_delta, grad_W], -1), transposed=True)
-        grad_A = _product(grad_rhs, solution.mT).mul_(-_lower(c, q, diagonal=-1))
+        grad_W = product(grad_delta, states[:n].mT).neg_()
+        grad_rhs = solve(A, torch.cat([grad_delta, grad_W], -1), transposed=True)
+        grad_A = product(grad_rhs, solution.mT).mul_(-lower(c, q, diagonal=-1))
         grad_value_beta = grad_rhs[..., :V]
-        grad_key_beta = grad_rhs[..., V:] + _product(grad_A, k)
-        grad_k = _add_product(grad_k, grad_A.mT, k * beta).addcmul_(grad_key_beta, beta)
+        grad_key_beta = grad_rhs[..., V:] + product(grad_A, k)
+        grad_k = add_product(grad_k, grad_A.mT, k * beta).addcmul_(grad_key_beta, beta)
         grad_beta = (grad_value_beta * v).sum(-1, keepdim=True)
         grad_beta += (grad_key_beta * k).sum(-1, keepdim=True)
         return grad_q, grad_k, grad_value_beta * beta, grad_beta, grad_states[0]
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """A @ b over the two leading dimensions (n, N)."""
-    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
-
-
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Total + a @ b, in place."""
-    total.flatten(0, 1).baddbmm_(a.flatten(0, 1), b.flatten(0, 1))
-    return total
-
-
-def _lower(c: int, like: Tensor, diagonal: int = 0) -> Tensor:
-    """(c, c) ones on and below the diagonal; a product with it is 5 times faster than tril."""
-    return torch.ones(c, c, dtype=like.dtype, device=like.device).tril_(diagonal)
-
-
-def _solve(A: Tensor, rhs: Tensor, transposed: bool = False) -> Tensor:
-    """(I + strictly lower A)^-1 rhs, or with its transpose; A (..., c, c), rhs (..., c, W)."""
-    # X^T (I + A)^T = rhs^T: seen from the right, row-major tensors need no copy to LAPACK's layout
-    A = A if transposed else A.mT
-    return torch.linalg.solve_triangular(
-        A, rhs.mT, upper=not transposed, left=False, unitriangular=True
-    ).mT
+delta_rule = Operator("delta_rule", delta_rule_reference, delta_rule_chunked)

