@@ -39,19 +39,19 @@ def _kinds(annotation: Any) -> tuple:
     return tuple(kind for kind in inside if kind is not type(None))
 
 
-def first_possible(record: type[Any], settings: dict[str, Any], by: str) -> int | None:
-    """The smallest value of `by` that goes with the other settings; None: none does."""
-    return next(_possible(record, settings, by), None)
+def first_possible(model: str, settings: dict[str, Any], wanted: SizeTo) -> int | None:
+    """The smallest value that goes with the other settings; None: none does."""
+    return next(_possible(model, settings, wanted), None)
 
 
-def _possible(record: type[Any], settings: dict[str, Any], by: str) -> Iterator[int]:
+def _possible(model: str, settings: dict[str, Any], wanted: SizeTo) -> Iterator[int]:
     """Values that go with the other settings, upwards."""
-    last = 0
-    for value in range(1, LARGEST + 1):
+    record, last = registry.settings("model", model), 0
+    for value in range(wanted.multiple_of, LARGEST + 1, wanted.multiple_of):
         try:
-            record(**settings | {by: value})
+            record(**settings | {wanted.by: value})
         except ValidationError:
-            if last and value > 8 * last:  # such as divisors, of which there are no more
+            if last and value > 8 * last:  # such as divisors: there are no more
                 return
             continue
         last = value
@@ -100,7 +100,6 @@ class Sizes:
 
 def _find(cell: Cell, wanted: SizeTo, others: dict[str, Any]) -> int:
     """The value of the setting whose model is nearest to the budget."""
-    record = registry.settings("model", cell.model)
     budget = wanted.budget
     shape = registry.make_task(cell.task, cell.task_settings, cell.seqlen).shape
     found: dict[int, int] = {}
@@ -112,9 +111,9 @@ def _find(cell: Cell, wanted: SizeTo, others: dict[str, Any]) -> int:
             found[value] = model.state_bytes(cell.seqlen) if by_state else model.num_parameters
         return found[value]
 
-    tried = _near(_possible(record, others, wanted.by), size, budget)
+    tried = _near(_possible(cell.model, others, wanted), size, budget)
     if not tried:
-        raise Unreachable(f"no {wanted.by} up to {LARGEST} goes with its other settings")
+        raise Unreachable(f"no {wanted.by} up to {LARGEST:,} goes with the other settings")
     best = min(tried, key=lambda value: (abs(size(value) - budget), value))
     if abs(size(best) - budget) <= SLACK * budget:
         return best

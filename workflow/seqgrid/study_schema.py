@@ -84,6 +84,9 @@ class SizeTo(Chosen):
         None, ge=1, description="state or cache of one sequence at the training length, bytes"
     )
     by: str = Field("d_model", description="the integer setting that is chosen")
+    multiple_of: int = Field(
+        1, ge=1, description="choose among multiples of it, such as widths that a GPU likes"
+    )
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:

@@ -143,7 +143,7 @@ class Templates:
         if size_to := self.study.models[label].size_to:
             model, by = groups["model"], size_to.by
             # The default may not go with the others; the value wanted comes with the length.
-            possible = sizing.first_possible(records["model"], model.values, by)
+            possible = sizing.first_possible(files["model"], model.values, size_to)
             model.values |= {} if possible is None else {by: possible}
         return {name: self._made(records[name], groups[name]) for name in groups}
 
