@@ -197,7 +197,7 @@ def test_other_settings_can_be_chosen_and_bounded(load):
     assert row.cell.model_settings["num_layers"] == 6
     [row] = load(models="{gru: {size_to: {params: 300_000, multiple_of: 8}}}")
     assert row.cell.model_settings["d_model"] % 8 == 0
-    [row] = load(models="{attention: {settings: {num_heads: 5}, size_to: {params: 60_000}}}")
+    [row] = load(models="{attention: {settings: {num_heads: 5}, size_to: {params: 66_000}}}")
     assert row.cell.model_settings["d_model"] % 10 == 0
 
 

@@ -168,6 +168,7 @@ def next_steps(content: Content) -> str:
         "IMPROVING": "more training steps for the cells named improving in section 4",
         "TOO FEW SEEDS": "more seeds, where all that were asked for have finished",
         "SINGLE LR": "a sweep of the learning rate, before a failure is put down to a model",
+        "AT GRID EDGE": "a wider grid of the values named at the end of section 2",
         "UNLEARNABLE AS SCORED": "another metric or another scoring for the task",
         "UNSTABLE ACROSS SEEDS": "more seeds, so that the success rate gets an interval of use",
     }
