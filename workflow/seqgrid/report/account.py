@@ -1,6 +1,4 @@
-"""The sections of a report about the study: cost, fairness, next steps, rules, provenance."""
-
-import json
+"""The sections of a report about the study: cost, next steps, rules, provenance."""
 
 from seqgrid import tables
 from seqgrid.analysis import ledger
@@ -28,7 +26,6 @@ AGAIN = {
     "out_of_memory": "give the job more memory, or set `out_of_memory_pieces` in the study",
     "diverged": "lower or sweep the learning rate; the same settings may diverge again",
 }
-SHOW = {"parameters": count, "state_bytes": size}
 
 
 def cost(content: Content) -> str:
@@ -93,52 +90,6 @@ def _asked(content: Content) -> str:
         table(header, body[:MOST_ROWS], left=2),
         f"{hidden} more stand in `parts.parquet`." if hidden else "",
     )
-
-
-def fairness(content: Content) -> str:
-    """What the models share, and what they do not."""
-    rows = ledger.fairness(content.cells)
-    if not rows:
-        return "No cell has run."
-    if len({model for row in rows for model in row["values"]}) == 1:
-        return "One model has run: there is nothing it could share."
-    equal = [r["name"] for r in rows if r["equal"]]
-    unequal = [r for r in rows if not r["equal"]]
-    models = [m for m in content.models if any(m in r["values"] for r in unequal)]
-    body = [
-        [model, *(_values(row["values"].get(model, []), row["column"]) for row in unequal)]
-        for model in models
-    ]
-    listed = table(["model", *(r["name"] for r in unequal)], body[:MOST_ROWS]) if unequal else ""
-    return blocks(
-        text(
-            "Equal among the models at every task and length:",
-            f"{', '.join(equal) or 'nothing that is recorded'}.",
-            "Not equal:",
-            f"{', '.join(r['name'] for r in unequal) or 'nothing that is recorded'}.",
-        ),
-        listed,
-    )
-
-
-def _values(values: list, column: str) -> str:
-    if not values:
-        return "-"
-    if isinstance(values[0], str):
-        named = [_object(v) for v in values]
-        return listing(named, 2) if len(values) <= 2 else f"{len(values)} different"
-    return span(values, SHOW.get(column, count))
-
-
-def _object(value: str) -> str:
-    """`a=1 b=2` for a JSON object, other text as it is."""
-    try:
-        found = json.loads(value)
-    except ValueError:
-        return value
-    if not isinstance(found, dict):
-        return value
-    return " ".join(f"{k}={v}" for k, v in sorted(found.items())) or "-"
 
 
 def next_steps(content: Content) -> str:
