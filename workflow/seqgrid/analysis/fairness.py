@@ -36,17 +36,21 @@ class Fact:
 
     values: of each model, everywhere.
     at: of each model, by place; a model is compared with another only where both ran.
+    unknown: models that ran and of which it is not recorded.
     """
 
     name: str
     column: str
     values: dict[str, list]
     at: dict[Place, dict[str, frozenset]]
+    unknown: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
-        """Whether all models have the same at every task and length at which they ran."""
-        return all(len(set(models.values())) == 1 for models in self.at.values())
+        """Whether all models are known to have the same wherever they ran."""
+        return not self.unknown and all(
+            len(set(models.values())) == 1 for models in self.at.values()
+        )
 
     @property
     def apart(self) -> tuple[float, Place, dict[str, float]] | None:
@@ -70,6 +74,7 @@ class Fact:
 def facts(cells: list[dict]) -> list[Fact]:
     """What is recorded of the cells that ran, in the order of SHARED."""
     ran = [cell | _written(cell) for cell in cells if cell["outcome"] not in RAN]
+    models = dict.fromkeys(cell["model"] for cell in ran)
     found = []
     for name, column in SHARED.items():
         at: dict[Place, dict[str, set]] = defaultdict(lambda: defaultdict(set))
@@ -80,10 +85,12 @@ def facts(cells: list[dict]) -> list[Fact]:
                 values[cell["model"]].add(cell[column])
         if values:
             frozen = {
-                place: {m: frozenset(v) for m, v in models.items()} for place, models in at.items()
+                place: {model: frozenset(v) for model, v in here.items()}
+                for place, here in at.items()
             }
             listed = {model: sorted(v) for model, v in values.items()}
-            found.append(Fact(name, column, listed, frozen))
+            unknown = tuple(model for model in models if model not in values)
+            found.append(Fact(name, column, listed, frozen, unknown))
     return found
 
 

@@ -43,6 +43,8 @@ def fairness(content: Content) -> str:
 def _difference(fact: Fact) -> str:
     """A fact that is not equal, with the largest ratio and where it is."""
     found = fact.apart
+    if fact.unknown:
+        return f"{fact.name}, not recorded of {listing(list(fact.unknown))}"
     if fact.column == "learning_rate":
         tried = {model: len(values) for model, values in fact.values.items()}
         each = ", ".join(f"{model} {n}" for model, n in tried.items())

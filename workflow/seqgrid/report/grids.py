@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 from seqgrid.analysis import selection
 from seqgrid.report import panels
 from seqgrid.report.content import Content, complete
-from seqgrid.report.sensitivity import main_key
+from seqgrid.report.sensitivity import main_keys
 
 
 def places_with_grids(content: Content) -> list[tuple[str, int]]:
@@ -18,7 +18,7 @@ def places_with_grids(content: Content) -> list[tuple[str, int]]:
         (task, length)
         for task in content.tasks
         for length in content.lengths(task)
-        if any(_numbered(content, r) for r in content.rows(task, length) if panels.points_of(r))
+        if any(map(panels.points_of, _numbered(content.rows(task, length))))
     ]
 
 
@@ -26,9 +26,10 @@ def sensitivity(
     axis: Axes, content: Content, place: tuple[str, int], looks: panels.Looks
 ) -> panels.Drawn:
     """Every seed's test metric against the value tried."""
-    rows = [r for r in content.rows(*place) if _numbered(content, r)]
-    key = main_key(content, rows[0])
-    rows = [r for r in rows if main_key(content, r) == key]
+    rows = _numbered(content.rows(*place))
+    keys = main_keys(rows)
+    key = keys[rows[0]["model"], place[1]]
+    rows = [r for r in rows if keys.get((r["model"], place[1])) == key]
     clip = panels.view(axis, content, rows)
     lines: dict[tuple[str, str], list[tuple[float, dict]]] = defaultdict(list)
     for row in rows:
@@ -61,7 +62,15 @@ def sensitivity(
     return panels.models_of(rows), clip.used
 
 
-def _numbered(content: Content, row: dict) -> bool:
-    """Whether the value in a row's column is a number."""
-    value = selection.settings(row["variant"]).get(main_key(content, row))
-    return value is not None and selection.as_number(value) is not None
+def _numbered(rows: list[dict]) -> list[dict]:
+    """The rows whose main setting varies and is a number."""
+    keys = main_keys(rows)
+    values = [
+        selection.settings(r["variant"]).get(keys.get((r["model"], r["seqlen_tokens"]), ""))
+        for r in rows
+    ]
+    return [
+        row
+        for row, value in zip(rows, values, strict=True)
+        if value is not None and selection.as_number(value) is not None
+    ]

@@ -16,8 +16,10 @@ def sensitivity(content: Content) -> str:
     found = []
     for task in content.tasks:
         by_key: dict[str, list[dict]] = defaultdict(list)
-        for row in content.rows(task):
-            if key := main_key(content, row):
+        rows = content.rows(task)
+        keys = main_keys(rows)
+        for row in rows:
+            if key := keys.get((row["model"], row["seqlen_tokens"])):
                 by_key[key].append(row)
         found += [_table(content, task, key, rows) for key, rows in by_key.items()]
     if not found:
@@ -31,16 +33,16 @@ def sensitivity(content: Content) -> str:
     return blocks("### Swept settings", note, *found, figure(content, "sensitivity"))
 
 
-def rivals(content: Content, row: dict) -> list[dict]:
-    """The rows of all variants of a row's model, task and length, itself included."""
-    rows = content.rows(row["task"], row["seqlen_tokens"])
-    return [r for r in rows if r["model"] == row["model"]]
+def main_keys(rows: list[dict]) -> dict[tuple[str, int], str]:
+    """Model and length -> the setting whose values stand in columns, where any varies.
 
-
-def main_key(content: Content, row: dict) -> str:
-    """The setting whose values stand in columns; '' where nothing varies."""
-    keys = selection.tried([r["variant"] for r in rivals(content, row)])
-    return FIRST if FIRST in keys else next(iter(keys), "")
+    rows: of one task, with all variants.
+    """
+    variants: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for row in rows:
+        variants[row["model"], row["seqlen_tokens"]].append(row["variant"])
+    found = {place: selection.tried(names) for place, names in variants.items()}
+    return {place: FIRST if FIRST in k else next(iter(k)) for place, k in found.items() if k}
 
 
 def _table(content: Content, task: str, key: str, rows: list[dict]) -> str:
