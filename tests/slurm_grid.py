@@ -38,7 +38,7 @@ class Settings(ModelSettings):
     """None."""
 
 def build(settings, shape):
-    model = registry.make_model("gru", {"d_model": 8, "num_layers": 1}, shape)
+    model = registry.make_model("gru", dict(d_model=8, num_layers=1), shape)
     model.register_forward_pre_hook(lambda *_: time.sleep(0.5 if Path("slow").exists() else 0))
     return model
 '''

@@ -67,3 +67,28 @@ adamw.step(); adamw.zero_grad(); adamw.load_state_dict(adamw.state_dict())
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_wsd_holds_its_rate_and_falls_to_nothing_at_the_end():
+    training = Training(
+        steps=100, warmup_steps=10, schedule="wsd", decay_fraction=0.2, learning_rate=1.0
+    )
+    rates = [optimiser.learning_rate(step, training) for step in range(101)]
+    assert rates[9:81] == [1.0] * 72
+    assert rates[90] == pytest.approx(0.5)
+    assert rates[100] == 0.0
+
+
+def test_decay_spares_what_is_marked_and_the_embedding_where_chosen():
+    model = nn.ModuleDict({"embed": nn.Embedding(3, 2), "mix": nn.Linear(2, 2)})
+    model["mix"].gate = nn.Parameter(torch.ones(2, 2))
+    model["mix"].gate._no_weight_decay = True
+
+    def decaying(**chosen):
+        group, exempt = optimiser.make(model, Training(weight_decay=0.1, **chosen)).param_groups
+        assert (group["weight_decay"], exempt["weight_decay"]) == (0.1, 0.0)
+        names = {id(p): name for name, p in model.named_parameters()}
+        return {names[id(p)] for p in group["params"]}
+
+    assert decaying() == {"embed.weight", "mix.weight"}
+    assert decaying(decay_embeddings=False) == {"mix.weight"}

@@ -50,7 +50,7 @@ class Trouble(nn.Module):
         return self.inner(x)
 
 def build(settings, shape):
-    return Trouble(registry.make_model("gru", {"d_model": 8, "num_layers": 1}, shape))
+    return Trouble(registry.make_model("gru", dict(d_model=8, num_layers=1), shape))
 '''
 
 

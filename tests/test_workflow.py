@@ -36,7 +36,7 @@ class Settings(ModelSettings):
 def build(settings, shape):
     if Path("broken").exists():
         raise RuntimeError("the kernel is missing")
-    return registry.make_model("gru", {"d_model": 8, "num_layers": 1}, shape)
+    return registry.make_model("gru", dict(d_model=8, num_layers=1), shape)
 '''
 
 

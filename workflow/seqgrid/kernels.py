@@ -38,12 +38,21 @@ def use(kernels: Choice = "auto", compile: bool = False) -> Generator[None]:
         kernels: `auto`, fused kernels on CUDA; `torch`, the chunked path everywhere.
         compile: whether bodies that gain from it go through torch.compile.
     """
-    global _policy
+    global _policy, _outside_graphs
+    if compile and _outside_graphs is None:
+        _outside_graphs = torch.compiler.disable(_run)  # imports the compiler: not for nothing
     before, _policy = _policy, _Policy(kernels, compile)
     try:
         yield
     finally:
         _policy = before
+
+
+def _run(operator: "Operator", args: tuple, kwargs: dict[str, Any]) -> Any:
+    return operator._run(*args, **kwargs)
+
+
+_outside_graphs: Callable[..., Any] | None = None
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,9 +91,13 @@ class Operator:
         Raises:
             MissingKernel: it calls for a package that is not installed.
         """
-        if _policy.compile and torch.compiler.is_compiling():
-            # written-out derivatives over many chunks: one graph of them would never end
-            torch._dynamo.graph_break()
+        if _policy.compile and _outside_graphs is not None:
+            # Unrolled over its chunks it would be a graph without end; torch 2.13 also compiles
+            # products into slices of one tensor (`out=`) to NaN. Bodies are for `compiled`.
+            return _outside_graphs(self, (first, *args), kwargs)
+        return self._run(first, *args, **kwargs)
+
+    def _run(self, first: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if not self._is_fused(first.device):
             return self.chunked(first, *args, **kwargs)
         assert self.fused is not None
