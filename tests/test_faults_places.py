@@ -37,6 +37,7 @@ def clock(tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_clock_that_jumps_back_a_day_changes_nothing_but_dates(run, clock, killed):
     file, environment = clock

@@ -11,7 +11,14 @@ from trainers import place
 from seqgrid.store import TEMPORARY
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SIGTERM",
+        "SIGUSR1",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGINT", "SIGHUP", "SIGUSR2")),
+    ],
+)
 def test_a_signal_saves_and_the_next_part_goes_on(run, name):
     trainer = run.start()
     run.at_a_random_moment(trainer)

@@ -208,6 +208,7 @@ def test_odd_grids_give_a_sensible_report(name, tmp_path):
         assert "There is no final value" in written
 
 
+@pytest.mark.slow
 def test_a_large_grid_stays_readable(tmp_path):
     made = Tables(models=[f"m{i}" for i in range(10)])
     for task in range(5):

@@ -59,6 +59,7 @@ def test_a_machine_without_slurm_is_named_as_such(nowhere):
     assert said.startswith("profiles/slurm/config.yaml: this executor needs SLURM, but there is")
 
 
+@pytest.mark.slow
 def test_a_dry_run_and_a_look_need_no_slurm(nowhere):
     assert nowhere.missing("--profile", "slurm")["train"] == 8
     assert "8 missing" in ran(nowhere.snakemake("status", "--profile", "slurm")).text

@@ -420,6 +420,7 @@ def profile(project, name, text):
     return "--profile", f"profiles/{name}"
 
 
+@pytest.mark.slow
 def test_jobs_ask_for_what_others_took_and_a_profile_has_the_last_word(project):
     project.study(STUDY)
     ran(project.snakemake("cell=gru/*/L8/seed0*"))
