@@ -66,7 +66,7 @@ UNKNOWN_KEYS = {
     "models": (
         "{gru: {seting: {}}}",
         "models.gru.seting",
-        "compute, model, settings, training",
+        "compute, model, recipe, settings, size_to, sweep, training",
         "settings",
     ),
     "tasks": (
@@ -133,8 +133,8 @@ ONE_LINE = {
     "a list of models": ({"models": "[gru]"}, "models: a mapping is needed, got ['gru']"),
     "text for an entry": (
         {"models": "{gru: big}"},
-        "models.gru: a mapping is needed with the keys model, settings, training, compute, "
-        "got 'big'",
+        "models.gru: a mapping is needed with the keys model, settings, training, compute, sweep, "
+        "recipe, size_to, got 'big'",
     ),
     "below the range": (
         {"training": "{steps: 0}"},

@@ -10,7 +10,7 @@ causal and always rotary.
 B batch, L length, D d_model, H heads, J heads of keys and values, d = D / H head width.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -19,11 +19,17 @@ from torch import Tensor, nn
 from seqgrid.data import Shape
 from seqgrid.models._base import Mixer, RMSNorm, linear_flops
 from seqgrid.ops.attention import attention
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What attention adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.95,
+        source="AdamW's betas, weight decay 0.1, clipping at 1 and a cosine: GPT-3, Brown et al., "
+        "arXiv:2005.14165, appendix B, and LLaMA, Touvron et al., arXiv:2302.13971, section 2.3",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads; each is d_model / num_heads wide")
     positions: Literal["rope", "learned", "none"] = Field(
