@@ -68,6 +68,11 @@ class ModelSettings(Chosen):
     )
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """Other model files whose mixers it runs on."""
+        return ()
+
+    @property
     def reads_ahead(self) -> bool:
         """Whether the output at a position may depend on later inputs."""
         return False

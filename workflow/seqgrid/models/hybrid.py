@@ -67,6 +67,11 @@ class Settings(ModelSettings):
         """The name of each layer's mixer."""
         return [self.pattern[layer % len(self.pattern)] for layer in range(self.num_layers)]
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The files of its mixers."""
+        return tuple(sorted({self.file(label) for label in self.layers}))
+
     def file(self, label: str) -> str:
         """The model file of a mixer."""
         return self.mixers.get(label, {}).get("model", label)
