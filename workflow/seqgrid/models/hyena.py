@@ -10,8 +10,8 @@ those of safari's `HyenaOperator` with one head and one block; the defaults are 
 associative recall at d_model 64. Unlike there the features of positions are fixed (there they may
 train at a rate of their own), and a sequence longer than `l_max` is read to its end, with features
 and decay continued (there its end is cut off). The learning rate of its own that safari gives to
-filters is not kept; that they do not decay is. Initial values are those of its language model, whose
-filters start near zero beside their bias.
+filters is not kept; that they do not decay is. Initial values are those of its language model,
+whose filters start near zero beside their bias.
 
 B batch, L length, D d_model.
 """
