@@ -10,7 +10,8 @@ those of safari's `HyenaOperator` with one head and one block; the defaults are 
 associative recall at d_model 64. Unlike there the features of positions are fixed (there they may
 train at a rate of their own), and a sequence longer than `l_max` is read to its end, with features
 and decay continued (there its end is cut off). The learning rate of its own that safari gives to
-filters is not kept; that they do not decay is.
+filters is not kept; that they do not decay is. Initial values are those of its language model,
+whose filters start near zero beside their bias.
 
 B batch, L length, D d_model.
 """
@@ -170,15 +171,6 @@ class HyenaMixer(Mixer):
         self.short_filter = nn.Conv1d(width, width, settings.short_filter_order, groups=width)
         self.filter_fn = Filter(settings, settings.l_max)
         self.out_proj = nn.Linear(D, D)
-
-    def initialise(self, std: float, residual_std: float) -> None:
-        """The two projections; the filter network keeps torch's start, which its sines expect.
-
-        Normal weights with std 0.02 would leave filters of zeros and the bias alone.
-        """
-        for layer, spread in ((self.in_proj, std), (self.out_proj, residual_std)):
-            nn.init.normal_(layer.weight, std=spread)
-            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gated convolutions; x (B, L, D) -> (B, L, D)."""
