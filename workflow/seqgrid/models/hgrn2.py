@@ -91,7 +91,9 @@ class HGRN2Mixer(Mixer):
         if bound is not None:
             # log(b + (1 - b) sigmoid(f)), for gates that are all but closed too
             g = torch.logaddexp(bound.log(), torch.log1p(-bound) + g)
-        q, k, v, g = (y.unflatten(-1, (self.num_heads, -1)) for y in (F.silu(q), 1 - g.exp(), v, g))
+        q, k, v, g = (
+            y.unflatten(-1, (self.num_heads, -1)) for y in (F.silu(q), -torch.expm1(g), v, g)
+        )
         o, _ = gla(q, k.to(v.dtype), v, g)
         return self.o_proj(self.g_norm(o.flatten(-2)))
 

@@ -124,8 +124,11 @@ class Cell(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What the memory answers; q, k, v (B, L, I) -> (B, L, I)."""
-        gates = torch.cat([q, k, v], -1)
-        i, g = self.igate(gates), F.logsigmoid(self.fgate(gates))
+        cell_input = torch.cat([q, k, v], -1)
+        weight = torch.cat([self.igate.weight, self.fgate.weight])  # one pass over the input
+        bias = torch.cat([self.igate.bias, self.fgate.bias])
+        i, f = F.linear(cell_input, weight, bias).chunk(2, -1)
+        g = F.logsigmoid(f)
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)) for x in (q, k, v))
         h, _ = mlstm(q, k, v, i, g)
         return self.outnorm(h)

@@ -2,7 +2,7 @@
 
     S_t = exp(g_t) S_{t-1} + exp(i_t) k_t v_t^T        o_t = scale exp(-m_t) S_t^T q_t
 
-g_t <= 0 or absent. The input weight i may be of any size or absent; where it is there, everything
+g_t <= 0 or absent. Beside it may be an input weight i, of any size; where it is there, everything
 is kept in units that never overflow (arXiv:2405.04517, eq. 15): the state in exp(M), the output in
 exp(m_t), where m_t is the largest logarithm of a weight in its sum. Without it M = m = 0.
 
@@ -43,7 +43,7 @@ def chunked(
         k: keys (B, L, H, K).
         v: values (B, L, H, V).
         g: log decay (B, L, H), or (1, L, H) where it is the same for all of the batch.
-        i: log input weight (B, L, H).
+        i: log input weight (B, L, H), beside a g of the whole batch.
         scale: factor of the queries; K ** -0.5 where None.
         initial_state: S_0 exp(-M_0) (B, H, K, V); zero where None.
         initial_units: M_0 (B, H), where there is i and an initial state.
@@ -69,6 +69,7 @@ def chunked(
     if i is not None:
         i = pad_to(i, chunk, NOTHING).to(dtype)
         with torch.no_grad():
+            assert g is not None
             units = _units(g, i, initial_units, chunk)
     with torch.autocast(q.device.type, enabled=False):
         o, state, m = _Chunked.apply(q, k, v, g, i, units, state, scale, chunk)
@@ -78,18 +79,12 @@ def chunked(
     return o[:, :L], state, m[:, :L], units[-1].view(B, H)
 
 
-def _units(g: Tensor | None, i: Tensor, first: Tensor | None, chunk: int) -> Tensor:
+def _units(g: Tensor, i: Tensor, first: Tensor | None, chunk: int) -> Tensor:
     """M at the borders of chunks, (n + 1, B, H), from gates (B, n c, H)."""
-    by_chunk = i.unflatten(1, (-1, chunk))  # (B, n, c, H)
-    if g is None:
-        peaks = by_chunk.amax(2)
-        decay = torch.zeros_like(peaks)
-    else:
-        gates = g.unflatten(1, (-1, chunk))
-        peaks = (by_chunk + lower(chunk, g, -1).mT @ gates).amax(2)
-        decay = gates.sum(2).expand_as(peaks)
+    gates, weights = g.unflatten(1, (-1, chunk)), i.unflatten(1, (-1, chunk))  # (B, n, c, H)
+    peaks = (weights + lower(chunk, g, -1).mT @ gates).amax(2)
     units = [torch.full_like(peaks[:, 0], -torch.inf) if first is None else first.to(i.dtype)]
-    for rest, peak in zip(decay.unbind(1), peaks.unbind(1), strict=True):
+    for rest, peak in zip(gates.sum(2).unbind(1), peaks.unbind(1), strict=True):
         units.append(torch.maximum(units[-1] + rest, peak))
     return torch.stack(units)
 
@@ -107,22 +102,17 @@ class _Factors(NamedTuple):
 def _factors(g, i, units, m: int, chunk: int, scale: float, like: Tensor) -> _Factors:
     """Of a tile with gates g (B or 1, m c, H), i (B, m c, H) and M (m + 1, B, H) at its borders."""
     mask = lower(chunk, like)
-    if g is None and i is None:
+    if g is None:
         return _Factors(mask * scale, scale, None, None, None)
-    given = g if i is None else i
 
     def by_head(x):  # (B, m c, H) -> (m, B, H, c)
         return x.view(len(x), m, chunk, -1).permute(1, 0, 3, 2).contiguous()
 
-    if g is None:
-        log_scores = torch.zeros_like(mask)
-        log_read = log_write = torch.zeros_like(mask[0])
-    else:
-        steps = by_head(g)
-        # [t, s]: the sum of gates after s up to t
-        log_scores = mask @ (steps.unsqueeze(-1) * lower(chunk, given, -1))
-        log_read = log_scores[..., 0] + steps[..., :1]
-        log_write = log_scores[..., -1, :].clone()
+    steps = by_head(g)
+    # [t, s]: the sum of gates after s up to t
+    log_scores = mask @ (steps.unsqueeze(-1) * lower(chunk, like, -1))
+    log_read = log_scores[..., 0] + steps[..., :1]
+    log_write = log_scores[..., -1, :].clone()
     log_keep = log_read[..., -1:]
     if i is None:
         return _Factors(
@@ -188,7 +178,8 @@ class _Chunked(torch.autograd.Function):
         scale, chunk = ctx.options
         B, _, H, _ = q.shape
         grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (q, k, v))
-        grad_g = None if g is None else torch.empty_like(q[..., 0])
+        constant = g is None or not ctx.needs_input_grad[3]
+        grad_g = None if constant else torch.empty_like(q[..., 0])
         grad_i = None if i is None else torch.empty_like(i)
         until = lower(chunk, q)
         grad_state = grad_final.unflatten(0, (B, H))
@@ -232,6 +223,37 @@ class _Chunked(torch.autograd.Function):
             grad_g = grad_g.sum_to_size(g.shape)
         grad_state = grad_state.flatten(0, 1)
         return grad_q, grad_k, grad_v, grad_g, grad_i, None, grad_state, None, None
+
+
+class Normalised(torch.autograd.Function):
+    """Memory over normaliser, its last column, in half of autograd's passes over memory.
+
+    o (..., V + 1) -> (..., V), divided by the last column + eps; where there is a `least` (...) by
+    the larger of the size of that column and it, + eps.
+    """
+
+    @staticmethod
+    def forward(ctx, o, least, eps):
+        size = o[..., -1]
+        size = size + eps if least is None else torch.maximum(size.abs(), least).add_(eps)
+        inverse = size.reciprocal_().unsqueeze(-1)
+        h = o[..., :-1] * inverse
+        if least is None:
+            slope = None
+        else:
+            slope = o[..., -1:].sign() * (o[..., -1:].abs() >= least.unsqueeze(-1))
+        ctx.save_for_backward(h, inverse, slope)
+        return h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_h):
+        h, inverse, slope = ctx.saved_tensors
+        grad_o = h.new_empty(*h.shape[:-1], h.shape[-1] + 1)
+        torch.mul(grad_h, inverse, out=grad_o[..., :-1])
+        grad_size = (grad_h * h).sum(-1, keepdim=True).mul_(inverse).neg_()
+        grad_o[..., -1:] = grad_size if slope is None else grad_size.mul_(slope)
+        return grad_o, None, None
 
 
 def _cut(g, i, units, at, j, m):

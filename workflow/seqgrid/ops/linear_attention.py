@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seqgrid.kernels import Operator
-from seqgrid.ops._one_decay import chunked
+from seqgrid.ops._one_decay import Normalised, chunked
 
 EPS = 1e-10  # as in flash-linear-attention
 
@@ -81,7 +81,7 @@ def linear_attention_chunked(
     values = pad(v, (0, 1), value=1.0) if normalize else v
     o, state, _, _ = chunked(q, k, values, scale=scale, initial_state=initial_state)
     if normalize:
-        o = o[..., :-1] / (o[..., -1:] + EPS)
+        o = Normalised.apply(o, None, EPS)
     return o.to(q.dtype), state
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seqgrid.kernels import Operator
-from seqgrid.ops._one_decay import NOTHING, chunked
+from seqgrid.ops._one_decay import NOTHING, Normalised, chunked
 from seqgrid.ops._tiles import pad_to
 
 EPS = 1e-6
@@ -96,7 +96,7 @@ def mlstm_chunked(
     o, state, m, units = chunked(q, k, pad(v, (0, 1), value=1.0), g, i, scale, state, units)
     assert m is not None
     assert units is not None
-    return _normalised(o, m).to(q.dtype), (state, units)
+    return Normalised.apply(o, (-m).exp(), EPS).to(q.dtype), (state, units)
 
 
 def _normalised(o: Tensor, m: Tensor) -> Tensor:
