@@ -110,7 +110,7 @@ def test_autocast_rounds_nothing_within(name):
         assert_close(run(OPERATORS[name].chunked, inputs, grads, torch.float32), expected, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["gated_delta_rule", "kda"])
+@pytest.mark.parametrize("name", ["gated_delta_rule", "kda", "dplr"])
 def test_a_long_sequence_stays_exact(name):
     inputs, _ = draw(name, 8191, 0.05, batch=1, heads=1, num_keys=8)
     with torch.no_grad():
