@@ -67,6 +67,12 @@ def test_only_later_layers_mix_in_the_values_of_the_first():
     assert not torch.allclose(second(x, carried=carried), second(x, carried=other))
 
 
+def test_weight_decay_spares_what_is_no_matrix_of_rwkv7():
+    mixer = build("rwkv7").mixers[0]
+    vectors = [*(mixer.get_parameter(f"x_{name}") for name in "rwkvag"), mixer.r_k]
+    assert all(p._no_weight_decay for p in vectors)
+
+
 def test_rwkv7_starts_with_what_its_authors_chose():
     mixers = build("rwkv7", num_layers=3, head_dim=32).mixers
     for layer, mixer in enumerate(mixers):

@@ -102,7 +102,15 @@ def test_half_precision_is_computed_in_single_precision(name, dtype):
     torch.testing.assert_close(state, last)
 
 
-@pytest.mark.parametrize("name", ["gated_delta_rule", "kda"])
+@every_operator
+def test_autocast_rounds_nothing_within(name):
+    inputs, grads = draw(name, 20)
+    expected = run(OPERATORS[name].chunked, inputs, grads, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):  # backward too, though training calls that outside
+        assert_close(run(OPERATORS[name].chunked, inputs, grads, torch.float32), expected, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["gated_delta_rule", "kda", "dplr"])
 def test_a_long_sequence_stays_exact(name):
     inputs, _ = draw(name, 8191, 0.05, batch=1, heads=1, num_keys=8)
     with torch.no_grad():

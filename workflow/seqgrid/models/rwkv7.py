@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._delta import undecayed
 from seqgrid.ops.dplr import dplr
 from seqgrid.settings import ModelSettings
 
@@ -123,11 +124,12 @@ class RWKV7Mixer(Mixer):
         self.layer, self.num_layers = layer, settings.num_layers
         self.num_heads = d_model // self.head_dim
         self.value_dim = settings.value_dim or d_model
+        # no matrices, whatever their shape: the authors' optimiser does not decay them
         for name in STREAMS:
-            self.register_parameter(f"x_{name}", nn.Parameter(torch.empty(1, 1, d_model)))
+            self.register_parameter(f"x_{name}", undecayed(torch.empty(1, 1, d_model)))
         self.k_k = nn.Parameter(torch.empty(d_model))
         self.k_a = nn.Parameter(torch.empty(d_model))
-        self.r_k = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
+        self.r_k = undecayed(torch.empty(self.num_heads, self.head_dim))
         self.r_proj = nn.Linear(d_model, d_model, bias=False)
         self.k_proj = nn.Linear(d_model, d_model, bias=False)
         self.v_proj = nn.Linear(d_model, self.value_dim, bias=False)

@@ -11,10 +11,18 @@ B batch, L length, H heads, K key width, V value width; N = B H, n chunks of c p
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqgrid.kernels import Operator
-from seqgrid.ops._chunks import add_product, join, lower, num_chunks, product, solve, split
+from seqgrid.ops._chunks import (
+    add_product,
+    join,
+    lower,
+    num_chunks,
+    once_backward,
+    product,
+    solve,
+    split,
+)
 from seqgrid.ops._decay import NOTHING, SHUT
 
 
@@ -207,7 +215,7 @@ class _ChunkedDeltaRule(torch.autograd.Function):
         return o, states[n].clone()
 
     @staticmethod
-    @once_differentiable
+    @once_backward
     def backward(ctx, grad_o, grad_final):
         q, k, v, beta, g, A, solution, states, delta, scores = ctx.saved_tensors
         n, N, c, K = q.shape

@@ -12,10 +12,9 @@ import warnings
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqgrid.kernels import Operator
-from seqgrid.ops._chunks import add_product, join, product, solve, split
+from seqgrid.ops._chunks import add_product, join, once_backward, product, solve, split
 from seqgrid.ops._decay import (
     SHUT,
     Level,
@@ -215,7 +214,7 @@ class _ChunkedLowRank(torch.autograd.Function):
         return o, states[n].clone()
 
     @staticmethod
-    @once_differentiable
+    @once_backward
     def backward(ctx, grad_o, grad_final):
         q, k, v, a, b, g, scores, A, solution, states, u = ctx.saved_tensors
         n, N, c, K = q.shape
