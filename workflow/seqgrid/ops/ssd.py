@@ -22,6 +22,7 @@ from seqgrid.kernels import Operator
 
 LOG2_E = math.log2(math.e)
 CHUNK = 32  # positions; fewer are more states to keep, more are more work within
+GENTLE = 80.0  # halvings within a chunk; beyond, 2**+-(GENTLE / 2) and its products lose range
 BLOCK = 1 << 18  # values x in the sequences done at a time, which fit into the processor's cache
 
 
@@ -73,9 +74,12 @@ def ssd_chunked(
 ) -> tuple[Tensor, Tensor]:
     """The same function in chunks: masked products within, one short recurrence between.
 
-    Decays are taken as exponentials of differences that are never positive, so no decay is too
-    strong. A few sequences at a time pass through, so that the many passes over them find them in
-    the cache. First derivatives only; half precision is computed in float32 and cast back.
+    Where no chunk decays by more than 2**-GENTLE, decays between positions are products of those to
+    and from the middle, and all heads of a group make one product of matrices. Elsewhere they are
+    exponentials of differences that are never positive: exact for any decay, and a third slower.
+    One reduction over the decays chooses. A few sequences at a time pass through, so that the many
+    passes over them find them in the cache. First derivatives only; half precision is computed in
+    float32 and cast back.
     Arguments and result are those of `ssd_reference`.
     """
     b, L, H, P = x.shape
@@ -123,8 +127,8 @@ class _ChunkedSSD(torch.autograd.Function):
     pairs of positions is needed. What no decay reaches is left out of these products: it would
     cancel only up to rounding, and be all there is where decays are strong.
 
-    Within chunks heads come before positions, (b, n, G, E, c, P), between them after: there all
-    heads of a group make one wide matrix.
+    Where heads come before positions, (b, n, G, E, c, P), each has a product of its own; where they
+    come after, all heads of a group make one wide matrix.
     """
 
     @staticmethod
@@ -153,7 +157,7 @@ class _ChunkedSSD(torch.autograd.Function):
 def _forward(x, dt, a, B, C, state, y, past, states, final):
     """Writes the output, what of it is past, the states that enter chunks, the one after all."""
     n = x.shape[1]
-    within, start, end = _decays(a)
+    z, start, end = _decays(a)
     X = x * dt.unsqueeze(-1)
     added = _wide(B.mT, X * end)
     states[:, 0] = state
@@ -161,15 +165,14 @@ def _forward(x, dt, a, B, C, state, y, past, states, final):
         after = states[:, i + 1] if i + 1 < n else final
         torch.addcmul(added[:, i], states[:, i], start[:, i, :, -1:], out=after)
     scores = C @ B.mT
-    inner = within.mul_(scores.unsqueeze(3)) @ _by_head(X)
-    torch.addcmul(inner.transpose(3, 4), _wide(C, states), start, out=past)
+    torch.addcmul(_within(scores, X, z), _wide(C, states), start, out=past)
     torch.addcmul(past, X, _present(scores), out=y)
 
 
 def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     """Gradients of x, dt, a, B, C and the first state."""
     n = x.shape[1]
-    within, start, end = _decays(a)
+    z, start, end = _decays(a)
     X = x * dt.unsqueeze(-1)
 
     # between chunks, from the last to the first
@@ -182,19 +185,18 @@ def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     grad_C = grad_read.flatten(-2) @ states.flatten(-2).mT
     grad_B = (X * end).flatten(-2) @ grad_after.flatten(-2).mT
     grad_X = _wide(B, grad_after).mul_(end)
-    grad_z_whole = start[:, :, :, -1, :, 0] * (grad_after.mul_(states)).sum(3).sum(-1)
+    grad_whole = start[:, :, :, -1, :, 0] * grad_after.mul_(states).sum(3).sum(-1)
     # what the last position writes has not decayed yet
-    grad_z_whole += ((grad_X * x).sum(-1) * dt)[:, :, :, :-1].sum(3)
+    grad_whole += ((grad_X * x).sum(-1) * dt)[:, :, :, :-1].sum(3)
 
     # within them
     scores = C @ B.mT
-    by_head = _by_head(grad_y)
-    grad_scores = (by_head @ _by_head(X).mT).mul_(within).sum(3)
-    grad_X += (within.mul_(scores.unsqueeze(3)).mT @ by_head).transpose(3, 4)
+    grad_scores, grad_within = _within_backward(scores, X, z, grad_y)
+    grad_X += grad_within
     grad_dt = (grad_X * x).sum(-1)
     grad_z = (grad_y * past).sum(-1)
     grad_z[:, :, :, :-1] -= (grad_dt * dt)[:, :, :, :-1]
-    grad_z[:, :, :, -1] += grad_z_whole
+    grad_z[:, :, :, -1] += grad_whole
     grad_a = grad_z.flip(3).cumsum(3).flip(3)
 
     # at the present position, which no decay reaches
@@ -206,6 +208,28 @@ def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     grad_C += grad_scores @ B
     grad_B += grad_scores.mT @ C
     return grad_X.mul_(dt.unsqueeze(-1)), grad_dt, grad_a, grad_B, grad_C, grad_state
+
+
+def _within(scores: Tensor, X: Tensor, z: Tensor) -> Tensor:
+    """What positions give later ones of their chunk, like X; scores (b, n, G, c, c)."""
+    if _is_gentle(z):
+        to_middle, from_middle = _about_middle(z)
+        return _wide(scores.tril(-1), X * to_middle).mul_(from_middle)
+    weights = _between(z).mul_(scores.unsqueeze(3))
+    return (weights @ _by_head(X)).transpose(3, 4)
+
+
+def _within_backward(scores: Tensor, X: Tensor, z: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Its gradients of scores and X."""
+    if _is_gentle(z):
+        to_middle, from_middle = _about_middle(z)
+        grad = grad * from_middle
+        grad_scores = (grad.flatten(-2) @ (X * to_middle).flatten(-2).mT).tril_(-1)
+        return grad_scores, _wide(scores.tril(-1).mT, grad).mul_(to_middle)
+    decays, by_head = _between(z), _by_head(grad)
+    grad_scores = (by_head @ _by_head(X).mT).mul_(decays).sum(3)
+    weights = decays.mul_(scores.unsqueeze(3))
+    return grad_scores, (weights.mT @ by_head).transpose(3, 4)
 
 
 def _present(scores: Tensor) -> Tensor:
@@ -229,18 +253,29 @@ def _chunks(x: Tensor) -> Tensor:
 
 
 def _decays(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Decay between positions of a chunk, from its start, and to its end; a (b, n, G, c, E).
-
-    Returns:
-        (b, n, G, E, c, c) with zeros on and above the diagonal, and twice (b, n, G, c, E, 1).
-    """
-    c = a.shape[3]
+    """Sums of log2 decays (b, n, G, c, E), and decays from the start and to the end of a chunk."""
     z = (a * LOG2_E).cumsum(3)  # exp2 is four times faster than exp on a CPU
-    by_head = z.mT.contiguous()
+    return z, z.exp2().unsqueeze(-1), (z[:, :, :, -1:] - z).exp2_().unsqueeze(-1)
+
+
+def _is_gentle(z: Tensor) -> bool:
+    """Whether no chunk decays by more than its two halves can be undone."""
+    return bool(z[:, :, :, -1].abs().amax() <= GENTLE)
+
+
+def _about_middle(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Decays to and from the middle of a chunk, whose products are those between positions."""
+    z = (z - z[:, :, :, -1:] / 2).unsqueeze(-1)
+    return (-z).exp2_(), z.exp2()
+
+
+def _between(z: Tensor) -> Tensor:
+    """Decays (b, n, G, E, c, c) from positions to later ones, zero on and above the diagonal."""
+    c = z.shape[3]
+    z = z.mT.contiguous()
     # masked before the exponential, which could overflow above the diagonal
-    mask = torch.full((c, c), -math.inf, dtype=a.dtype, device=a.device).triu_()
-    within = (by_head.unsqueeze(-1) + mask).sub_(by_head.unsqueeze(-2)).exp2_()
-    return within, z.exp2().unsqueeze(-1), (z[:, :, :, -1:] - z).exp2_().unsqueeze(-1)
+    mask = torch.full((c, c), -math.inf, dtype=z.dtype, device=z.device).triu_()
+    return (z.unsqueeze(-1) + mask).sub_(z.unsqueeze(-2)).exp2_()
 
 
 def _by_head(x: Tensor) -> Tensor:
