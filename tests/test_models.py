@@ -136,6 +136,25 @@ def test_no_output_depends_on_a_later_input_where_a_model_says_so(name, settings
         assert difference[:20].max() > 1e-6
 
 
+def test_initial_values_have_the_widths_that_were_asked():
+    def stds(**settings):
+        model = build("attention", {"d_model": 64, "positions": "learned", **settings})
+        block = model.blocks[0]
+        parts = (model.embed, model.positions.table, block.mixer.q_proj, block.mlp.up_proj,
+                 model.head, block.mixer.o_proj, block.mlp.down_proj)  # fmt: skip
+        return [part.weight.std().item() for part in parts]
+
+    small, residual = math.sqrt(2 / (5 * 64)), math.sqrt(4)
+    cases = {
+        (): [0.02] * 5 + [0.02 / residual] * 2,
+        (("initializer_std", "small"),): [small] * 5 + [small / residual] * 2,
+        (("embedding_std", 1.0),): [1.0] * 2 + [0.02] * 3 + [0.02 / residual] * 2,
+        (("rescale_prenorm_residual", False),): [0.02] * 7,
+    }
+    for settings, expected in cases.items():
+        assert stds(**dict(settings)) == pytest.approx(expected, rel=0.08), settings
+
+
 @every_model
 @every_shape
 def test_the_same_seed_gives_the_same_losses(name, settings, shape):

@@ -195,17 +195,20 @@ class Backbone(nn.Module):
 
     def initialise(self) -> None:
         """Initial values, from torch's global generator."""
-        std = self.settings.initializer_std
-        # the residual stream sums 2 num_layers branches: Radford et al. 2019 (GPT-2), section 2.3
-        residual_std = std / math.sqrt(2 * self.settings.num_layers)
-        _normal(self.embed, std)
+        std = residual_std = self.settings.linear_std
+        if self.settings.rescale_prenorm_residual:
+            # the stream sums 2 num_layers branches: Radford et al. 2019 (GPT-2), section 2.3
+            residual_std = std / math.sqrt(2 * self.settings.num_layers)
+        chosen = self.settings.embedding_std
+        embedding_std = std if chosen is None else chosen
+        _normal(self.embed, embedding_std)
         if isinstance(self.embed, nn.Linear):
             # the first norm divides by the length of w x + b: with b = 0 only the direction of x
             # would pass, for one channel its sign, and no mixer could read a value
-            nn.init.normal_(self.embed.bias, std=std)
+            nn.init.normal_(self.embed.bias, std=embedding_std)
         for module in self.positions.modules() if self.positions is not None else ():
             if isinstance(module, nn.Embedding):
-                _normal(module, std)
+                _normal(module, embedding_std)
         for block in self._layers:
             block.mixer.initialise(std, residual_std)
             if block.mlp is not None:
