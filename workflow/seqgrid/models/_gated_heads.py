@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
+from seqgrid.models._base import Mixer, RMSNorm, ShortConvolution, linear_flops
 from seqgrid.ops.short_conv import short_conv
 
 ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "swish": F.silu, "sigmoid": torch.sigmoid}
@@ -39,7 +39,7 @@ class GatedHeads(Mixer):
             )
         if settings.use_output_gate:
             self.g_proj = nn.Linear(d_model, self.value_dim, bias=False)
-        norm = nn.RMSNorm(
+        norm = RMSNorm(
             self.head_v_dim, eps=settings.norm_eps, elementwise_affine=settings.elementwise_affine
         )
         # the library names the norm by whether one kernel does norm and gate

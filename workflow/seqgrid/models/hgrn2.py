@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
+from seqgrid.models._base import Mixer, RMSNorm, ShortConvolution, linear_flops
 from seqgrid.ops.gla import gla
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.settings import ModelSettings
@@ -74,7 +74,7 @@ class HGRN2Mixer(Mixer):
             self.q_conv1d, self.f_conv1d, self.i_conv1d = (
                 ShortConvolution(d_model, settings.conv_size, settings.conv_bias) for _ in range(3)
             )
-        self.g_norm = nn.RMSNorm(
+        self.g_norm = RMSNorm(
             d_model, eps=settings.norm_eps, elementwise_affine=settings.elementwise_affine
         )
         self.o_proj = nn.Linear(d_model, d_model, bias=False)

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._base import Mixer, RMSNorm, linear_flops
 from seqgrid.ops.linear_attention import linear_attention
 from seqgrid.settings import ModelSettings
 
@@ -152,7 +152,7 @@ class LinearAttentionMixer(Mixer):
         self.k_proj = nn.Linear(d_model, self.key_dim // self.groups, bias=False)
         self.v_proj = nn.Linear(d_model, self.value_dim // self.groups, bias=False)
         if settings.output_norm == "rmsnorm":
-            self.norm = nn.RMSNorm(
+            self.norm = RMSNorm(
                 self.head_v_dim,
                 eps=settings.norm_eps,
                 elementwise_affine=settings.elementwise_affine,
