@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgrid.kernels import Operator
-from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
+from seqgrid.models._base import Mixer, RMSNorm, ShortConvolution, linear_flops
 from seqgrid.ops.short_conv import short_conv
 
 L2_EPS = 1e-6  # of flash-linear-attention's l2norm
@@ -31,6 +31,7 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
         """Normed and gated; x and gate (..., V) -> (..., V)."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps) * self.activate(gate)
 
 
@@ -80,7 +81,7 @@ class DeltaRuleMixer(Mixer):
             self.v_conv1d = ShortConvolution(self.value_dim * writes, *conv)
         self.o_norm: nn.Module
         if gate is None:
-            self.o_norm = nn.RMSNorm(self.head_v_dim, eps=norm_eps)
+            self.o_norm = RMSNorm(self.head_v_dim, eps=norm_eps)
         else:
             self.g_proj = self._gate_projection(d_model)
             self.o_norm = GatedRMSNorm(self.head_v_dim, norm_eps, gate)

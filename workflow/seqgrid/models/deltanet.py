@@ -10,7 +10,7 @@ DeltaNet layer of flash-linear-attention, so weights move both ways.
 B batch, L length, D d_model, H heads, K and V widths of keys and values in a head.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -19,11 +19,17 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer
 from seqgrid.models._delta import DeltaRuleMixer, unit
 from seqgrid.ops.delta_rule import delta_rule
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What DeltaNet adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        weight_decay=0.01,
+        source="Weight decay 0.01, clipping at 1 and a cosine: Yang et al., arXiv:2406.06484, "
+        "whose models of 340M and 1.3B parameters peak at 3e-4",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads")
     expand_k: float = Field(1.0, gt=0, description="width of all keys over d_model")
