@@ -179,15 +179,17 @@ def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     grad_read = grad_y * start
     read = _wide(C.mT, grad_read)
     grad_after = torch.empty_like(states)  # [i]: of the state after chunk i
+    grad_after[:, -1] = grad_state
+    grad_state = torch.empty_like(grad_state)
     for i in reversed(range(n)):
-        grad_after[:, i] = grad_state
-        grad_state = torch.addcmul(read[:, i], grad_state, start[:, i, :, -1:])
+        before = grad_after[:, i - 1] if i else grad_state
+        torch.addcmul(read[:, i], grad_after[:, i], start[:, i, :, -1:], out=before)
     grad_C = grad_read.flatten(-2) @ states.flatten(-2).mT
     grad_B = (X * end).flatten(-2) @ grad_after.flatten(-2).mT
     grad_X = _wide(B, grad_after).mul_(end)
     grad_whole = start[:, :, :, -1, :, 0] * grad_after.mul_(states).sum(3).sum(-1)
     # what the last position writes has not decayed yet
-    grad_whole += ((grad_X * x).sum(-1) * dt)[:, :, :, :-1].sum(3)
+    grad_whole += (grad_X * X)[:, :, :, :-1].sum(3).sum(-1)
 
     # within them
     scores = C @ B.mT
