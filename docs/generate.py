@@ -47,6 +47,7 @@ UNITS = {
     "examples": "examples",
     "batch_size": "examples",
     "conv_size": "positions",
+    "d_conv": "positions",
     "validations": "validations",
     "d_model": "channels",
 }
@@ -268,6 +269,8 @@ def _words(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in inside)
     if origin is list:
         return f"list of {_words(inside[0])}s"
+    if origin is tuple:
+        return f"pair of {_words(inside[0])}s"
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
