@@ -23,7 +23,7 @@ from seqgrid.kernels import Operator
 LOG2_E = math.log2(math.e)
 CHUNK = 32  # positions; fewer are more states to keep, more are more work within
 GENTLE = 80.0  # halvings within a chunk; beyond, 2**+-(GENTLE / 2) and its products lose range
-BLOCK = 1 << 18  # values x in the sequences done at a time, which fit into the processor's cache
+BLOCK = 1 << 19  # values x in the sequences done at a time, which fit into the processor's cache
 
 
 def ssd_reference(
@@ -156,14 +156,14 @@ class _ChunkedSSD(torch.autograd.Function):
 
 def _forward(x, dt, a, B, C, state, y, past, states, final):
     """Writes the output, what of it is past, the states that enter chunks, the one after all."""
-    n = x.shape[1]
     z, start, end = _decays(a)
     X = x * dt.unsqueeze(-1)
-    added = _wide(B.mT, X * end)
     states[:, 0] = state
-    for i in range(n):
-        after = states[:, i + 1] if i + 1 < n else final
-        torch.addcmul(added[:, i], states[:, i], start[:, i, :, -1:], out=after)
+    entering, decays = states.unbind(1), start[:, :, :, -1:].unbind(1)
+    added = _wide(B.mT, X * end).unbind(1)
+    steps = zip(added, entering, decays, (*entering[1:], final), strict=True)
+    for new, before, decay, after in steps:
+        torch.addcmul(new, before, decay, out=after)
     scores = C @ B.mT
     torch.addcmul(_within(scores, X, z), _wide(C, states), start, out=past)
     torch.addcmul(past, X, _present(scores), out=y)
@@ -171,19 +171,19 @@ def _forward(x, dt, a, B, C, state, y, past, states, final):
 
 def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     """Gradients of x, dt, a, B, C and the first state."""
-    n = x.shape[1]
     z, start, end = _decays(a)
     X = x * dt.unsqueeze(-1)
 
     # between chunks, from the last to the first
     grad_read = grad_y * start
-    read = _wide(C.mT, grad_read)
+    grad_first = torch.empty_like(grad_state)
     grad_after = torch.empty_like(states)  # [i]: of the state after chunk i
     grad_after[:, -1] = grad_state
-    grad_state = torch.empty_like(grad_state)
-    for i in reversed(range(n)):
-        before = grad_after[:, i - 1] if i else grad_state
-        torch.addcmul(read[:, i], grad_after[:, i], start[:, i, :, -1:], out=before)
+    left, decays = grad_after.unbind(1), start[:, :, :, -1:].unbind(1)
+    read = _wide(C.mT, grad_read).unbind(1)
+    steps = zip(read, left, decays, (grad_first, *left[:-1]), strict=True)
+    for new, after, decay, before in reversed([*steps]):
+        torch.addcmul(new, after, decay, out=before)
     grad_C = grad_read.flatten(-2) @ states.flatten(-2).mT
     grad_B = (X * end).flatten(-2) @ grad_after.flatten(-2).mT
     grad_X = _wide(B, grad_after).mul_(end)
@@ -209,7 +209,7 @@ def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     grad_scores.diagonal(dim1=-2, dim2=-1).add_((grad_present * dt).sum(-1))
     grad_C += grad_scores @ B
     grad_B += grad_scores.mT @ C
-    return grad_X.mul_(dt.unsqueeze(-1)), grad_dt, grad_a, grad_B, grad_C, grad_state
+    return grad_X.mul_(dt.unsqueeze(-1)), grad_dt, grad_a, grad_B, grad_C, grad_first
 
 
 def _within(scores: Tensor, X: Tensor, z: Tensor) -> Tensor:
