@@ -147,9 +147,9 @@ class _ChunkedSSD(torch.autograd.Function):
         grad_y = grad_y.contiguous()
         grads = [torch.empty_like(part) for part in (*saved[:5], grad_final)]
         for rows in _blocks(grad_y):
-            given = [part[rows] for part in (*saved, grad_y, grad_final)]
-            found = _backward(*given)
-            for grad, part in zip(grads, found, strict=True):
+            given = (part[rows] for part in (*saved, grad_y, grad_final))
+            found = _backward(*given, grads[0][rows])
+            for grad, part in zip(grads[1:], found, strict=True):
                 grad[rows] = part
         return tuple(grads)
 
@@ -169,8 +169,8 @@ def _forward(x, dt, a, B, C, state, y, past, states, final):
     torch.addcmul(past, X, _present(scores), out=y)
 
 
-def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
-    """Gradients of x, dt, a, B, C and the first state."""
+def _backward(x, dt, a, B, C, past, states, grad_y, grad_state, grad_x):
+    """Gradients of dt, a, B, C and the first state; writes that of x."""
     z, start, end = _decays(a)
     X = x * dt.unsqueeze(-1)
 
@@ -209,7 +209,8 @@ def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     grad_scores.diagonal(dim1=-2, dim2=-1).add_((grad_present * dt).sum(-1))
     grad_C += grad_scores @ B
     grad_B += grad_scores.mT @ C
-    return grad_X.mul_(dt.unsqueeze(-1)), grad_dt, grad_a, grad_B, grad_C, grad_first
+    torch.mul(grad_X, dt.unsqueeze(-1), out=grad_x)
+    return grad_dt, grad_a, grad_B, grad_C, grad_first
 
 
 def _within(scores: Tensor, X: Tensor, z: Tensor) -> Tensor:
