@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
+import model_pages
 import task_pages
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -28,10 +29,12 @@ MARKER = "<!-- from here on: python docs/generate.py -->\n"
 RECORDS: list[tuple[str, type[BaseModel], str]] = [
     ("The file", study_schema.Study, "at the top"),
     ("models", study_schema.ModelEntry, "under `models.LABEL`"),
+    ("size_to", study_schema.SizeTo, "under `models.LABEL.size_to`"),
     ("tasks", study_schema.TaskEntry, "under `tasks.LABEL`"),
     ("training", cell.Training, "under `training`, and as overrides under a model or task"),
     ("validation", cell.Validation, "under `validation`, and as overrides under a task"),
     ("stopping", cell.Stopping, "under `stopping`, and as overrides under a task"),
+    ("compute", cell.Compute, "under `compute`, and as overrides under a model or task"),
     ("evaluation", study_schema.Evaluated, "under `evaluation`"),
     ("include", study_schema.Extra, "in each entry of `include`"),
     ("exclude", study_schema.Match, "in each entry of `exclude`"),
@@ -93,6 +96,7 @@ def pages() -> dict[Path, str]:
         "outcomes.md": deaths_reference(),
         "faults.md": faults_reference(),
         "tasks.md": tasks_reference(),
+        "models.md": models_reference(),
     }
     for name, lines in made.items():
         path = DOCS / name
@@ -119,6 +123,15 @@ def tasks_reference() -> Iterator[str]:
     yield from _table(("task", "what it asks"), rows)
 
 
+def models_reference() -> Iterator[str]:
+    """The card of every model."""
+    base = set(settings.ModelSettings.model_fields)
+    for name in registry.names("model"):
+        record = registry.settings("model", name)
+        where = "Settings besides those that [every model](study.md) has:"
+        yield from model_pages.card(name, [*_section("", where, record, base)])
+
+
 def study_reference() -> Iterator[str]:
     """Every key of a study, record by record."""
     for title, record, where in RECORDS:
@@ -142,7 +155,9 @@ def _section(title: str, where: str, record: type[BaseModel], known: Any) -> Ite
     ]
     if not rows:
         return
-    yield from (title, "", where, "")
+    if title:
+        yield from (title, "")
+    yield from (where, "")
     yield from _table(("key", "type", "default", "unit", "meaning"), rows)
     yield ""
 
@@ -268,6 +283,8 @@ def _words(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in inside)
     if origin is list:
         return f"list of {_words(inside[0])}s"
+    if origin is tuple:
+        return f"list of {len(inside)} {_words(inside[0])}s"
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

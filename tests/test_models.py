@@ -11,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 
-from seqgrid import registry
+from seqgrid import compute, registry
+from seqgrid.cell import Compute
 from seqgrid.data import Shape
 
 SEQLEN = 33
@@ -33,6 +34,15 @@ every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys(
 def build(name, settings, shape=SHAPES["tokens"], seed=0):
     torch.manual_seed(seed)
     return registry.make_model(name, SMALL | settings, shape)
+
+
+@torch.no_grad()
+def stirred(model):
+    """The model, with matrices that start at zero moved from there: they hide what lies before."""
+    for p in model.parameters():
+        if p.ndim >= 2 and not p.any():
+            p.normal_(std=0.02)
+    return model
 
 
 def draw(shape, batch=4, seqlen=SEQLEN, seed=1):
@@ -94,7 +104,7 @@ def test_a_model_answers_at_the_positions_asked_as_it_answers_at_all(name, setti
 @every_model
 @every_shape
 def test_the_gradient_reaches_every_parameter(name, settings, shape):
-    model = build(name, settings, shape)
+    model = stirred(build(name, settings, shape))
     loss_of(model, *draw(shape)).backward()
     for parameter, p in model.named_parameters():
         assert p.grad is not None, f"{parameter} is not used"
@@ -112,7 +122,7 @@ def test_the_first_loss_is_that_of_a_constant_guess(name, settings, shape):
 
 @every_model
 def test_no_output_depends_on_a_later_input_where_a_model_says_so(name, settings):
-    model = build(name, settings).eval()
+    model = stirred(build(name, settings)).eval()
     inputs, _ = draw(SHAPES["tokens"])
     changed = inputs.clone()
     changed[:, 20] = (changed[:, 20] + 1) % 16
@@ -187,6 +197,19 @@ def test_dropout_acts_in_training_only(name, settings):
     assert not torch.equal(model(inputs), model(inputs))
     model.eval()
     assert torch.equal(model(inputs), model(inputs))
+
+
+@every_model
+def test_bfloat16_rounds_and_does_no_more(name, settings):
+    exact, rounded = build(name, settings), build(name, settings)
+    compute.prepare(rounded, Compute(precision="bf16"), torch.device("cpu"))
+    inputs, targets = draw(SHAPES["tokens"])
+    for model in (exact, rounded):
+        loss_of(model, inputs, targets).backward()
+    assert 0 < (exact(inputs) - rounded(inputs)).abs().max() < 0.05
+    for (parameter, p), q in zip(exact.named_parameters(), rounded.parameters(), strict=True):
+        error = (p.grad - q.grad).norm() / p.grad.norm().clamp(min=1e-6)  # some start at 0
+        assert error < 0.2, f"{parameter}: {error:.2f}"
 
 
 @every_model

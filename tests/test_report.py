@@ -287,7 +287,7 @@ def test_without_a_scheduler_nothing_was_asked(page):
 def test_models_that_had_to_cut_their_batches_are_not_equal_and_named(tmp_path):
     page = write(on_a_cluster(Tables()).write(tmp_path)).read_text(encoding="utf-8")
     fairness = " ".join(section(page, "7 Fairness").split())
-    assert "Not equal: pieces a batch was cut into." in fairness
+    assert "Not equal: pieces a batch was cut into by up to " in fairness
     assert "each batch in pieces: 3 of gru" in " ".join(page.split())
 
 

@@ -10,7 +10,7 @@ import pytest
 from grid_factory import SMALL, write_study
 
 from seqgrid import registry, study, study_schema
-from seqgrid.cell import Cell, Stopping, Training, Validation
+from seqgrid.cell import Cell, Compute, Stopping, Training, Validation
 from seqgrid.settings import ModelSettings
 from seqgrid.study_file import StudyError, read_yaml
 
@@ -66,7 +66,7 @@ UNKNOWN_KEYS = {
     "models": (
         "{gru: {seting: {}}}",
         "models.gru.seting",
-        "compute, model, settings, training",
+        "compute, model, recipe, settings, size_to, sweep, training",
         "settings",
     ),
     "tasks": (
@@ -133,8 +133,8 @@ ONE_LINE = {
     "a list of models": ({"models": "[gru]"}, "models: a mapping is needed, got ['gru']"),
     "text for an entry": (
         {"models": "{gru: big}"},
-        "models.gru: a mapping is needed with the keys model, settings, training, compute, "
-        "got 'big'",
+        "models.gru: a mapping is needed with the keys model, settings, training, compute, sweep, "
+        "recipe, size_to, got 'big'",
     ),
     "below the range": (
         {"training": "{steps: 0}"},
@@ -683,10 +683,10 @@ def test_seeds_of_randomness_stay():
 
 def defaults():
     """Every default that counts towards a fingerprint: record -> key -> value."""
-    records = {r.__name__: r for r in (Training, Validation, Stopping)}
+    records = {r.__name__: r for r in (Training, Validation, Stopping, Compute)}
     for kind in ("model", "task"):
         records |= {f"{kind} {n}": registry.settings(kind, n) for n in registry.names(kind)}
-    return {name: record().model_dump() for name, record in records.items()}
+    return {name: record().model_dump(mode="json") for name, record in records.items()}
 
 
 def test_a_default_is_never_changed():

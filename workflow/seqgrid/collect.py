@@ -179,11 +179,14 @@ class Collector:
             "last_validation_metric": progress.last_metric,
             "parameters": progress.parameters,
             "state_bytes": progress.state_bytes,
+            "flops_per_token": progress.flops_per_token,
             "started_at": facts.time(s.outcomes[0].started_at),
             "ended_at": facts.time(last.ended_at),
         }
         for name in ("training_seconds", "validation_seconds", "checkpoint_seconds"):
             row[name] = sum(getattr(o.progress, name) for o in s.outcomes)
+        if row["training_seconds"]:
+            row["tokens_per_second"] = progress.seen_tokens / row["training_seconds"]
         for name in ("peak_memory_bytes", "peak_host_bytes", "pieces"):
             found = [getattr(o.progress, name) for o in s.outcomes]
             row[name] = max(filter(None, found), default=None)

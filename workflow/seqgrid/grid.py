@@ -3,41 +3,16 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
-from pydantic import ValidationError
-
-from seqgrid import expectation, registry
+from seqgrid import expectation, registry, sizing
 from seqgrid.cell import Cell
 from seqgrid.rows import Evaluation, Row
-from seqgrid.settings import Strict
-from seqgrid.study_file import StudyError, explain, unknown
-from seqgrid.study_schema import SWEPT, Match, Study
+from seqgrid.study_file import StudyError, unknown
+from seqgrid.study_schema import Match, Study
+from seqgrid.templates import Key, Templates, runs
 
 LONGEST_NAME = 200  # bytes in an evaluation's name; file systems allow 255 in a file's
-Key = tuple[str, str, str]  # labels of model and task, and the variant
-
-
-@dataclass
-class _Values:
-    """Values of one group of settings, and where in the file each was written."""
-
-    owner: str  # key path of the group
-    values: dict[str, Any] = field(default_factory=dict)
-    origins: dict[str, str] = field(default_factory=dict)
-
-    def update(self, values: dict[str, Any], origin: str) -> None:
-        """Values that win over those before; `origin` is the key path of the mapping."""
-        self.values |= values
-        self.origins |= {key: f"{origin}.{key}" for key in values}
-
-    def place(self, location: list[Any]) -> str:
-        """Key path in the file of a location inside the group."""
-        if not location:
-            return self.owner
-        first = self.origins.get(location[0], f"{self.owner}.{location[0]}")
-        return ".".join([first, *map(str, location[1:])])
 
 
 class Grid:
@@ -56,9 +31,10 @@ class Grid:
         files = {kind: self._files(kind) for kind in ("model", "task")}
         self._check_labels()
         self._fail()
-        variants = self._variants()
+        made = Templates(self.study, files, self.problems)
+        made.check()
         self._fail()
-        templates = self._templates(files["model"], files["task"], variants)
+        templates = made.cells()
         self._fail()
         rows = self._product(templates)
         self._check_excluded(rows)
@@ -67,11 +43,12 @@ class Grid:
         kept += self._included(templates)
         if not kept and not self.problems:
             self.problems.append("exclude: it leaves no cell at all")
-        self._check_doubled([row for row, _ in kept])
         self._check_lengths(kept)
         self.problems += expectation.misplaced(self.study.expect, [row for row, _ in kept])
+        rows = self._sized([row for row, _ in kept])
+        self._check_doubled(rows)
         self._fail()
-        return [row for row, _ in kept]
+        return rows
 
     def _fail(self) -> None:
         if self.problems:
@@ -95,97 +72,6 @@ class Grid:
                 self.problems.append(f"{key}: {error}")
         return files
 
-    def _variants(self) -> list[tuple[str, dict[str, Any]]]:
-        """Every combination of swept settings, with the words for it."""
-        # Not tasks: each has levels of its own, and selecting the easier of two is no selection.
-        groups = ("model", *SWEPT)
-        for key, values in self.study.sweep.items():
-            group, _, name = key.partition(".")
-            if group not in groups or not name:
-                allowed = ", ".join(f"{group}.KEY" for group in groups)
-                self.problems.append(f"sweep.{key}: what is swept is one of {allowed}")
-            elif group in SWEPT and name not in SWEPT[group].model_fields:
-                allowed = list(SWEPT[group].model_fields)
-                self.problems.append(f"sweep.{key}: {unknown(name, allowed, f'a key of {group}')}")
-            if not values:
-                self.problems.append(f"sweep.{key}: an empty list leaves no cell")
-            for value in values:
-                if values.count(value) > 1:
-                    self.problems.append(f"sweep.{key}: {value!r} stands there more than once")
-        keys = list(self.study.sweep)
-        found = []
-        for values in itertools.product(*self.study.sweep.values()):
-            swept = dict(zip(keys, values, strict=True))
-            text = ", ".join(f"{key.partition('.')[2]}={value}" for key, value in swept.items())
-            found.append((text, swept))
-        return found
-
-    def _templates(
-        self,
-        model_files: dict[str, str],
-        task_files: dict[str, str],
-        variants: list[tuple[str, dict[str, Any]]],
-    ) -> dict[Key, Cell]:
-        """A cell for each (model, task, variant), at length 1 and seed 0."""
-        templates = {}
-        extra = {(entry.model, entry.task) for entry in self.study.include}
-        for label, task_label in itertools.product(model_files, task_files):
-            if not self._runs(label, task_label) and (label, task_label) not in extra:
-                continue
-            files = {"model": model_files[label], "task": task_files[task_label]}
-            records = {kind: registry.settings(kind, name) for kind, name in files.items()} | SWEPT
-            for variant, swept in variants:
-                groups = self._groups(label, task_label)
-                for key, value in swept.items():
-                    group, _, name = key.partition(".")
-                    who = {"model": f" for {label}", "task": f" for {task_label}"}.get(group, "")
-                    groups[group].values[name] = value
-                    groups[group].origins[name] = f"sweep.{key}{who}"
-                made = {name: self._made(records[name], groups[name]) for name in groups}
-                if made["task"] and made["model"]:
-                    self._check_sight(label, task_label, made["model"], made["task"])
-                if None not in made.values():
-                    templates[label, task_label, variant] = Cell(
-                        model=files["model"],
-                        model_settings=made["model"].model_dump(),
-                        task=files["task"],
-                        task_settings=made["task"].model_dump(),
-                        seqlen=1,
-                        seed=0,
-                        **{group: made[group] for group in SWEPT},
-                    )
-        return templates
-
-    def _check_sight(self, label: str, task_label: str, model: Any, task: Any) -> None:
-        if task.next_token and model.reads_ahead:
-            self.problems.append(
-                f"models.{label}.settings: a model that reads ahead sees the answers of "
-                f"{task_label}, which are the tokens after; make it causal, or leave it out with "
-                f"tasks.{task_label}.models"
-            )
-
-    def _groups(self, label: str, task_label: str) -> dict[str, _Values]:
-        """The settings of a model on a task: the study's, then the task's, then the model's."""
-        model, task = self.study.models[label], self.study.tasks[task_label]
-        here, there = f"models.{label}", f"tasks.{task_label}"
-        found = {"model": _Values(f"{here}.settings"), "task": _Values(f"{there}.settings")}
-        found["model"].update(model.settings, f"{here}.settings")
-        found["task"].update(task.settings, f"{there}.settings")
-        for group in SWEPT:
-            found[group] = _Values(group)
-            found[group].update(getattr(self.study, group).model_dump(), group)
-            found[group].update(getattr(task, group), f"{there}.{group}")
-        for group in ("training", "compute"):
-            found[group].update(getattr(model, group), f"{here}.{group}")
-        return found
-
-    def _made(self, record: type[Strict], group: _Values) -> Any:
-        try:
-            return record.model_validate(group.values)
-        except ValidationError as error:
-            self.problems += explain(error, record, group.place)
-            return None
-
     def _row(self, key: Key, template: Cell, seqlen: int, seed: int) -> Row:
         beyond = self.study.tasks[key[1]].evaluation_lengths
         lengths = self.study.evaluation.lengths if beyond is None else beyond
@@ -196,7 +82,7 @@ class Grid:
     def _product(self, templates: dict[Key, Cell]) -> list[tuple[Row, str]]:
         rows = []
         for key, template in templates.items():
-            if not self._runs(*key[:2]):
+            if not runs(self.study, *key[:2]):
                 continue
             task = self.study.tasks[key[1]]
             origin = f"tasks.{key[1]}.lengths" if task.lengths else "lengths"
@@ -205,9 +91,24 @@ class Grid:
                 rows.append((self._row(key, template, seqlen, seed), origin))
         return rows
 
-    def _runs(self, model: str, task: str) -> bool:
-        """Whether a model runs on a task, by label."""
-        return model in (self.study.tasks[task].models or self.study.models)
+    def _sized(self, rows: list[Row]) -> list[Row]:
+        """The rows with the models of `size_to` at their size; nothing where there are mistakes."""
+        wanted = {m: e.size_to for m, e in self.study.models.items() if e.size_to}
+        if self.problems:
+            return [row for row in rows if row.model not in wanted]
+        sizes, found = sizing.Sizes(), []
+        for row in rows:
+            if size_to := wanted.get(row.model):
+                try:
+                    settings = sizes.settings(row.cell, size_to)
+                except sizing.Unreachable as error:
+                    where = f"{row.task} at length {row.cell.seqlen}"
+                    self.problems.append(f"models.{row.model}.size_to: on {where} {error}")
+                    continue
+                row = replace(row, cell=row.cell.model_copy(update={"model_settings": settings}))
+            found.append(row)
+        sizes.save()
+        return found
 
     def _excluded(self, row: Row) -> bool:
         return any(_matches(match, row) for match in self.study.exclude)

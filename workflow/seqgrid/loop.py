@@ -182,6 +182,7 @@ class Loop:
             pieces=self.pieces,
             parameters=self.model.num_parameters,
             state_bytes=self.model.state_bytes(self.cell.seqlen),
+            flops_per_token=float(self.model.flops_per_token(self.cell.seqlen)),
         )
 
     def facts(self) -> dict[str, Any]:

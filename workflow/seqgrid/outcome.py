@@ -68,6 +68,7 @@ class Progress(Strict):
     pieces: int = 1  # that each batch was cut into at the end, after an out-of-memory
     parameters: int | None = None
     state_bytes: int | None = None
+    flops_per_token: float | None = None
 
 
 class Provenance(Strict):

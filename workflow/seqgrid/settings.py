@@ -23,8 +23,40 @@ class Chosen(Strict):
     model_config = ConfigDict(allow_inf_nan=False)
 
 
+class Recipe(Chosen):
+    """How a model is trained in the literature: keys of a study's `training` and of its settings.
+
+    The defaults are those of Zoology, Arora et al., arXiv:2312.04927, for models of this size on
+    recall: a grid that the best is selected from, warm-up in a tenth of the steps, then a cosine,
+    AdamW as in torch with a weight decay of 0.1. Gradients are clipped as in Brown et al.,
+    arXiv:2005.14165, weights start as in Radford et al. 2019. A model states what its own paper
+    has otherwise; the learning rates of large models are no guide for small ones.
+
+    Attributes:
+        source: what comes from which paper, besides these defaults.
+        warmup_fraction: share of the steps.
+    """
+
+    source: str
+    learning_rates: tuple[float, ...] = Field((1e-4, 4.6e-4, 2.2e-3, 1e-2), min_length=1)
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
+    decay_fraction: float = Field(0.1, gt=0, le=1)
+    warmup_fraction: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.1, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    gradient_clip: float | None = Field(1.0, gt=0)
+    initializer_std: float = Field(0.02, gt=0)
+
+
 class ModelSettings(Chosen):
-    """The backbone every mixer sits in: embedding, then per layer norm, mixer, norm, MLP; head."""
+    """The backbone every mixer sits in: embedding, then per layer norm, mixer, norm, MLP; head.
+
+    Attributes:
+        recipe: how the model is trained in the literature; None: nobody says.
+    """
+
+    recipe: ClassVar[Recipe | None] = None
 
     d_model: int = Field(64, ge=1, description="width of the residual stream, channels")
     num_layers: int = Field(2, ge=1, description="layers of mixer and MLP")
@@ -45,6 +77,11 @@ class ModelSettings(Chosen):
     pool: Literal["last", "mean"] = Field(
         "last", description="what a pooled target reads: the last position, or the mean of all"
     )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Other model files whose mixers it runs on."""
+        return ()
 
     @property
     def linear_std(self) -> float:

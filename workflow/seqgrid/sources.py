@@ -13,22 +13,26 @@ PACKAGE = Path(__file__).parent
 # They decide what runs, where and how it is recorded, never what a number comes out as.
 NEUTRAL = {
     "cell", "collect", "collection", "control_results", "control_study", "controls", "driver",
-    "expectation", "facts", "grid", "job", "lease", "outcome", "plan", "provenance", "registry",
-    "rows", "settings", "sources", "status", "store", "study", "study_file", "study_schema",
-    "tables", "train", "unlock", "worker",
+    "expectation", "facts", "grid", "job", "lease", "outcome", "plan", "provenance", "recipes",
+    "registry", "rows", "settings", "sizing", "sources", "status", "store", "study", "study_file",
+    "study_schema", "sweeps", "tables", "templates", "train", "unlock", "worker",
 }  # fmt: skip
-# Of a task's class: what is known about it, which decides no example and no score.
-KNOWN = {"controls", "published"}
+# Of a class: what is known about a task or model, which decides no example, weight or score. What
+# a study takes from a recipe stands in the cell's settings.
+KNOWN = {"controls", "published", "recipe"}
 
 
-def training_digest(model: str, task: str) -> str:
-    """Digest of everything that decides the weights of a cell."""
-    return digest("loop", f"models.{model}", f"tasks.{task}")
+def training_digest(model: str, task: str, parts: tuple[str, ...] = ()) -> str:
+    """Digest of everything that decides the weights of a cell.
+
+    parts: other model files that a model is made of.
+    """
+    return digest("loop", *(f"models.{name}" for name in (model, *parts)), f"tasks.{task}")
 
 
-def evaluation_digest(model: str, task: str) -> str:
-    """Digest of everything that turns weights into test results."""
-    return digest("evaluate", f"models.{model}", f"tasks.{task}")
+def evaluation_digest(model: str, task: str, parts: tuple[str, ...] = ()) -> str:
+    """Digest of everything that turns weights into test results; parts as in `training_digest`."""
+    return digest("evaluate", *(f"models.{name}" for name in (model, *parts)), f"tasks.{task}")
 
 
 @cache

@@ -35,7 +35,7 @@ class StudyError(Exception):
         super().__init__("\n".join(problems))
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML in which a key may stand once, and 1e-3 is a number."""
 
 
@@ -53,9 +53,9 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict:
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 # YAML 1.1 reads 1e-3 as a string; YAML 1.2 and everybody who writes a learning rate do not.
-_Loader.add_implicit_resolver(
+Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
@@ -69,7 +69,7 @@ def read_yaml(path: Path) -> Any:
         StudyError: no such file, or not YAML; with the line.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=Loader)
     except OSError as error:
         raise StudyError([f"{path}: {error.strerror}"]) from error
     except UnicodeDecodeError as error:

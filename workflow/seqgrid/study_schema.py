@@ -8,9 +8,9 @@ import json
 import re
 import sys
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic.json_schema import models_json_schema
 
 from seqgrid import registry
@@ -74,6 +74,32 @@ Seeds = Annotated[
 ]
 
 
+class SizeTo(Chosen):
+    """A budget that a setting of the model is chosen for, at each task and length."""
+
+    params: int | None = Field(
+        None, ge=1, description="trained numbers, embedding and head included"
+    )
+    state_bytes: int | None = Field(
+        None, ge=1, description="state or cache of one sequence at the training length, bytes"
+    )
+    by: str = Field("d_model", description="the integer setting that is chosen")
+    multiple_of: int = Field(
+        1, ge=1, description="choose among multiples of it, such as widths that a GPU likes"
+    )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.params is None) == (self.state_bytes is None):
+            raise ValueError("give one of params and state_bytes")
+        return self
+
+    @property
+    def budget(self) -> int:
+        """The size wanted, in parameters or bytes."""
+        return self.params or self.state_bytes or 0
+
+
 class ModelEntry(Chosen):
     """One model of the study; its label is the key it stands under."""
 
@@ -81,6 +107,17 @@ class ModelEntry(Chosen):
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of that file")
     training: dict[str, Any] = Field(default_factory=dict, description="overrides for this model")
     compute: dict[str, Any] = Field(default_factory=dict, description="overrides for this model")
+    sweep: dict[str, list[Any]] = Field(
+        default_factory=dict, description="settings to vary for this model; wins over the study's"
+    )
+    recipe: Literal["literature"] | None = Field(
+        None,
+        description="training as published for this model, wherever the study says nothing else; "
+        "docs/models.md has it",
+    )
+    size_to: SizeTo | None = Field(
+        None, description="size it to a number of parameters or bytes of state"
+    )
 
 
 class TaskEntry(Chosen):
@@ -207,7 +244,11 @@ def json_schema() -> dict[str, Any]:
             {"type": "string", "pattern": f"^{RANGE.pattern}$"},
             *null,
         ]
-    study["properties"]["sweep"] |= {
+    for record in (study, definitions["ModelEntry"]):
+        record["properties"]["sweep"] |= {"$ref": "#/$defs/Sweep"}
+        record["properties"]["sweep"].pop("additionalProperties")
+    definitions["Sweep"] = {
+        "type": "object",
         "properties": dict(sorted(_sweep(definitions, files).items())),
         "additionalProperties": False,
     }

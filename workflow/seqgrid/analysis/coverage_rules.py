@@ -109,8 +109,8 @@ def too_few_seeds(group: Group) -> Finding | None:
 @rule(
     "SINGLE LR",
     "group",
-    "The study sweeps no learning rate, so a failure may be one of the learning rate and not of "
-    "the model.",
+    "The model was trained at one learning rate, so a failure may be one of the learning rate and "
+    "not of the model, and a comparison one of learning rates.",
 )
 def single_learning_rate(group: Group) -> Finding | None:
     """Only one learning rate was tried."""

@@ -129,6 +129,24 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """A group's place among the variants of its model, task and training length.
+
+    asked, finished: cells of all variants together, those that can exist.
+    """
+
+    selected: bool = True
+    variants: tuple[str, ...] = ("",)
+    asked: int = 0
+    finished: int = 0
+
+    @property
+    def preliminary(self) -> bool:
+        """Whether it was selected before all of its rivals had finished."""
+        return self.selected and len(self.variants) > 1 and self.finished < self.asked
+
+
+@dataclass(frozen=True)
 class Group:
     """The seeds of one model, task, variant and training length, at one place.
 
@@ -148,6 +166,7 @@ class Group:
     cells: tuple[Cell, ...]
     swept: tuple[str, ...] = field(default=())
     failed_controls: tuple[dict, ...] = field(default=())
+    selection: Selection = Selection()
 
     @cached_property
     def final(self) -> tuple[Cell, ...]:

@@ -1,4 +1,4 @@
-"""What a study has, what it cost and what its models do not share: sums over the table `cells`.
+"""What a study has and what it cost: sums over the table `cells`.
 
 Costs are in seconds and bytes. Cells that another study trained count in full and are named.
 """
@@ -10,21 +10,6 @@ from collections.abc import Iterable
 from seqgrid.analysis import stats
 
 COSTS = ("training_seconds", "validation_seconds", "checkpoint_seconds", "evaluation_seconds")
-
-# What a comparison of models takes as equal; in words, the column, or None for a computed one.
-SHARED = {
-    "parameters": "parameters",
-    "state at the training length": "state_bytes",
-    "dtype": "dtype",
-    "steps asked for": "budget_steps",
-    "steps done": "step_steps",
-    "tokens seen": "seen_tokens",
-    "learning rates and other variants": "variant",
-    "backend": "backend",
-    "pieces a batch was cut into": "pieces",
-    "device": "device",
-    "threads": "threads",
-}
 
 
 def standing(cell: dict) -> str:
@@ -180,29 +165,6 @@ def in_pieces(cells: list[dict]) -> dict[str, int]:
         if (cell["pieces"] or 1) > 1:
             found[cell["model"]] += 1
     return dict(found)
-
-
-def fairness(cells: list[dict]) -> list[dict]:
-    """What the models share and what not: name, whether equal, and each model's values.
-
-    Equal means equal at every task and length at which both models have a cell that ran, so that
-    a size that goes with the task's vocabulary is no difference between models.
-    """
-    ran = [c for c in cells if c["outcome"] not in ("missing", "skipped", "corrupt")]
-    rows = []
-    for words, column in SHARED.items():
-        at: dict[tuple[str, int], dict[str, set]] = defaultdict(lambda: defaultdict(set))
-        by_model: dict[str, set] = defaultdict(set)
-        for cell in ran:
-            if cell[column] is not None:
-                at[cell["task"], cell["seqlen_tokens"]][cell["model"]].add(cell[column])
-                by_model[cell["model"]].add(cell[column])
-        if not by_model:
-            continue
-        equal = all(len({frozenset(v) for v in models.values()}) == 1 for models in at.values())
-        values = {model: sorted(values) for model, values in by_model.items()}
-        rows.append({"name": words, "column": column, "equal": equal, "values": values})
-    return rows
 
 
 def provenance(cells: list[dict]) -> dict:

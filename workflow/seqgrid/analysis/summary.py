@@ -14,8 +14,8 @@ from math import inf, isfinite, isnan, nan
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.analysis import stats
-from seqgrid.analysis.groups import Cell, Group, Levels, Verdict
+from seqgrid.analysis import selection, stats
+from seqgrid.analysis.groups import Cell, Group, Levels, Selection, Verdict
 from seqgrid.analysis.verdicts import RULES
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
@@ -91,17 +91,14 @@ class Study:
                 value, error = (nan if p is None else p for p in point)
                 self.history[(*_key(row), row["seed"])].append((row["step_steps"], value, error))
         self.selection = {key: self._selection(key) for key in self.keys}
+        self.standing = {key: self._standing(key) for key in self.keys}
 
     def groups(self, key: Key) -> list[tuple[str, Group]]:
         """(weights, group) of each place, weights and metric; the primary one first."""
         model, task, variant, seqlen = key
         first = ((seqlen, "", ""), "best", self.primary.get(task, ""))
         places = dict.fromkeys([first, *sorted(self.values[key])])
-        swept = {
-            k.split("=")[0]
-            for other in self.rivals[model, task, seqlen]
-            for k in _settings(other[2])
-        }
+        swept = selection.tried([other[2] for other in self.rivals[model, task, seqlen]])
         blank = tuple(self._cell(key, cell) for cell in self.cells[key])
         found = []
         for place, weights, metric in places:
@@ -110,7 +107,8 @@ class Study:
             levels = self.levels.get((task, *place, metric), Levels(self._better(task)))
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
-            found.append((weights, Group(*about, tuple(sorted(swept)), self.failed[key])))
+            more = (tuple(sorted(swept)), self.failed[key], self.standing[key])
+            found.append((weights, Group(*about, *more)))
         return found
 
     def summarise(self, key: Key, weights: str, group: Group) -> dict:
@@ -128,6 +126,7 @@ class Study:
             "primary": group.metric == self.primary.get(group.task, ""),
             "better": better,
             "selection_metric": self.selection[key],
+            "preliminary": group.selection.preliminary,
             "asked": len(group.cells),
             "skipped": len(group.cells) - len(group.asked),
             "finished": sum(c.outcome == "finished" for c in group.cells),
@@ -184,6 +183,14 @@ class Study:
         best = max(rivals, key=lambda k: _rank(self.selection[k], sign))
         return key == best
 
+    def _standing(self, key: Key) -> Selection:
+        """Where a group stands among its rivals, itself included."""
+        rivals = self.rivals[key[0], key[1], key[3]]
+        found = [c for rival in rivals for c in self.cells[rival] if c["outcome"] != "skipped"]
+        finished = sum(c["outcome"] == "finished" for c in found)
+        variants = tuple(rival[2] for rival in rivals)
+        return Selection(self.selected(key), variants, len(found), finished)
+
     def _selection(self, key: Key) -> float | None:
         """Median over seeds of the best validation metric; one without a result is the worst."""
         judged = [c for c in self.cells[key] if c["outcome"] != "skipped"]
@@ -230,10 +237,6 @@ def _failed(cells: dict[Key, list[dict]], controls: list[dict]) -> dict[Key, tup
         if row["state"] == "failed":
             failed[row["task_file"]].append({name: row[name] for name in kept})
     return {key: tuple(failed[rows[0]["task_file"]]) for key, rows in cells.items()}
-
-
-def _settings(variant: str) -> list[str]:
-    return [part for part in variant.replace(",", " ").split() if "=" in part]
 
 
 def _rank(value: float | None, sign: int) -> float:

@@ -28,6 +28,7 @@ from seqgrid.analysis.groups import (
     short,
     values_of,
 )
+from seqgrid.analysis.selection import at_grid_edge, preliminary
 
 SEEN_SHARE = 0.01  # below it, memory cannot move a score by more than its interval
 UNSTABLE_SHARE = 0.2  # wider than any interval of a usual test split, so not test noise
@@ -308,5 +309,7 @@ RULES: tuple[Rule, ...] = (
     partial,
     too_few_seeds,
     single_learning_rate,
+    preliminary,
+    at_grid_edge,
     stale,
 )

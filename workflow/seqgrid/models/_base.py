@@ -14,7 +14,7 @@ B batch, L sequence length, C input channels, D d_model.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,16 +85,27 @@ class Mixer(nn.Module, ABC):
 class ShortConvolution(nn.Conv1d):
     """Causal depthwise convolution; (B, L, D) -> (B, L, D).
 
-    Shape, name and initial values of the weight (D, 1, size) are those of torch.nn.Conv1d and of
-    flash-linear-attention's layer of this name.
+    Shape, name and initial values of the weight (D, 1, size) and of a bias (D,) are those of
+    torch.nn.Conv1d and of flash-linear-attention's layer of this name.
     """
 
-    def __init__(self, dim: int, size: int):
-        super().__init__(dim, dim, size, groups=dim, bias=False)
+    def __init__(
+        self, dim: int, size: int, bias: bool = False, activation: Literal["silu"] | None = None
+    ):
+        super().__init__(dim, dim, size, groups=dim, bias=bias)
+        self.activation: Literal["silu"] | None = activation
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolved channels; input (B, L, D) -> (B, L, D)."""
-        return short_conv(input, self.weight)
+        """Convolved channels, activated; input (B, L, D) -> (B, L, D)."""
+        return short_conv(input, self.weight, self.bias, activation=self.activation)
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's; under autocast a half-precision input is normed in the precision of the weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normed over the last dimension, in the shape of x."""
+        return super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
 
 
 class MLP(nn.Module):
@@ -118,9 +129,9 @@ class Block(nn.Module):
         super().__init__()
         d_model = settings.d_model
         hidden_dim = max(1, round(settings.mlp_ratio * d_model)) if settings.mlp_ratio else 0
-        self.mixer_norm = nn.RMSNorm(d_model, eps=NORM_EPS)
+        self.mixer_norm = RMSNorm(d_model, eps=NORM_EPS)
         self.mixer = mixer
-        self.mlp_norm = nn.RMSNorm(d_model, eps=NORM_EPS) if hidden_dim else None
+        self.mlp_norm = RMSNorm(d_model, eps=NORM_EPS) if hidden_dim else None
         self.mlp = MLP(d_model, hidden_dim) if hidden_dim else None
         self.dropout = nn.Dropout(settings.dropout)
 
@@ -178,7 +189,7 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(
             Block(settings, make_mixer(layer)) for layer in range(settings.num_layers)
         )
-        self.norm = nn.RMSNorm(d_model, eps=NORM_EPS)
+        self.norm = RMSNorm(d_model, eps=NORM_EPS)
         self.head = nn.Linear(d_model, shape.num_outputs * (shape.slots or 1))
         self.initialise()
 

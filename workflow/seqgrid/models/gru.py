@@ -7,14 +7,20 @@ Source: Cho et al., arXiv:1406.1078, with the reset gate behind the matrix produ
 torch. The hidden state is the residual branch itself, without a projection behind it.
 """
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from seqgrid.models._base import Mixer
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """A GRU adds nothing to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        source="Clipping the norm: Pascanu et al., arXiv:1211.5063"
+    )
 
 
 class GRUMixer(Mixer):

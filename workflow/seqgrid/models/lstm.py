@@ -7,16 +7,23 @@ Source: Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000. 
 the residual branch itself, without a projection behind it.
 """
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from seqgrid.models._base import Mixer
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What an LSTM adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        source="Learning rates from 1e-6 to 1e-2 in Greff et al., arXiv:1503.04069, where nothing "
+        "matters more; clipping the norm: Pascanu et al., arXiv:1211.5063"
+    )
 
     forget_bias: float = Field(
         1.0, description="initial bias of the forget gate; 1 after Jozefowicz et al. 2015, 0: none"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seqgrid import tables
 from seqgrid.analysis import expectations, summary
-from seqgrid.report import account, checks, figures, results, sections, training
+from seqgrid.report import account, checks, fairness, figures, results, sections, training
 from seqgrid.report.content import Content, Unreadable, read
 from seqgrid.report.markdown import blocks, text
 
@@ -21,7 +21,7 @@ SECTIONS = (
     ("4 Learning curves", training.curves),
     ("5 Peak against final", training.peaks),
     ("6 Cost", account.cost),
-    ("7 Fairness", account.fairness),
+    ("7 Fairness", fairness.fairness),
     ("8 What to do next", account.next_steps),
     ("9 Verdict rules", account.rules),
     ("10 Provenance", account.provenance),

@@ -1,6 +1,4 @@
-"""The sections of a report about the study: cost, fairness, next steps, rules, provenance."""
-
-import json
+"""The sections of a report about the study: cost, next steps, rules, provenance."""
 
 from seqgrid import tables
 from seqgrid.analysis import ledger
@@ -28,7 +26,6 @@ AGAIN = {
     "out_of_memory": "give the job more memory, or set `out_of_memory_pieces` in the study",
     "diverged": "lower or sweep the learning rate; the same settings may diverge again",
 }
-SHOW = {"parameters": count, "state_bytes": size}
 
 
 def cost(content: Content) -> str:
@@ -95,52 +92,6 @@ def _asked(content: Content) -> str:
     )
 
 
-def fairness(content: Content) -> str:
-    """What the models share, and what they do not."""
-    rows = ledger.fairness(content.cells)
-    if not rows:
-        return "No cell has run."
-    if len({model for row in rows for model in row["values"]}) == 1:
-        return "One model has run: there is nothing it could share."
-    equal = [r["name"] for r in rows if r["equal"]]
-    unequal = [r for r in rows if not r["equal"]]
-    models = [m for m in content.models if any(m in r["values"] for r in unequal)]
-    body = [
-        [model, *(_values(row["values"].get(model, []), row["column"]) for row in unequal)]
-        for model in models
-    ]
-    listed = table(["model", *(r["name"] for r in unequal)], body[:MOST_ROWS]) if unequal else ""
-    return blocks(
-        text(
-            "Equal among the models at every task and length:",
-            f"{', '.join(equal) or 'nothing that is recorded'}.",
-            "Not equal:",
-            f"{', '.join(r['name'] for r in unequal) or 'nothing that is recorded'}.",
-        ),
-        listed,
-    )
-
-
-def _values(values: list, column: str) -> str:
-    if not values:
-        return "-"
-    if isinstance(values[0], str):
-        named = [_object(v) for v in values]
-        return listing(named, 2) if len(values) <= 2 else f"{len(values)} different"
-    return span(values, SHOW.get(column, count))
-
-
-def _object(value: str) -> str:
-    """`a=1 b=2` for a JSON object, other text as it is."""
-    try:
-        found = json.loads(value)
-    except ValueError:
-        return value
-    if not isinstance(found, dict):
-        return value
-    return " ".join(f"{k}={v}" for k, v in sorted(found.items())) or "-"
-
-
 def next_steps(content: Content) -> str:
     """Commands for what is open, as they can be pasted."""
     run = f"snakemake --config study={content.name}"
@@ -168,6 +119,7 @@ def next_steps(content: Content) -> str:
         "IMPROVING": "more training steps for the cells named improving in section 4",
         "TOO FEW SEEDS": "more seeds, where all that were asked for have finished",
         "SINGLE LR": "a sweep of the learning rate, before a failure is put down to a model",
+        "AT GRID EDGE": "a wider grid of the values named at the end of section 2",
         "UNLEARNABLE AS SCORED": "another metric or another scoring for the task",
         "UNSTABLE ACROSS SEEDS": "more seeds, so that the success rate gets an interval of use",
     }

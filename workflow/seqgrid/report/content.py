@@ -41,10 +41,11 @@ CAVEATS = (
     "FAILED",
     "PARTIAL",
     "TOO FEW SEEDS",
+    "PRELIMINARY SELECTION",
     "STALE",
 )
 # Left out of the results tables: study-wide, or a matter of learning curves.
-ELSEWHERE = ("SINGLE LR", "PLATEAU")
+ELSEWHERE = ("SINGLE LR", "AT GRID EDGE", "PLATEAU")
 # They say more than the highest level passed.
 STRONGER = ("SOLVED", "AT CEILING", "AT SHORTCUT")
 

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from seqgrid.report import panels
+from seqgrid.report import grids, panels
 from seqgrid.report.content import Content
 
 if TYPE_CHECKING:  # provisional in matplotlib
@@ -66,6 +66,11 @@ def draw(content: Content, folder: Path) -> dict[str, str]:
             f"{panels.MOST_CURVES} curves a panel",
         ),
         "peaks": (panels.peaks, panels.tasks_with_both(content), "Best against last weights, test"),
+        "sensitivity": (
+            grids.sensitivity,
+            grids.places_with_grids(content),
+            f"{NOTE}; lines join medians, the ring is what was selected on validation",
+        ),
         "cost": (panels.cost, panels.tasks_with_values(content), f"{NOTE}; training time, test"),
     }
     drawn = {}

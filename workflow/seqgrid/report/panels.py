@@ -19,23 +19,25 @@ Drawn = tuple[set[str], bool]
 
 def tasks_with_values(content: Content) -> list[str]:
     """Tasks of which any cell has a test value."""
-    return [t for t in content.tasks if any(_points(r) for r in content.rows(t))]
+    return [t for t in content.tasks if any(points_of(r) for r in content.rows(t))]
 
 
 def tasks_with_lengths(content: Content) -> list[str]:
     """Tasks with values at two training lengths or more."""
-    valued = {t: {r["seqlen_tokens"] for r in content.rows(t) if _points(r)} for t in content.tasks}
+    valued = {
+        t: {r["seqlen_tokens"] for r in content.rows(t) if points_of(r)} for t in content.tasks
+    }
     return [task for task, lengths in valued.items() if len(lengths) > 1]
 
 
 def tasks_beyond(content: Content) -> list[str]:
     """Tasks evaluated at other lengths than the training length."""
-    return [t for t in content.tasks if any(_points(r) for r in content.rows(t, beyond=True))]
+    return [t for t in content.tasks if any(points_of(r) for r in content.rows(t, beyond=True))]
 
 
 def tasks_with_both(content: Content) -> list[str]:
     """Tasks with test values of best and last weights."""
-    with_last = {r["task"] for r in content.summary if r["weights"] == "last" and _points(r)}
+    with_last = {r["task"] for r in content.summary if r["weights"] == "last" and points_of(r)}
     return [t for t in tasks_with_values(content) if t in with_last]
 
 
@@ -58,10 +60,10 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     for i, at in enumerate(lengths):
         for j, model in enumerate(models):
             places[model, at] = i * width + j
-    clip = _view(axis, content, rows)
+    clip = view(axis, content, rows)
     for row in rows:
         x = places[row["model"], row["seqlen_tokens"]]
-        points = _points(row)
+        points = points_of(row)
         spread = [x + 0.5 * (i + 0.5) / len(points) - 0.25 for i in range(len(points))]
         clip.scatter(spread, points, looks[row["model"]])
         if row["median"] is not None and not math.isnan(row["median"]):
@@ -74,39 +76,39 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     middle = [i * width + (len(models) - 1) / 2 for i in range(len(lengths))]
     axis.set_xticks(middle, [str(at) for at in lengths])
     axis.grid(visible=False, axis="x")
-    _titles(axis, task, "training length (tokens)", rows)
-    return _models(rows), clip.used
+    titles(axis, task, "training length (tokens)", rows)
+    return models_of(rows), clip.used
 
 
 def length(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     """The metric against the training length."""
     rows = [r for r in content.rows(task) if r["selected"]]
-    clip = _view(axis, content, rows)
+    clip = view(axis, content, rows)
     _against_length(axis, rows, looks, clip, "seqlen_tokens", content.models)
     _level_steps(content, rows, clip, "seqlen_tokens")
-    _titles(axis, task, "training length (tokens)", rows)
-    return _models(rows), clip.used
+    titles(axis, task, "training length (tokens)", rows)
+    return models_of(rows), clip.used
 
 
 def beyond(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     """The metric against the evaluated length, a line for each training length."""
     rows = [r for r in content.rows(task) + content.rows(task, beyond=True) if r["selected"]]
-    elsewhere = {(r["model"], r["seqlen_tokens"]) for r in rows if _elsewhere(r) and _points(r)}
+    elsewhere = {(r["model"], r["seqlen_tokens"]) for r in rows if _elsewhere(r) and points_of(r)}
     rows = [r for r in rows if (r["model"], r["seqlen_tokens"]) in elsewhere]
-    clip = _view(axis, content, rows)
+    clip = view(axis, content, rows)
     for trained in content.lengths(task):
         here = [r for r in rows if r["seqlen_tokens"] == trained]
         _against_length(axis, here, looks, clip, "evaluated_seqlen_tokens", content.models)
     _level_steps(content, rows, clip, "evaluated_seqlen_tokens")
-    _titles(axis, task, "evaluated length (tokens)", rows)
-    return _models(rows), clip.used
+    titles(axis, task, "evaluated length (tokens)", rows)
+    return models_of(rows), clip.used
 
 
 def curves(axis: Axes, content: Content, place: tuple[str, int], looks: Looks) -> Drawn:
     """Validation of every seed against steps."""
     task, seqlen = place
     rows = [r for r in content.rows(task, seqlen) if r["selected"]]
-    clip = _view(axis, content, rows)
+    clip = view(axis, content, rows)
     finished = {
         (c["model"], c["variant"] or "", c["seed"]): c["outcome"] == "finished"
         for c in content.cells
@@ -122,14 +124,14 @@ def curves(axis: Axes, content: Content, place: tuple[str, int], looks: Looks) -
     if rows:
         ends = (0, max((p[-1][0] for p in lines.values()), default=1))
         clip.levels(content.levels_at(rows[0]), ends, name=True)
-    _titles(axis, f"{task} {seqlen}", "steps", rows, "validation ")
+    titles(axis, f"{task} {seqlen}", "steps", rows, "validation ")
     return {k[0] for k in lines}, clip.used
 
 
 def peaks(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     """Test score with the last weights against that with the best; equal on the diagonal."""
     rows = [r for r in content.rows(task) if r["selected"]]
-    clip = _view(axis, content, rows)
+    clip = view(axis, content, rows)
     lasts = {
         (r["model"], r["variant"], r["seqlen_tokens"]): dict(
             zip(r["seeds"], r["values"], strict=True)
@@ -153,14 +155,14 @@ def peaks(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
         clip.scatter([x for x, _ in found], [p for _, p in found], looks[row["model"]])
     clip.all_levels(_levels_by_length(content, rows))
     axis.set_xlim(axis.get_ylim())
-    _titles(axis, task, f"best weights, {rows[0]['metric']}", rows, "last weights, ")
-    return _models(rows), clip.used
+    titles(axis, task, f"best weights, {rows[0]['metric']}", rows, "last weights, ")
+    return models_of(rows), clip.used
 
 
 def cost(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     """The metric against the training time of each seed."""
     rows = [r for r in content.rows(task) if r["selected"]]
-    clip = _view(axis, content, rows)
+    clip = view(axis, content, rows)
     spent = {
         (c["model"], c["variant"] or "", c["seqlen_tokens"], c["seed"]): c["training_seconds"]
         for c in content.cells
@@ -176,11 +178,12 @@ def cost(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
         clip.scatter([x for x, _ in found], [p for _, p in found], looks[row["model"]])
     clip.all_levels(_levels_by_length(content, rows))
     axis.set_xscale("log")
-    _titles(axis, task, "training time (s)", rows)
-    return _models(rows), clip.used
+    titles(axis, task, "training time (s)", rows)
+    return models_of(rows), clip.used
 
 
-def _points(row: dict) -> list[tuple[float, bool]]:
+def points_of(row: dict) -> list[tuple[float, bool]]:
+    """(value, final) of each seed that has a value."""
     pairs = zip(row["values"], row["finals"], strict=True)
     return [(value, final) for value, final in pairs if value is not None]
 
@@ -193,7 +196,7 @@ def _against_length(
         here = sorted((r for r in rows if r["model"] == model), key=lambda r: r[column])
         nudge = 1 + 0.03 * (j - (len(models) - 1) / 2)  # so that equal values stay visible
         for row in here:
-            points = _points(row)
+            points = points_of(row)
             clip.scatter([row[column] * nudge] * len(points), points, looks[model])
         known = [r for r in here if r["median"] is not None and not math.isnan(r["median"])]
         heights = clip.clipped([r["median"] for r in known])
@@ -223,8 +226,9 @@ def _elsewhere(row: dict) -> bool:
     return row["evaluated_seqlen_tokens"] != row["seqlen_tokens"]
 
 
-def _models(rows: list[dict]) -> set[str]:
-    return {r["model"] for r in rows if _points(r)}
+def models_of(rows: list[dict]) -> set[str]:
+    """Models that have a value."""
+    return {r["model"] for r in rows if points_of(r)}
 
 
 def _levels_by_length(content: Content, rows: list[dict]) -> list[list[dict]]:
@@ -232,12 +236,14 @@ def _levels_by_length(content: Content, rows: list[dict]) -> list[list[dict]]:
     return [content.levels_at(row) for row in at.values()]
 
 
-def _view(axis: Axes, content: Content, rows: list[dict]) -> View:
+def view(axis: Axes, content: Content, rows: list[dict]) -> View:
+    """A window on the values and levels of rows."""
     levels = [v["value"] for r in rows for v in content.levels_at(r) if v["value"] is not None]
-    return View(axis, levels, [value for r in rows for value, _ in _points(r)])
+    return View(axis, levels, [value for r in rows for value, _ in points_of(r)])
 
 
-def _titles(axis: Axes, title: str, below: str, rows: list[dict], beside: str = "") -> None:
+def titles(axis: Axes, title: str, below: str, rows: list[dict], beside: str = "") -> None:
+    """Title and names of the axes."""
     metric = next((r["metric"] for r in rows if r["metric"]), "metric")
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(below)

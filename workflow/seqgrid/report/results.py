@@ -5,6 +5,7 @@ from collections import defaultdict
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, STALE, blocks, number, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
+from seqgrid.report.sensitivity import sensitivity
 
 MOST_TABLES = 60
 
@@ -33,7 +34,7 @@ def results(content: Content) -> str:
             found += _test_sets(content, task)
     if shown > MOST_TABLES:
         found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
-    return blocks(*found, figure(content, "results"))
+    return blocks(*found, figure(content, "results"), sensitivity(content))
 
 
 def _test_sets(content: Content, task: str) -> list[str]:
@@ -100,7 +101,7 @@ def _results_table(content: Content, rows: list[dict]) -> str:
     header = ["model", "variant"] if swept else ["model"]
     body = []
     for row in rows[:MOST_ROWS]:
-        label = [row["variant"] + (" (selected)" if row["selected"] else "")] if swept else []
+        label = [f"{row['variant']}{_chosen(row)}".strip()] if swept else []
         body.append(
             [
                 row["model"],
@@ -129,6 +130,12 @@ def _results_table(content: Content, rows: list[dict]) -> str:
     header += ["n", "median", "interval", "success", "verdict"]
     left = 2 if swept else 1
     return blocks(title, text(*about), table(header, body, left=left, words=1), more(rows))
+
+
+def _chosen(row: dict) -> str:
+    if not row["selected"]:
+        return ""
+    return " (selected, preliminary)" if row["preliminary"] else " (selected)"
 
 
 def level_line(content: Content, row: dict) -> str:

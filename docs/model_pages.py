@@ -1,0 +1,68 @@
+"""The card of every model, from its file: equations, settings, sizes, and how it is trained."""
+
+import ast
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from seqgrid import cost, recipes, registry
+from seqgrid.report.markdown import count, size
+
+WIDTHS = (64, 128)
+LENGTHS = (256, 1024)
+TASK = "mqar"
+# Keys of a recipe in the order of its row.
+RECIPE = ("learning_rates", "schedule", "warmup_fraction", "beta1", "beta2", "weight_decay",
+          "gradient_clip", "initializer_std")  # fmt: skip
+
+
+def card(name: str, settings: list[str]) -> Iterator[str]:
+    """The lines of a model's card; `settings`: those of its reference."""
+    source = (registry.FOLDERS["model"] / f"{name}.py").read_text(encoding="utf-8")
+    yield from (f"## {name}", "", (ast.get_docstring(ast.parse(source)) or "").strip(), "")
+    yield from (*settings, *_sizes(name), *_recipe(name))
+
+
+def _sizes(name: str) -> Iterator[str]:
+    """What it costs at two widths, all else at its defaults."""
+    record, rows = registry.settings("model", name), []
+    shapes = [registry.make_task(TASK, {}, seqlen).shape for seqlen in LENGTHS]
+    for width in WIDTHS:
+        try:
+            chosen = record(d_model=width)
+        except ValidationError:  # its other defaults do not go with this width
+            continue
+        if any(chosen.unable(seqlen) for seqlen in LENGTHS):
+            continue
+        cards = [cost.card(name, chosen.model_dump(), shape) for shape in shapes]
+        first = cards[0]
+        rows.append(
+            [
+                str(width),
+                count(first.total),
+                count(first.parameters.get("mixers")),
+                *(size(c.state_bytes) for c in cards),
+                *(count(c.flops_per_token) for c in cards),
+            ]
+        )
+    if rows:
+        head = ["d_model", "parameters", "of mixers"]
+        head += [f"state at {length}" for length in LENGTHS]
+        head += [f"FLOPs/token at {length}" for length in LENGTHS]
+        yield from (_line(head), "|" + "---:|" * len(head), *map(_line, rows), "")
+
+
+def _recipe(name: str) -> Iterator[str]:
+    recipe = recipes.of(name)
+    if recipe is None:
+        return
+    rates = " ".join(f"{rate:g}" for rate in recipe.learning_rates)
+    values = {key: str(getattr(recipe, key)) for key in RECIPE} | {"learning_rates": rates}
+    yield from ("`recipe: literature`:", "")
+    yield _line([key.replace("_", " ") for key in RECIPE])
+    yield from ("|" + "---|" * len(RECIPE), _line([values[key] for key in RECIPE]), "")
+    yield from (f"{recipe.source.rstrip('.')}.", "")
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,232 @@
+"""`python -m seqgrid.cost MODEL`: what a model costs, counted, and measured where this runs.
+
+    python -m seqgrid.cost gru --settings d_model=128 num_layers=4 --task mqar --lengths 64,1024
+
+Sizes and FLOPs are those of the study's tables. Tokens a second are measured here and now, over
+forward and backward of whole batches: the best of a few, to compare on one machine alone.
+"""
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from seqgrid import registry, sizing
+from seqgrid.cell import Compute
+from seqgrid.job import WRONG_CALL, say
+from seqgrid.report.markdown import count, size, table
+from seqgrid.study_file import Loader, explain, unknown
+
+REPEATS, LEAST_SECONDS = 3, 0.3  # of a measurement, after one pass to warm up
+# Component -> what its parameters are called.
+COMPONENTS = {
+    "embedding": ("embed.", "positions."),
+    "mixers": (".mixer.",),
+    "MLPs": (".mlp.",),
+    "norms": (".mixer_norm.", ".mlp_norm.", "norm."),
+    "head": ("head.",),
+}
+
+
+class WrongCall(Exception):
+    """An argument that means nothing; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model costs on a task at one length.
+
+    state_bytes: recurrent state or cache of one sequence after `seqlen` tokens, in float32.
+    flops_per_token: forward, 2 a multiply-add, as the mean over the sequence.
+    """
+
+    seqlen: int
+    parameters: dict[str, int]
+    state_bytes: int
+    flops_per_token: float
+
+    @property
+    def total(self) -> int:
+        """Trained numbers of all components."""
+        return sum(self.parameters.values())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m seqgrid.cost", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", help="a file name in models/, without .py")
+    parser.add_argument("--settings", nargs="*", default=[], metavar="KEY=VALUE", help="of it")
+    parser.add_argument("--task", default="mqar", help="what it would be trained on")
+    parser.add_argument("--task-settings", nargs="*", default=[], metavar="KEY=VALUE", help="of it")
+    parser.add_argument("--compute", nargs="*", default=[], metavar="KEY=VALUE", help="as a study")
+    parser.add_argument("--lengths", default="64,256,1024", help="sequence lengths, tokens")
+    parser.add_argument("--batch", type=int, default=32, help="examples of the measured batch")
+    options = parser.parse_args(arguments)
+    try:
+        sys.stdout.write(page(options) + "\n")
+    except (WrongCall, registry.RegistryError) as error:
+        say(str(error))
+        return WRONG_CALL
+    return 0
+
+
+def page(options: argparse.Namespace) -> str:
+    """The card of a command line as text.
+
+    Raises:
+        WrongCall: an argument is wrong.
+    """
+    for kind, name in (("model", options.model), ("task", options.task)):
+        if name not in registry.names(kind):
+            raise WrongCall(f"{kind}: {unknown(name, registry.names(kind), f'a {kind}')}")
+    settings = _read(options.settings, registry.settings("model", options.model), "--settings")
+    asked = _read(options.task_settings, registry.settings("task", options.task), "--task-settings")
+    chosen = _read(options.compute, Compute, "--compute")
+    lengths = _lengths(options.lengths)
+    for seqlen in lengths:
+        if reason := asked.impossible(seqlen):
+            raise WrongCall(f"--lengths: {options.task} does not exist at {seqlen}: {reason}")
+        if reason := settings.unable(seqlen):
+            raise WrongCall(f"--lengths: {options.model} cannot read {seqlen} tokens: {reason}")
+    cards, rows, words = [], [], ""
+    for seqlen in lengths:
+        task = registry.make_task(options.task, asked.model_dump(), seqlen)
+        cards.append(card(options.model, settings.model_dump(), task.shape))
+        speed, words = measured(options.model, settings, task, chosen, options.batch)
+        rows.append(
+            [
+                str(seqlen),
+                count(cards[-1].total),
+                size(cards[-1].state_bytes),
+                count(cards[-1].flops_per_token),
+                count(speed),
+            ]
+        )
+    differing = settings.model_dump(exclude_defaults=True)
+    named = " ".join(f"{key}={value}" for key, value in differing.items())
+    title = f"{' '.join(filter(None, [options.model, named]))} on {options.task}"
+    parts = [[name, count(number)] for name, number in cards[0].parameters.items()]
+    head = ["length", "parameters", "state", "FLOPs/token", "tokens/s"]
+    return "\n\n".join(
+        [
+            title,
+            table(["component", f"parameters at {lengths[0]}"], parts),
+            table(head, rows, left=0),
+            words,
+        ]
+    )
+
+
+def card(model: str, settings: dict[str, Any], shape: Any) -> Card:
+    """What a model costs, counted; nothing runs."""
+    made = sizing.counted(model, settings, shape)
+    parameters: dict[str, int] = defaultdict(int)
+    for name, value in made.named_parameters():
+        if value.requires_grad:
+            parameters[_component(name)] += value.numel()
+    ordered = {name: parameters[name] for name in [*COMPONENTS, "others"] if parameters[name]}
+    seqlen = shape.seqlen
+    return Card(seqlen, ordered, made.state_bytes(seqlen), float(made.flops_per_token(seqlen)))
+
+
+def _component(name: str) -> str:
+    for component, marks in COMPONENTS.items():
+        if any(mark in name if mark.startswith(".") else name.startswith(mark) for mark in marks):
+            return component
+    return "others"
+
+
+def measured(
+    model: str, settings: BaseModel, task: Any, chosen: Compute, batch_size: int
+) -> tuple[float, str]:
+    """Tokens a second of forward and backward, and in words what was measured.
+
+    Raises:
+        WrongCall: it cannot run here.
+    """
+    import torch
+
+    from seqgrid import compute, loop, optimiser
+    from seqgrid.kernels import MissingKernel
+
+    device = loop.device()
+    batch = task.batch(0, "train", torch.arange(batch_size)).to(device)
+    torch.manual_seed(0)
+    made = registry.make_model(model, settings.model_dump(), task.shape).to(device)
+    try:
+        with compute.applied(chosen, device):
+            backend = ", ".join(f"{name}: {what}" for name, what in made.backend.items())
+            compute.prepare(made, chosen, device)
+            made.train()
+            best = _fastest(lambda: optimiser.backward(made, batch, task.loss, 1), device)
+    except (compute.Unfit, MissingKernel) as error:
+        raise WrongCall(str(error)) from error
+    on = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(torch)
+    words = (
+        f"Tokens/s: forward and backward, batches of {batch_size}, {chosen.precision}, on {on}, "
+        f"best of {REPEATS}; {backend or 'no operator'}."
+    )
+    return batch_size * task.seqlen / best, words
+
+
+def _cpu(torch: Any) -> str:
+    threads = torch.get_num_threads()
+    return f"a CPU with {threads} thread{'s' * (threads != 1)}"
+
+
+def _fastest(run: Any, device: Any) -> float:
+    """Seconds of one call, the best of a few measurements of several calls."""
+    import torch
+
+    def timed(calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - start) / calls
+
+    once = min(timed(1), timed(1))
+    return min(timed(max(1, round(LEAST_SECONDS / once))) for _ in range(REPEATS))
+
+
+def _read(words: Sequence[str], record: type[Any], option: str) -> Any:
+    """Settings of a record from KEY=VALUE, each value as in a study's file."""
+    values = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise WrongCall(f"{option}: '{word}' is not KEY=VALUE, such as d_model=128")
+        try:
+            values[key] = yaml.load(text, Loader=Loader)
+        except yaml.YAMLError as error:
+            raise WrongCall(f"{option}: {key}: {' '.join(str(error).split())}") from error
+    try:
+        return record.model_validate(values)
+    except ValidationError as error:
+
+        def place(location: list) -> str:
+            return ": ".join([option, *filter(None, [".".join(map(str, location))])])
+
+        raise WrongCall("; ".join(explain(error, record, place))) from error
+
+
+def _lengths(text: str) -> list[int]:
+    try:
+        found = [int(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise WrongCall(f"--lengths: '{text}' is not a list of lengths, such as 256,1024")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Recipes: how a model is trained in the literature, for a study that says nothing else."""
+
+from collections.abc import Collection
+from typing import Any
+
+from seqgrid import registry
+from seqgrid.settings import Recipe
+
+# What a recipe says besides keys of `training`; the second are settings of the model.
+APART = {"source", "learning_rates", "warmup_fraction"}
+SETTINGS = {"initializer_std"}
+
+
+def of(model: str) -> Recipe | None:
+    """The recipe in the model's file; None where there is none."""
+    return registry.settings("model", model).recipe
+
+
+def model_settings(recipe: Recipe, given: Collection[str]) -> dict[str, Any]:
+    """The recipe's settings of the model, but for those given."""
+    return {key: getattr(recipe, key) for key in sorted(SETTINGS - set(given))}
+
+
+def training(recipe: Recipe, given: Collection[str], steps: int) -> dict[str, Any]:
+    """The recipe's keys of `training` for a training of `steps`, but for those given."""
+    found = recipe.model_dump(exclude=APART | SETTINGS)
+    found["warmup_steps"] = round(recipe.warmup_fraction * steps)
+    return {key: value for key, value in found.items() if key not in given}
