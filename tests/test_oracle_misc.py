@@ -107,6 +107,6 @@ def test_slstm_starts_as_the_library_starts_it(bias):
 @pytest.mark.parametrize(("name", "theirs"), [("mingru", "minGRU"), ("minlstm", "minLSTM")])
 def test_minimal_networks_are_those_of_mingru_pytorch(name, theirs, options):
     package = pytest.importorskip(
-        f"minGRU_pytorch.{theirs}", reason="pip install --no-deps minGRU-pytorch"
+        f"minGRU_pytorch.{theirs}", reason="pip install -r envs/requirements-kernels.txt"
     )
     compare(mixer(name, **options), getattr(package, theirs)(dim=32, **options), 5e-5)
