@@ -19,9 +19,10 @@ sys.modules.setdefault("selective_scan_cuda", types.ModuleType("selective_scan_c
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """Selective scan, plain and compiled, SSD and the short convolution."""
+    """Selective scan, plain and compiled, both paths of SSD and the short convolution."""
     yield from _scans(128 if quick else 512, compile=not quick)
-    yield from _ssd(128 if quick else 1024)
+    yield from _ssd(128 if quick else 1024, "gentle", 1.0)
+    yield from _ssd(128 if quick else 1024, "strong", 20.0)
     yield from _convolutions(128 if quick else 512)
 
 
@@ -51,12 +52,14 @@ def _compiled(operator: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _ssd(L: int, batch: int = 32, H: int = 8, P: int = 32, N: int = 64) -> Iterator[Case]:
+def _ssd(
+    L: int, decays: str, step: float, batch: int = 32, H: int = 8, P: int = 32, N: int = 64
+) -> Iterator[Case]:
     from mamba_ssm.ops.triton.ssd_combined import ssd_chunk_scan_combined_ref
 
     inputs = (
         torch.randn(batch, L, H, P),
-        softplus(torch.randn(batch, L, H) - 4),
+        step * softplus(torch.randn(batch, L, H) - 4),
         -torch.arange(1.0, H + 1),
         torch.randn(batch, L, 1, N) / N**0.5,
         torch.randn(batch, L, 1, N) / N**0.5,
@@ -64,7 +67,7 @@ def _ssd(L: int, batch: int = 32, H: int = 8, P: int = 32, N: int = 64) -> Itera
     few = 8
     theirs = tuple(x[:few] if x.ndim > 1 else x for x in inputs)
     yield Case(
-        f"ssd, L {L}",
+        f"ssd, {decays} decays, L {L}",
         inputs,
         ssd,
         "mamba_ssm ssd_chunk_scan_combined_ref",

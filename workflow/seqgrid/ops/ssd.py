@@ -76,7 +76,7 @@ def ssd_chunked(
 
     Where no chunk decays by more than 2**-GENTLE, decays between positions are products of those to
     and from the middle, and all heads of a group make one product of matrices. Elsewhere they are
-    exponentials of differences that are never positive: exact for any decay, and a third slower.
+    exponentials of differences that are never positive: exact for any decay, up to 12% slower.
     One reduction over the decays chooses. A few sequences at a time pass through, so that the many
     passes over them find them in the cache. First derivatives only; half precision is computed in
     float32 and cast back.
