@@ -73,4 +73,6 @@ $(VENV)/.kernels: envs/requirements-kernels.txt $(VENV)/.tests
 	@$(INSTALL) -r envs/requirements-kernels.txt
 	@# their CUDA extensions are not built: only modules and Triton kernels are used
 	@MAMBA_FORCE_BUILD=TRUE MAMBA_SKIP_CUDA_BUILD=TRUE $(INSTALL) --no-build-isolation --no-deps mamba-ssm
+	@# nor its kernels, which are under a licence of their own
+	@$(INSTALL) --no-deps xlstm
 	@touch $@

@@ -15,6 +15,7 @@ from table import Table
 
 from seqgrid import metrics, optimiser, registry, study, worker
 from seqgrid.cell import Cell
+from seqgrid.data import outputs_of
 from seqgrid.loop import Loop
 
 INTERVAL_SECONDS = 60  # between checkpoints, the default of a study
@@ -41,7 +42,7 @@ class Pair:
 
     def _bare(self) -> None:
         self.optimiser.zero_grad(set_to_none=True)
-        outputs = self.model(self.batch.inputs)
+        outputs = outputs_of(self.model, self.batch)
         metrics.loss_of(outputs, self.batch, self.loop.task.loss).backward()
         self.optimiser.step()
 

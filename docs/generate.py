@@ -283,6 +283,8 @@ def _words(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in inside)
     if origin is list:
         return f"list of {_words(inside[0])}s"
+    if origin is tuple:
+        return f"list of {len(inside)} {_words(inside[0])}s"
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -11,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 
-from seqgrid import registry
+from seqgrid import compute, registry
+from seqgrid.cell import Compute
 from seqgrid.data import Shape
 
 SEQLEN = 33
@@ -33,6 +34,15 @@ every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys(
 def build(name, settings, shape=SHAPES["tokens"], seed=0):
     torch.manual_seed(seed)
     return registry.make_model(name, SMALL | settings, shape)
+
+
+@torch.no_grad()
+def stirred(model):
+    """The model, with matrices that start at zero moved from there: they hide what lies before."""
+    for p in model.parameters():
+        if p.ndim >= 2 and not p.any():
+            p.normal_(std=0.02)
+    return model
 
 
 def draw(shape, batch=4, seqlen=SEQLEN, seed=1):
@@ -83,9 +93,18 @@ def test_outputs_have_the_shape_of_the_problem(name, settings, shape, seqlen):
 
 
 @every_model
+def test_a_model_answers_at_the_positions_asked_as_it_answers_at_all(name, settings):
+    model = build(name, settings)
+    inputs, _ = draw(SHAPES["tokens"])
+    positions = torch.tensor([[0, 5, 5], [32, 1, 7], [30, 31, 32], [2, 0, 1]])
+    expected = model(inputs).take_along_dim(positions[..., None], 1)
+    torch.testing.assert_close(model(inputs, positions=positions), expected, atol=1e-6, rtol=1e-5)
+
+
+@every_model
 @every_shape
 def test_the_gradient_reaches_every_parameter(name, settings, shape):
-    model = build(name, settings, shape)
+    model = stirred(build(name, settings, shape))
     loss_of(model, *draw(shape)).backward()
     for parameter, p in model.named_parameters():
         assert p.grad is not None, f"{parameter} is not used"
@@ -103,7 +122,7 @@ def test_the_first_loss_is_that_of_a_constant_guess(name, settings, shape):
 
 @every_model
 def test_no_output_depends_on_a_later_input_where_a_model_says_so(name, settings):
-    model = build(name, settings).eval()
+    model = stirred(build(name, settings)).eval()
     inputs, _ = draw(SHAPES["tokens"])
     changed = inputs.clone()
     changed[:, 20] = (changed[:, 20] + 1) % 16
@@ -115,6 +134,25 @@ def test_no_output_depends_on_a_later_input_where_a_model_says_so(name, settings
         assert difference[21:].max() > 1e-6, "nothing is carried from position to position"
     else:
         assert difference[:20].max() > 1e-6
+
+
+def test_initial_values_have_the_widths_that_were_asked():
+    def stds(**settings):
+        model = build("attention", {"d_model": 64, "positions": "learned", **settings})
+        block = model.blocks[0]
+        parts = (model.embed, model.positions.table, block.mixer.q_proj, block.mlp.up_proj,
+                 model.head, block.mixer.o_proj, block.mlp.down_proj)  # fmt: skip
+        return [part.weight.std().item() for part in parts]
+
+    small, residual = math.sqrt(2 / (5 * 64)), math.sqrt(4)
+    cases = {
+        (): [0.02] * 5 + [0.02 / residual] * 2,
+        (("initializer_std", "small"),): [small] * 5 + [small / residual] * 2,
+        (("embedding_std", 1.0),): [1.0] * 2 + [0.02] * 3 + [0.02 / residual] * 2,
+        (("rescale_prenorm_residual", False),): [0.02] * 7,
+    }
+    for settings, expected in cases.items():
+        assert stds(**dict(settings)) == pytest.approx(expected, rel=0.08), settings
 
 
 @every_model
@@ -159,6 +197,19 @@ def test_dropout_acts_in_training_only(name, settings):
     assert not torch.equal(model(inputs), model(inputs))
     model.eval()
     assert torch.equal(model(inputs), model(inputs))
+
+
+@every_model
+def test_bfloat16_rounds_and_does_no_more(name, settings):
+    exact, rounded = build(name, settings), build(name, settings)
+    compute.prepare(rounded, Compute(precision="bf16"), torch.device("cpu"))
+    inputs, targets = draw(SHAPES["tokens"])
+    for model in (exact, rounded):
+        loss_of(model, inputs, targets).backward()
+    assert 0 < (exact(inputs) - rounded(inputs)).abs().max() < 0.05
+    for (parameter, p), q in zip(exact.named_parameters(), rounded.parameters(), strict=True):
+        error = (p.grad - q.grad).norm() / p.grad.norm().clamp(min=1e-6)  # some start at 0
+        assert error < 0.2, f"{parameter}: {error:.2f}"
 
 
 @every_model

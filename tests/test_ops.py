@@ -6,7 +6,6 @@ from operator_checks import assert_close, run
 from torch.nn.functional import normalize
 
 from seqgrid.ops.delta_rule import delta_rule_chunked, delta_rule_reference
-from seqgrid.ops.short_conv import SHORT, short_conv, short_conv_reference
 
 LENGTHS = [1, 2, 31, 32, 33, 63, 100]
 DRAWS = {
@@ -113,19 +112,3 @@ def test_transposed_memory_gives_the_same_result():
     expected = run(delta_rule_chunked, inputs, grads)
     odd = {n: x.transpose(0, -1).contiguous().transpose(0, -1) for n, x in inputs.items()}
     assert_close(run(delta_rule_chunked, odd, grads), expected, 1e-12)
-
-
-@pytest.mark.parametrize("size", [1, 2, 4])
-@pytest.mark.parametrize("seqlen", [1, 2, 3, 33, SHORT, SHORT + 1])
-def test_the_short_convolution_agrees_with_its_reference(seqlen, size):
-    x = torch.randn(2, seqlen, 6, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(6, 1, size, dtype=torch.float64, requires_grad=True)
-    grad = torch.randn(2, seqlen, 6, dtype=torch.float64)
-    results = []
-    for operator in (short_conv_reference, short_conv):
-        y = operator(x, weight)
-        # at one position most taps read nothing: their gradient is zero, not missing
-        found = torch.autograd.grad(y, [x, weight], grad)
-        results.append([y, *found])
-    for expected, found in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected)

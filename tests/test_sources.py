@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from seqgrid import sources
+from seqgrid.cell import Cell
 
 SOURCES = Path(sources.__file__).parent
 
@@ -130,7 +131,7 @@ REACHES = {
     "a model": ("models/gru.py", "2.0 * 3", "2.0 * 4", "gru", "*"),
     "a task": ("tasks/mqar.py", "TRIALS = 16384", "TRIALS = 1024", "*", "mqar"),
     "the models' base": ("models/_base.py", "NORM_EPS = 1e-6", "NORM_EPS = 1e-5", "*", "*"),
-    "an operator": ("ops/delta_rule.py", "import torch", "import torch\nX = 1", "deltanet", "*"),
+    "an operator": ("ops/slstm.py", "import torch", "import torch\nX = 1", "slstm", "*"),
     "the random streams": ("streams.py", "import", "X = 1\nimport", "*", "*"),
     "the loop": ("loop.py", "FINITE_CHECK_STEPS = 25", "FINITE_CHECK_STEPS = 5", "*", "*"),
     "metrics, imported as a module": (
@@ -196,3 +197,15 @@ def test_a_new_file_in_the_package_changes_nothing(package):
     before = digests(package)
     (package / "models" / "_spare.py").write_text("X = 1")
     assert digests(package) == before
+
+
+def test_a_hybrid_is_made_of_the_files_of_its_mixers():
+    def hybrid(*pattern):
+        return Cell(
+            model="hybrid", model_settings={"pattern": list(pattern)}, task="mqar", seqlen=8, seed=0
+        )
+
+    assert hybrid("gru", "attention").parts == ("attention", "gru")
+    assert hybrid("gru").model_copy(update={"model": "gru", "model_settings": {}}).parts == ()
+    digests = {sources.training_digest("hybrid", "mqar", parts) for parts in ((), ("gru",))}
+    assert len(digests) == 2

@@ -10,7 +10,7 @@ import pytest
 from grid_factory import SMALL, write_study
 
 from seqgrid import registry, study, study_schema
-from seqgrid.cell import Cell, Stopping, Training, Validation
+from seqgrid.cell import Cell, Compute, Stopping, Training, Validation
 from seqgrid.settings import ModelSettings
 from seqgrid.study_file import StudyError, read_yaml
 
@@ -683,10 +683,10 @@ def test_seeds_of_randomness_stay():
 
 def defaults():
     """Every default that counts towards a fingerprint: record -> key -> value."""
-    records = {r.__name__: r for r in (Training, Validation, Stopping)}
+    records = {r.__name__: r for r in (Training, Validation, Stopping, Compute)}
     for kind in ("model", "task"):
         records |= {f"{kind} {n}": registry.settings(kind, n) for n in registry.names(kind)}
-    return {name: record().model_dump() for name, record in records.items()}
+    return {name: record().model_dump(mode="json") for name, record in records.items()}
 
 
 def test_a_default_is_never_changed():

@@ -179,11 +179,12 @@ class Solver(torch.nn.Module):
         super().__init__()
         self.shape, self.solve = task.shape, solve
 
-    def forward(self, inputs, lengths=None):
+    def forward(self, inputs, lengths=None, positions=None):
         width = inputs.shape[1]
         if self.shape.pooled:
             width = self.shape.slots or self.shape.num_outputs
-        return self.solve(Batch(inputs, torch.zeros(len(inputs), width), lengths))
+        outputs = self.solve(Batch(inputs, torch.zeros(len(inputs), width), lengths))
+        return outputs if positions is None else outputs.take_along_dim(positions[..., None], 1)
 
 
 def summaries(task: Task, solver, n: int = EXAMPLES):

@@ -11,7 +11,7 @@ from pydantic import Field
 from seqgrid import registry
 from seqgrid.outcome import write_text
 from seqgrid.seeds import derive
-from seqgrid.settings import Chosen, Strict
+from seqgrid.settings import Chosen, ModelSettings, Strict
 
 
 class Training(Chosen):
@@ -136,6 +136,14 @@ class Cell(Strict):
         chosen = getattr(self.training, f"{use}_seed")
         return derive(self.seed if chosen is None else chosen, use)
 
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """Other model files that the model is made of."""
+        record = registry.settings("model", self.model)
+        if record.parts is ModelSettings.parts:  # all but a few: nothing to work out
+            return ()
+        return record(**self.model_settings).parts
+
     def unable(self) -> str | None:
         """Why the model cannot do the task at this length; None where it can."""
         chosen = registry.settings("model", self.model)(**self.model_settings)
@@ -143,7 +151,7 @@ class Cell(Strict):
 
     def __copy__(self) -> Self:
         copied = super().__copy__()
-        for name in ("fingerprint", "path"):  # a copy may be given other settings
+        for name in ("fingerprint", "path", "parts"):  # a copy may be given other settings
             copied.__dict__.pop(name, None)
         return copied
 

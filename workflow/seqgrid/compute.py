@@ -90,5 +90,18 @@ def capture(model: nn.Module, batch: Batch, pieces: int = 1) -> None:
             "cannot follow; leave it out for this task"
         )
     state = torch.cuda.get_rng_state(batch.inputs.device)  # the warm-up draws dropout
-    torch.cuda.make_graphed_callables(model, (batch.inputs,), allow_unused_input=True)
+    tensors = (batch.inputs,) if batch.positions is None else (batch.inputs, batch.positions)
+    forward = model.forward
+
+    def positional(inputs: Tensor, positions: Tensor | None = None) -> Tensor:
+        return forward(inputs, positions=positions)
+
+    model.forward = positional  # a graph takes no keywords
+    torch.cuda.make_graphed_callables(model, tensors, allow_unused_input=True)
+    recorded = model.forward
+
+    def replayed(inputs: Tensor, positions: Tensor | None = None) -> Tensor:
+        return recorded(inputs) if positions is None else recorded(inputs, positions)
+
+    model.forward = replayed
     torch.cuda.set_rng_state(state, batch.inputs.device)

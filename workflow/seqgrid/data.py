@@ -42,12 +42,15 @@ class Batch:
         that no output may depend on. None: all of them.
     scored: bool as targets, the targets that metrics look at, where the loss sees more of them.
         None: every target that is not IGNORE.
+    positions: (B, K) int64, where in the inputs the targets stand, which are then (B, K) as
+        `scored` is. None: one at each position, or one for all where the shape is pooled.
     """
 
     inputs: Tensor
     targets: Tensor
     lengths: Tensor | None = None
     scored: Tensor | None = None
+    positions: Tensor | None = None
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
@@ -59,6 +62,7 @@ class Batch:
             change(self.targets),
             None if self.lengths is None else change(self.lengths),
             None if self.scored is None else change(self.scored),
+            None if self.positions is None else change(self.positions),
         )
 
     def rows(self, start: int, stop: int) -> "Batch":
@@ -84,7 +88,37 @@ class Batch:
             chosen = chosen[:, None].expand_as(self.targets)
         return replace(self, scored=chosen if self.scored is None else chosen & self.scored)
 
+    def asked(self, even: bool = False) -> "Batch":
+        """The batch with targets only where something is asked: nothing else needs an output.
+
+        For targets at each position. K is the most that are asked of one example; an example with
+        fewer has IGNORE for the rest.
+
+        even: only if as many are asked of every example; otherwise the batch as it is.
+        """
+        if self.positions is not None:
+            return self
+        asked = self.targets != IGNORE
+        fewest, most = asked.sum(1).aminmax()
+        if most == asked.shape[1] or (even and fewest < most):
+            return self
+        first = asked.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        return self.at(first[:, : max(1, int(most))])
+
+    def at(self, positions: Tensor) -> "Batch":
+        """The batch with the targets at these positions, (B, K) int64."""
+        return replace(
+            self,
+            targets=self.targets.gather(1, positions),
+            scored=None if self.scored is None else self.scored.gather(1, positions),
+            positions=positions,
+        )
+
 
 def outputs_of(model: nn.Module, batch: Batch) -> Tensor:
-    """What a model answers to a batch; it is told lengths only where they vary."""
-    return model(batch.inputs) if batch.lengths is None else model(batch.inputs, batch.lengths)
+    """What a model answers to a batch, in the shape its targets have.
+
+    It is told lengths only where they vary, and positions only where not all are asked.
+    """
+    told = {"lengths": batch.lengths, "positions": batch.positions}
+    return model(batch.inputs, **{name: x for name, x in told.items() if x is not None})

@@ -35,10 +35,20 @@ class Examples:
             size = self.cell.training.batch_size
             places = torch.arange(first * size, (first + self.block_steps) * size)
             indices = self._indices(places).to(self.device)
-            self.block = (first, self.task.batch(self.data_seed, "train", indices))
+            self.block = (first, self._made("train", indices))
         size = self.cell.training.batch_size
         start = (step - first) * size
         return self.block[1].rows(start, start + size)
+
+    def _made(self, split: str, indices: torch.Tensor) -> Batch:
+        """Examples with what is asked of them: found for a block at once, as a GPU has to stop.
+
+        A recorded graph has one shape: there it is all positions where examples differ in number.
+        """
+        batch = self.task.batch(self.data_seed, split, indices)
+        if self.task.shape.pooled:
+            return batch
+        return batch.asked(even=self.cell.compute.cuda_graphs)
 
     def _indices(self, places: torch.Tensor) -> torch.Tensor:
         total = self.cell.training.examples
@@ -57,6 +67,6 @@ class Examples:
         """The validation set in batches."""
         total = self.cell.validation.examples
         indices = torch.arange(total, device=self.device)
-        whole = self.task.batch(self.data_seed, "validation", indices)
+        whole = self._made("validation", indices)
         size = max(self.cell.training.batch_size, 128)
         return [whole.rows(i, min(i + size, total)) for i in range(0, total, size)]

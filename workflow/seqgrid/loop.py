@@ -344,9 +344,12 @@ def predict_slices(
     parts: dict[str, list] = {"": []}
     try:
         for batch in batches:
-            outputs = outputs_of(model, batch)
+            asked = batch if task.shape.pooled else batch.asked()
+            outputs = outputs_of(model, asked)
             chosen = {name: batch.only(part) for name, part in slices(batch).items()}
-            for name, part in {"": batch, **chosen}.items():
+            if asked.positions is not None:
+                chosen = {name: part.at(asked.positions) for name, part in chosen.items()}
+            for name, part in {"": asked, **chosen}.items():
                 found = metrics.score(outputs, part, task.loss, task.tolerance)
                 parts.setdefault(name, []).append(found)
     finally:

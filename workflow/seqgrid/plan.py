@@ -225,7 +225,7 @@ def _read_run(row: Row, cells: Path, name: str, entries: list[str], verified: Ve
             absent = True
         except Invalid as error:
             trouble, newer = str(error), isinstance(error, Newer)
-    digest = sources.training_digest(cell.model, cell.task) if outcomes else ""
+    digest = sources.training_digest(cell.model, cell.task, cell.parts) if outcomes else ""
     evaluation = None
     if outcomes and not trouble:
         last = Part(cells, cell.path, name, outcomes[-1].part)
@@ -266,7 +266,7 @@ def _evaluation(part: Part, row: Row, last: Outcome, verified: Verified) -> Foun
         record = outcome.read_evaluation(path, last.files["checkpoint.pt"].sha256, verified)
     except Invalid:
         return Found(name, False, False, None, 0.0)
-    digest = sources.evaluation_digest(row.cell.model, row.cell.task)
+    digest = sources.evaluation_digest(row.cell.model, row.cell.task, row.cell.parts)
     stale = record.source_digest != digest
     return Found(name, True, stale, record.error, record.seconds, record.peak_host_bytes)
 

@@ -19,7 +19,7 @@ FOLDERS: dict[Kind, Path] = {
 }
 BASES: dict[Kind, type[Strict]] = {"model": ModelSettings, "task": TaskSettings}
 # What a `Settings` class may lean on: modules that import in no time.
-LIGHT = {"seqgrid.settings", "math", "typing", "pydantic", "collections.abc"}
+LIGHT = {"seqgrid.settings", "seqgrid.registry", "math", "typing", "pydantic", "collections.abc"}
 
 
 class RegistryError(Exception):

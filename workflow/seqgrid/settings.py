@@ -6,7 +6,7 @@ use only what this module, `math`, `typing` and `pydantic` give.
 """
 
 import math
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,10 +62,33 @@ class ModelSettings(Chosen):
     num_layers: int = Field(2, ge=1, description="layers of mixer and MLP")
     mlp_ratio: float = Field(2.0, ge=0, description="hidden width of the MLP over d_model; 0: none")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on embedding, mixer and MLP")
-    initializer_std: float = Field(0.02, gt=0, description="std of embeddings and linear weights")
+    initializer_std: Annotated[float, Field(gt=0)] | Literal["small"] = Field(
+        0.02,
+        description="std of linear weights; small: sqrt(2 / (5 d_model)), which knows the width",
+    )
+    embedding_std: float | None = Field(
+        None, gt=0, description="std of embeddings and positions; null: that of linear weights"
+    )
+    rescale_prenorm_residual: bool = Field(
+        True,
+        description="layers that write into the residual stream start smaller by "
+        "sqrt(2 num_layers)",
+    )
     pool: Literal["last", "mean"] = Field(
         "last", description="what a pooled target reads: the last position, or the mean of all"
     )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Other model files whose mixers it runs on."""
+        return ()
+
+    @property
+    def linear_std(self) -> float:
+        """Std of linear weights; SmallInit: Nguyen and Salazar, arXiv:1910.05895."""
+        if self.initializer_std == "small":
+            return math.sqrt(2 / (5 * self.d_model))
+        return self.initializer_std
 
     @property
     def reads_ahead(self) -> bool:

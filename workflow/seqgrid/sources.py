@@ -22,14 +22,17 @@ NEUTRAL = {
 KNOWN = {"controls", "published", "recipe"}
 
 
-def training_digest(model: str, task: str) -> str:
-    """Digest of everything that decides the weights of a cell."""
-    return digest("loop", f"models.{model}", f"tasks.{task}")
+def training_digest(model: str, task: str, parts: tuple[str, ...] = ()) -> str:
+    """Digest of everything that decides the weights of a cell.
+
+    parts: other model files that a model is made of.
+    """
+    return digest("loop", *(f"models.{name}" for name in (model, *parts)), f"tasks.{task}")
 
 
-def evaluation_digest(model: str, task: str) -> str:
-    """Digest of everything that turns weights into test results."""
-    return digest("evaluate", f"models.{model}", f"tasks.{task}")
+def evaluation_digest(model: str, task: str, parts: tuple[str, ...] = ()) -> str:
+    """Digest of everything that turns weights into test results; parts as in `training_digest`."""
+    return digest("evaluate", *(f"models.{name}" for name in (model, *parts)), f"tasks.{task}")
 
 
 @cache

@@ -190,7 +190,7 @@ class Supervisor:
             from seqgrid.checkpoint import summary
 
             rows, progress, newest = summary(self.part)
-        digest = sources.training_digest(self.cell.model, self.cell.task)
+        digest = sources.training_digest(self.cell.model, self.cell.task, self.cell.parts)
         self.part.finish(
             newest,
             history_bytes(rows),

@@ -192,7 +192,7 @@ class _Worker:
 
     def _record(self, end: "_End") -> None:
         """Store the outcome; where the state cannot be trusted, with the newest checkpoint."""
-        digest = sources.training_digest(self.cell.model, self.cell.task)
+        digest = sources.training_digest(self.cell.model, self.cell.task, self.cell.parts)
         facts = provenance.collect(digest, self.limits.get("study"), THREADS)
         if self.loop is None or not end.trusted:
             from seqgrid.checkpoint import summary

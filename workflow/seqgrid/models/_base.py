@@ -14,7 +14,7 @@ B batch, L sequence length, C input channels, D d_model.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,16 +85,27 @@ class Mixer(nn.Module, ABC):
 class ShortConvolution(nn.Conv1d):
     """Causal depthwise convolution; (B, L, D) -> (B, L, D).
 
-    Shape, name and initial values of the weight (D, 1, size) are those of torch.nn.Conv1d and of
-    flash-linear-attention's layer of this name.
+    Shape, name and initial values of the weight (D, 1, size) and of a bias (D,) are those of
+    torch.nn.Conv1d and of flash-linear-attention's layer of this name.
     """
 
-    def __init__(self, dim: int, size: int):
-        super().__init__(dim, dim, size, groups=dim, bias=False)
+    def __init__(
+        self, dim: int, size: int, bias: bool = False, activation: Literal["silu"] | None = None
+    ):
+        super().__init__(dim, dim, size, groups=dim, bias=bias)
+        self.activation: Literal["silu"] | None = activation
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolved channels; input (B, L, D) -> (B, L, D)."""
-        return short_conv(input, self.weight)
+        """Convolved channels, activated; input (B, L, D) -> (B, L, D)."""
+        return short_conv(input, self.weight, self.bias, activation=self.activation)
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's; under autocast a half-precision input is normed in the precision of the weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normed over the last dimension, in the shape of x."""
+        return super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
 
 
 class MLP(nn.Module):
@@ -118,22 +129,29 @@ class Block(nn.Module):
         super().__init__()
         d_model = settings.d_model
         hidden_dim = max(1, round(settings.mlp_ratio * d_model)) if settings.mlp_ratio else 0
-        self.mixer_norm = nn.RMSNorm(d_model, eps=NORM_EPS)
+        self.mixer_norm = RMSNorm(d_model, eps=NORM_EPS)
         self.mixer = mixer
-        self.mlp_norm = nn.RMSNorm(d_model, eps=NORM_EPS) if hidden_dim else None
+        self.mlp_norm = RMSNorm(d_model, eps=NORM_EPS) if hidden_dim else None
         self.mlp = MLP(d_model, hidden_dim) if hidden_dim else None
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(
-        self, x: Tensor, lengths: Tensor | None = None, carried: dict[str, Tensor] | None = None
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        carried: dict[str, Tensor] | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
-        """One layer further; x (B, L, D) -> (B, L, D)."""
+        """One layer further; x (B, L, D) -> (B, L, D), or (B, K, D) at positions (B, K)."""
         more: dict[str, Any] = {}
         if not self.mixer.causal and lengths is not None:
             more["lengths"] = lengths
         if self.mixer.carries:
             more["carried"] = {} if carried is None else carried
-        x = x + self.dropout(self.mixer(self.mixer_norm(x), **more))
+        mixed = self.mixer(self.mixer_norm(x), **more)
+        if positions is not None:
+            x, mixed = _at(x, positions), _at(mixed, positions)
+        x = x + self.dropout(mixed)
         if self.mlp is not None and self.mlp_norm is not None:
             x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return x
@@ -171,23 +189,26 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(
             Block(settings, make_mixer(layer)) for layer in range(settings.num_layers)
         )
-        self.norm = nn.RMSNorm(d_model, eps=NORM_EPS)
+        self.norm = RMSNorm(d_model, eps=NORM_EPS)
         self.head = nn.Linear(d_model, shape.num_outputs * (shape.slots or 1))
         self.initialise()
 
     def initialise(self) -> None:
         """Initial values, from torch's global generator."""
-        std = self.settings.initializer_std
-        # the residual stream sums 2 num_layers branches: Radford et al. 2019 (GPT-2), section 2.3
-        residual_std = std / math.sqrt(2 * self.settings.num_layers)
-        _normal(self.embed, std)
+        std = residual_std = self.settings.linear_std
+        if self.settings.rescale_prenorm_residual:
+            # the stream sums 2 num_layers branches: Radford et al. 2019 (GPT-2), section 2.3
+            residual_std = std / math.sqrt(2 * self.settings.num_layers)
+        chosen = self.settings.embedding_std
+        embedding_std = std if chosen is None else chosen
+        _normal(self.embed, embedding_std)
         if isinstance(self.embed, nn.Linear):
             # the first norm divides by the length of w x + b: with b = 0 only the direction of x
             # would pass, for one channel its sign, and no mixer could read a value
-            nn.init.normal_(self.embed.bias, std=std)
+            nn.init.normal_(self.embed.bias, std=embedding_std)
         for module in self.positions.modules() if self.positions is not None else ():
             if isinstance(module, nn.Embedding):
-                _normal(module, std)
+                _normal(module, embedding_std)
         for block in self._layers:
             block.mixer.initialise(std, residual_std)
             if block.mlp is not None:
@@ -195,38 +216,47 @@ class Backbone(nn.Module):
                 _normal(block.mlp.down_proj, residual_std)
         _normal(self.head, std)
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self, inputs: Tensor, lengths: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor:
         """Outputs of a batch.
 
         Args:
             inputs: int64 tokens (B, L), or float32 channels (B, L, C).
             lengths: (B,) int64, how many leading positions are each example's own; None: all.
+            positions: (B, K) int64, those to answer at; None: all. A pooled model has no say.
 
         Returns:
-            (B, L, num_outputs); where the shape is pooled (B, num_outputs), or
-            (B, slots, num_outputs).
+            (B, L, num_outputs), or (B, K, num_outputs); where the shape is pooled
+            (B, num_outputs), or (B, slots, num_outputs).
         """
+        if self.shape.pooled:
+            positions = self._read(inputs, lengths)
         x = self.embed(inputs)
         if self.positions is not None:
             x = self.positions(x)
         x = self.dropout(x)
         carried: dict[str, Tensor] = {}
-        for block in self.blocks:
-            x = block(x, lengths, carried)
+        # what follows the last mixer works on each position by itself
+        for layer, block in enumerate(self._layers, 1):
+            x = block(x, lengths, carried, positions if layer == len(self.blocks) else None)
         if not self.shape.pooled:
             return self.head(self.norm(x))
         outputs = self.head(self._pooled(x, lengths))
         return outputs if self.shape.slots is None else outputs.unflatten(1, (self.shape.slots, -1))
 
+    def _read(self, inputs: Tensor, lengths: Tensor | None) -> Tensor | None:
+        """The only positions that a pooled head reads, (B, 1); None: all."""
+        if self.settings.pool == "mean":
+            return None
+        if lengths is None:
+            return torch.full((len(inputs), 1), inputs.shape[1] - 1, device=inputs.device)
+        return lengths[:, None] - 1
+
     def _pooled(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """What a pooled head reads, (B, D): the last position of each example, or their mean."""
         if self.settings.pool == "last":
-            last = (
-                x[:, -1]
-                if lengths is None
-                else x[torch.arange(len(x), device=x.device), lengths - 1]
-            )
-            return self.norm(last)
+            return self.norm(x[:, 0])
         x = self.norm(x)
         if lengths is None:
             return x.mean(1)
@@ -273,16 +303,26 @@ class Backbone(nn.Module):
         flops = 2 * self.head.weight.numel() * head_share
         if isinstance(self.embed, nn.Linear):
             flops += 2 * self.embed.weight.numel()
-        for block in self._layers:
+        for layer, block in enumerate(self._layers, 1):
             flops += block.mixer.flops_per_token(seqlen)
             if block.mlp is not None:
-                flops += 2 * sum(p.numel() for p in block.mlp.parameters())
+                last_read = layer == len(self.blocks) and self.settings.pool == "last"
+                share = head_share if last_read else 1.0
+                flops += 2 * sum(p.numel() for p in block.mlp.parameters()) * share
         return flops
 
 
 def linear_flops(*layers: nn.Linear) -> float:
     """FLOPs of linear layers for one token."""
     return 2.0 * sum(layer.weight.numel() for layer in layers)
+
+
+def _at(x: Tensor, positions: Tensor) -> Tensor:
+    """Some positions of each example, (B, K, D); x (B, L, D), positions (B, K) int64."""
+    B, L, _ = x.shape
+    rows = positions + L * torch.arange(B, device=x.device)[:, None]
+    # whole rows: half the time of gather, forward and backward, where many are asked
+    return x.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, positions.shape)
 
 
 @torch.no_grad()

@@ -1,11 +1,13 @@
 """Softmax attention, the transformer: every position reads all before it.
 
-    o_t = sum_s softmax_s(q_t k_s / sqrt(d)) v_s        s <= t where causal
+    o_t = sum_s softmax_s(q_t k_s / sqrt(d)) v_s        s <= t where causal, |t - s| < window_size
 
 Source: Vaswani et al., arXiv:1706.03762; rotary positions: Su et al., arXiv:2104.09864, eq. 34,
-which turns neighbouring channels together.
+which turns neighbouring channels together. Parameters are those of flash-linear-attention's
+`Attention`, which turns the two halves of a head together (`rope_interleaved: false`), is always
+causal and always rotary.
 
-B batch, L length, D d_model, H heads, d = D / H head width.
+B batch, L length, D d_model, H heads, J heads of keys and values, d = D / H head width.
 """
 
 from typing import ClassVar, Literal, Self
@@ -13,10 +15,10 @@ from typing import ClassVar, Literal, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from seqgrid.data import Shape
-from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._base import Mixer, RMSNorm, linear_flops
+from seqgrid.ops.attention import attention
 from seqgrid.settings import ModelSettings, Recipe
 
 
@@ -38,11 +40,29 @@ class Settings(ModelSettings):
     max_seqlen: int | None = Field(
         None, ge=1, description="rows of the learned table, tokens; None: the training length"
     )
+    rope_interleaved: bool = Field(
+        True,
+        description="rotary pairs are neighbouring channels; false: channel i and i + d / 2, as in "
+        "GPT-NeoX and flash-linear-attention",
+    )
+    window_size: int | None = Field(
+        None, ge=1, description="positions at this distance or more are not read; None: all are"
+    )
+    num_kv_heads: int | None = Field(
+        None, ge=1, description="heads of keys and values, each shared by a group; None: num_heads"
+    )
+    qkv_bias: bool = Field(False, description="biases of queries, keys and values")
+    qk_norm: bool = Field(False, description="RMSNorm of each head's queries and keys")
+    norm_eps: float = Field(1e-5, gt=0, description="epsilon of that norm")
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.d_model % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} does not divide d_model={self.d_model}")
+        if self.num_kv_heads is not None and self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}"
+            )
         if self.positions == "rope" and self.d_model // self.num_heads % 2:
             raise ValueError(
                 f"rope needs an even head width; d_model={self.d_model} over "
@@ -87,49 +107,67 @@ class LearnedPositions(nn.Module):
 
 
 class AttentionMixer(Mixer):
-    """Multi-head attention on torch's scaled_dot_product_attention."""
+    """Multi-head attention with as many heads of keys and values, or fewer."""
+
+    operators = (attention,)
 
     def __init__(self, settings: Settings):
         super().__init__()
+        self.settings = settings
         self.d_model, self.num_heads = settings.d_model, settings.num_heads
+        self.num_kv_heads = settings.num_kv_heads or settings.num_heads
         self.head_dim = self.d_model // self.num_heads
+        self.kv_dim = self.num_kv_heads * self.head_dim
         self.causal = settings.causal
-        self.rope_theta = settings.rope_theta if settings.positions == "rope" else None
-        self.q_proj = nn.Linear(self.d_model, self.d_model, bias=False)
-        self.k_proj = nn.Linear(self.d_model, self.d_model, bias=False)
-        self.v_proj = nn.Linear(self.d_model, self.d_model, bias=False)
+        self.q_proj = nn.Linear(self.d_model, self.d_model, bias=settings.qkv_bias)
+        self.k_proj = nn.Linear(self.d_model, self.kv_dim, bias=settings.qkv_bias)
+        self.v_proj = nn.Linear(self.d_model, self.kv_dim, bias=settings.qkv_bias)
         self.o_proj = nn.Linear(self.d_model, self.d_model, bias=False)
+        if settings.qk_norm:
+            self.q_norm = RMSNorm(self.head_dim, eps=settings.norm_eps)
+            self.k_norm = RMSNorm(self.head_dim, eps=settings.norm_eps)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Attended values; x (B, L, D) -> (B, L, D); keys from `lengths` on, (B,), are not read."""
         B, L, D = x.shape
-        heads = (B, L, self.num_heads, self.head_dim)
-        q, k, v = (p(x).view(heads) for p in (self.q_proj, self.k_proj, self.v_proj))
-        if self.rope_theta is not None:
-            phases = rotary_phases(L, self.head_dim, self.rope_theta, x.device)
-            q, k = rotate(q, phases), rotate(k, phases)
-        own = None
-        if lengths is not None and not self.causal:  # padding comes after whatever is causal
-            own = (torch.arange(L, device=x.device) < lengths[:, None])[:, None, None]
-        o = scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), own, is_causal=self.causal
+        q, k, v = (
+            p(x).view(B, L, -1, self.head_dim) for p in (self.q_proj, self.k_proj, self.v_proj)
         )
-        return self.o_proj(o.transpose(1, 2).reshape(B, L, D))
+        if self.settings.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if self.settings.positions == "rope":
+            if not self.settings.rope_interleaved:
+                # scores do not mind the order of channels, as long as q and k have the same
+                q, k = (y.unflatten(-1, (2, -1)).mT.flatten(-2) for y in (q, k))
+            phases = rotary_phases(L, self.head_dim, self.settings.rope_theta, x.device)
+            q, k = rotate(q, phases), rotate(k, phases)
+        o = attention(
+            q,
+            k,
+            v,
+            causal=self.causal,
+            window=self.settings.window_size,
+            # padding comes after whatever is causal
+            lengths=None if self.causal else lengths,
+        )
+        return self.o_proj(o.reshape(B, L, D))
 
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
-        """The cache of keys and values; all of the input where not causal, which is as much."""
-        return 2 * seqlen * self.d_model * bytes_per_element
+        """The cache of keys and values that a window can still reach; all without a window.
+
+        Where not causal that is all of the input, or what lies within the window on both sides.
+        """
+        window = self.settings.window_size or seqlen
+        num_kept = min(seqlen, window if self.causal else 2 * window - 1)
+        return 2 * num_kept * self.kv_dim * bytes_per_element
 
     def flops_per_token(self, seqlen: int) -> float:
         """Four projections, then scores and sums over the positions read."""
-        num_read = (seqlen + 1) / 2 if self.causal else seqlen
+        window = min(seqlen, self.settings.window_size or seqlen)
+        missing = window * (window - 1) / 2 / seqlen  # at an end of the sequence
+        num_read = window - missing if self.causal else 2 * (window - missing) - 1
         projections = linear_flops(self.q_proj, self.k_proj, self.v_proj, self.o_proj)
         return projections + 2 * 2 * self.d_model * num_read
-
-    @property
-    def backend(self) -> dict[str, str]:
-        """Torch picks the kernel by device, type and shape."""
-        return {"attention": "torch scaled_dot_product_attention"}
 
 
 def rotary_phases(seqlen: int, dim: int, theta: float, device: torch.device) -> Tensor:

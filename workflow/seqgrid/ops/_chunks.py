@@ -4,8 +4,13 @@ B batch, L length, H heads, W width; N = B H; n chunks of c positions. Chunks ar
 dimension, so that one step of the recurrence between them reads contiguous memory.
 """
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 
@@ -57,3 +62,18 @@ def solve(A: Tensor, rhs: Tensor, transposed: bool = False) -> Tensor:
     return torch.linalg.solve_triangular(
         A, rhs.mT, upper=not transposed, left=False, unitriangular=True
     ).mT
+
+
+def once_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A derivative written out: only the first, in the precision of what it is given.
+
+    Autocast in force where `.backward()` is called would round its products to halves.
+    """
+
+    @once_differentiable
+    @wraps(backward)
+    def run(ctx: Any, *grads: Tensor) -> Any:
+        with torch.autocast(grads[0].device.type, enabled=False):
+            return backward(ctx, *grads)
+
+    return run

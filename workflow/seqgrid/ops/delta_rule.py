@@ -11,10 +11,19 @@ B batch, L length, H heads, K key width, V value width; N = B H, n chunks of c p
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqgrid.kernels import Operator
-from seqgrid.ops._chunks import add_product, join, lower, num_chunks, product, solve, split
+from seqgrid.ops._chunks import (
+    add_product,
+    join,
+    lower,
+    num_chunks,
+    once_backward,
+    product,
+    solve,
+    split,
+)
+from seqgrid.ops._decay import NOTHING, SHUT
 
 
 def delta_rule_reference(
@@ -77,6 +86,44 @@ def delta_rule_chunked(
     Returns:
         o (B, L, H, V) and the final state (B, H, K, V).
     """
+    return chunked_delta_rule(q, k, v, beta, None, scale, initial_state, max_chunk)
+
+
+def delta_rule_fused(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The same function as a kernel of flash-linear-attention; arguments as above.
+
+    Its kernel for this rule refuses single precision: there the gated one runs with open gates.
+    """
+    if q.dtype == torch.float32:
+        from fla.ops.gated_delta_rule import chunk_gated_delta_rule
+
+        open_gates = torch.zeros_like(beta)
+        return chunk_gated_delta_rule(
+            q, k, v, open_gates, beta, scale, initial_state, output_final_state=True
+        )
+    from fla.ops.delta_rule import chunk_delta_rule
+
+    return chunk_delta_rule(q, k, v, beta, scale, initial_state, output_final_state=True)
+
+
+def chunked_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    g: Tensor | None,
+    scale: float | None,
+    initial_state: Tensor | None,
+    max_chunk: int,
+) -> tuple[Tensor, Tensor]:
+    """The delta rule with gates g (B, L, H), log decays, or without; else as above."""
     B, L, H, K = q.shape
     V = v.shape[-1]
     n = num_chunks(L, max_chunk)
@@ -92,71 +139,135 @@ def delta_rule_chunked(
             split(v, n, dtype),
             # padded keys and strengths are zero: they write nothing
             split(beta.unsqueeze(-1), n, dtype),
+            None if g is None else split(g.clamp(min=SHUT).unsqueeze(-1), n, dtype),
             state,
         )
     return join(o, B, L, q.dtype), state.view(B, H, K, V)
 
 
+class _Decay:
+    """Gates g (n, N, c, 1) within each chunk, or none.
+
+    Attributes:
+        between: exp(g_{s+1} + ... + g_t) for s <= t, else 0; (n, N, c, c), or (c, c) without gates.
+        enter: exp(g_1 + ... + g_t), (n, N, c, 1); None without gates.
+        leave: exp(g_{s+1} + ... + g_c), (n, N, c, 1); None without gates.
+
+    Each exponent is a sum of gates, none a difference of sums: nothing can overflow, and a gate
+    that shuts costs those after it no precision.
+    """
+
+    def __init__(self, g: Tensor | None, like: Tensor):
+        c = like.shape[2]
+        self.between = lower(c, like)
+        self.enter = self.leave = None
+        if g is not None:
+            sums = torch.matmul(self.between, g * lower(c, like, diagonal=-1))
+            self.between = sums.clamp_(min=NOTHING).exp_().mul_(self.between)
+            self.enter = g.cumsum(2).clamp_(min=NOTHING).exp_()
+            self.leave = self.between[:, :, -1].unsqueeze(-1)
+
+    def entered(self, x: Tensor) -> Tensor:
+        """X (n, N, c, W) with the decay from the start of its chunk."""
+        return x if self.enter is None else x * self.enter
+
+    def left(self, x: Tensor) -> Tensor:
+        """X (n, N, c, W) with the decay to the end of its chunk."""
+        return x if self.leave is None else x * self.leave
+
+
 class _ChunkedDeltaRule(torch.autograd.Function):
     """WY form, with the derivative written out: half the passes over memory of autograd's.
 
-    Within a chunk that starts from state S, with A = strictly lower (beta K) K^T:
-        [U | W] = (I + A)^-1 [beta V | beta K]
-        D = U - W S                 what is written, one row a position
-        O = Q S + lower(Q K^T) D    S <- S + K^T D
+    Within a chunk that starts from state S, with d(t, s) the decay after s up to t, 0 for t < s,
+    e and l those from the start and to the end, and A = strictly lower (beta K) K^T * d:
+        [U | W] = (I + A)^-1 [beta V | e beta K]
+        D = U - W S                          what is written, one row a position
+        O = (e Q) S + (Q K^T * d) D          S <- e_c S + (l K)^T D
     The solve is by substitution. The doubling series for (I + A)^-1 overflows when keys repeat.
     """
 
     @staticmethod
-    def forward(ctx, q, k, v, beta, state):  # (n, N, c, K|V|1), (N, K, V)
-        n, N, c, K = q.shape
+    def forward(ctx, q, k, v, beta, g, state):  # (n, N, c, K|V|1), (N, K, V)
+        n, N, _, K = q.shape
         V = v.shape[-1]
+        decay = _Decay(g, q)
         key_beta = k * beta
         A = product(key_beta, k.mT)  # above the diagonal never read
-        solution = solve(A, torch.cat([v * beta, key_beta], -1))
+        if g is not None:
+            A.mul_(decay.between)
+        solution = solve(A, torch.cat([v * beta, decay.entered(key_beta)], -1))
         U, W = solution[..., :V], solution[..., V:]
         states = q.new_empty(n + 1, N, K, V)
         states[0] = state
         delta = torch.empty_like(v)
+        left = decay.left(k).mT
         for i in range(n):
             torch.baddbmm(U[i], W[i], states[i], alpha=-1, out=delta[i])
-            torch.baddbmm(states[i], k[i].mT, delta[i], out=states[i + 1])
-        scores = product(q, k.mT).mul_(lower(c, q))
-        o = add_product(product(scores, delta), q, states[:n])
-        ctx.save_for_backward(q, k, v, beta, A, solution, states, delta, scores)
+            if decay.enter is None:
+                torch.baddbmm(states[i], left[i], delta[i], out=states[i + 1])
+            else:
+                torch.mul(states[i], decay.enter[i, :, -1:], out=states[i + 1])
+                states[i + 1].baddbmm_(left[i], delta[i])
+        scores = product(q, k.mT).mul_(decay.between)
+        o = add_product(product(scores, delta), decay.entered(q), states[:n])
+        ctx.save_for_backward(q, k, v, beta, g, A, solution, states, delta, scores)
         return o, states[n].clone()
 
     @staticmethod
-    @once_differentiable
+    @once_backward
     def backward(ctx, grad_o, grad_final):
-        q, k, v, beta, A, solution, states, delta, scores = ctx.saved_tensors
+        q, k, v, beta, g, A, solution, states, delta, scores = ctx.saved_tensors
         n, N, c, K = q.shape
         V = v.shape[-1]
         W = solution[..., V:]
         grad_o = grad_o.contiguous()
+        decay = _Decay(g, q)
 
         grad_delta = product(scores.mT, grad_o)
         grad_states = q.new_empty(n + 1, N, K, V)  # [i]: of the state that enters chunk i
-        grad_states[:n] = product(q.mT, grad_o)
+        grad_states[:n] = product(decay.entered(q).mT, grad_o)
         grad_states[n] = grad_final
+        left = decay.left(k)
         for i in reversed(range(n)):
-            grad_delta[i].baddbmm_(k[i], grad_states[i + 1])
-            grad_states[i].add_(grad_states[i + 1])
+            grad_delta[i].baddbmm_(left[i], grad_states[i + 1])
+            if decay.enter is None:
+                grad_states[i].add_(grad_states[i + 1])
+            else:
+                grad_states[i].addcmul_(grad_states[i + 1], decay.enter[i, :, -1:])
             grad_states[i].baddbmm_(W[i].mT, grad_delta[i], alpha=-1)
 
-        grad_scores = product(grad_o, delta.mT).mul_(lower(c, q))
-        grad_q = add_product(product(grad_scores, k), grad_o, states[:n].mT)
-        grad_k = add_product(product(grad_scores.mT, q), delta, grad_states[1:].mT)
+        grad_scores = product(grad_o, delta.mT).mul_(decay.between)
+        grad_q = decay.entered(product(grad_o, states[:n].mT))
+        add_product(grad_q, grad_scores, k)
+        grad_k = decay.left(product(delta, grad_states[1:].mT))
+        add_product(grad_k, grad_scores.mT, q)
 
         grad_W = product(grad_delta, states[:n].mT).neg_()
         grad_rhs = solve(A, torch.cat([grad_delta, grad_W], -1), transposed=True)
         grad_A = product(grad_rhs, solution.mT).mul_(-lower(c, q, diagonal=-1))
+        if g is not None:
+            grad_A.mul_(decay.between)
         grad_value_beta = grad_rhs[..., :V]
-        grad_key_beta = grad_rhs[..., V:] + product(grad_A, k)
-        grad_k = add_product(grad_k, grad_A.mT, k * beta).addcmul_(grad_key_beta, beta)
-        grad_beta = (grad_value_beta * v).sum(-1, keepdim=True)
-        grad_beta += (grad_key_beta * k).sum(-1, keepdim=True)
-        return grad_q, grad_k, grad_value_beta * beta, grad_beta, grad_states[0]
+        grad_key_beta = decay.entered(grad_rhs[..., V:]) + product(grad_A, k)
+        add_product(grad_k, grad_A.mT, k * beta)
+        grad_beta = (grad_key_beta * k).sum(-1, keepdim=True)
+        grad_g = None
+        if g is not None:
+            # all of a chunk depends on g through exp(G_t) q_t, exp(G_t) beta_t k_t (read),
+            # exp(-G_s) k_s (written) and exp(G_c) at its end, G the sum of g up to a position
+            grad_G = (q * grad_q).sub_(k * grad_k).sum(-1, keepdim=True).addcmul_(beta, grad_beta)
+            grad_G[:, :, -1] += (states[1:] * grad_states[1:]).sum((-2, -1)).unsqueeze(-1)
+            grad_g = torch.matmul(lower(c, q).mT, grad_G)
+        grad_k.addcmul_(grad_key_beta, beta)
+        grad_beta += (grad_value_beta * v).sum(-1, keepdim=True)
+        return grad_q, grad_k, grad_value_beta * beta, grad_beta, grad_g, grad_states[0]
 
 
-delta_rule = Operator("delta_rule", delta_rule_reference, delta_rule_chunked)
+delta_rule = Operator(
+    "delta_rule",
+    delta_rule_reference,
+    delta_rule_chunked,
+    delta_rule_fused,
+    "flash-linear-attention",
+)
