@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid, normalize
 
 from seqgrid.ops.delta_rule import delta_rule
 from seqgrid.ops.dplr import dplr
-from seqgrid.ops.gated_delta_rule import gated_delta_rule
+from seqgrid.ops.gated_delta_rule import gated_delta_product, gated_delta_rule
 from seqgrid.ops.kda import kda
 
 BATCH, HEADS, WIDTH = 32, 4, 32
@@ -21,8 +21,9 @@ def heads_first(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """Delta rule, gated delta rule, KDA, DPLR."""
+    """Delta rule, gated delta rule and product, KDA, DPLR."""
     from fla.ops.delta_rule.naive import delta_rule_chunkwise, delta_rule_recurrence
+    from fla.ops.gated_delta_product.naive import naive_recurrent_gated_delta_product
     from fla.ops.gated_delta_rule.naive import (
         naive_chunk_gated_delta_rule,
         naive_recurrent_gated_delta_rule,
@@ -59,6 +60,21 @@ def cases(quick: bool) -> Iterator[Case]:
             f"gated_delta_rule L {L}", gated, gated_delta_rule,
             "fla naive_chunk_gated_delta_rule",
             lambda q, k, v, beta, g: naive_chunk_gated_delta_rule(q, k, v, g, beta),
+        )  # fmt: skip
+        twice = (
+            q,
+            k.repeat_interleave(2, 1),
+            v.repeat_interleave(2, 1),
+            beta.repeat_interleave(2, 1),
+        )
+        product = (*twice, g)
+        yield Case(
+            f"gated_delta_product L {L}, 2 writes", product, gated_delta_product,
+            "fla naive_recurrent_gated_delta_product",
+            lambda q, k, v, beta, g: naive_recurrent_gated_delta_product(
+                q, k, v, g, beta, WIDTH**-0.5, num_householder=2
+            ),
+            tuple(y[few] for y in product), 1 / SHARE,
         )  # fmt: skip
         for words, gate in (("", channel_g), (", decays of e^-30", 40 * channel_g)):
             inputs = (*plain, gate)

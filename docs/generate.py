@@ -50,6 +50,7 @@ UNITS = {
     "examples": "examples",
     "batch_size": "examples",
     "conv_size": "positions",
+    "d_conv": "positions",
     "validations": "validations",
     "d_model": "channels",
 }

@@ -37,3 +37,12 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are():
     done = bench("overheads")
     assert done.returncode == 2
     assert "overhead, generation, planning" in done.stderr
+
+
+def test_without_its_rival_a_benchmark_says_in_a_line_how_to_get_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "benchmarks/zoology_mqar.py", "--zoology", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert re.fullmatch(r"no zoology here: git clone .*--zoology\n", done.stdout)

@@ -252,6 +252,11 @@ def test_settings_of_a_hybrid_are_those_that_differ_and_survive_a_file():
     assert Cell.model_validate_json(cells[2].model_dump_json()).fingerprint == cells[2].fingerprint
 
 
+def test_results_of_a_hybrid_depend_on_the_code_of_its_mixers():
+    stack = Cell(model="hybrid", model_settings=STACK, task="mqar", seqlen=32, seed=0)
+    assert {*stack.parts} == {"attention", "hyena", "slstm"}
+
+
 def test_a_hybrid_can_do_what_all_of_its_mixers_can():
     learned = {"attention": {"positions": "learned", "max_seqlen": 8}}
     made = hybrid(mixers=learned)

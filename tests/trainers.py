@@ -21,7 +21,8 @@ LONG = {"steps": 1500, "batch_size": 8, "examples": 100}
 
 
 def make_cell(model="gru", settings=None, **training):
-    small = {"d_model": 16, "num_layers": 1, "dropout": 0.1} | (settings or {})
+    num_layers = 2 if model == "hybrid" else 1  # one layer holds no two mixers
+    small = {"d_model": 16, "num_layers": num_layers, "dropout": 0.1} | (settings or {})
     record = registry.settings("model", model)
     defaults = {"steps": 40, "batch_size": 8, "warmup_steps": 5, "schedule": "cosine"}
     return Cell(

@@ -47,6 +47,7 @@ class DeltaRuleMixer(Mixer):
         gate: activation of the output gate; None: no gate.
         norm_eps: of the norm on the output of each head.
         writes: n.
+        qk_silu: whether that is the activation of queries and keys, else `_prepare` has another.
         use_beta: whether the strength of a write comes from the input.
     """
 
@@ -61,6 +62,7 @@ class DeltaRuleMixer(Mixer):
         norm_eps: float,
         writes: int = 1,
         use_beta: bool = True,
+        qk_silu: bool = True,
     ):
         super().__init__()
         self.operator = operator
@@ -70,15 +72,17 @@ class DeltaRuleMixer(Mixer):
         self.key_dim = self.num_heads * self.head_k_dim
         self.value_dim = self.num_v_heads * self.head_v_dim
         self.conv_size = 0 if conv is None else conv[0]
+        self.qk_silu = qk_silu
         self.q_proj = nn.Linear(d_model, self.key_dim, bias=False)
         self.k_proj = nn.Linear(d_model, self.key_dim * writes, bias=False)
         self.v_proj = nn.Linear(d_model, self.value_dim * writes, bias=False)
         if use_beta:
             self.b_proj = nn.Linear(d_model, self.num_v_heads * writes, bias=False)
         if conv is not None:
-            self.q_conv1d = ShortConvolution(self.key_dim, *conv)
-            self.k_conv1d = ShortConvolution(self.key_dim * writes, *conv)
-            self.v_conv1d = ShortConvolution(self.value_dim * writes, *conv)
+            of_keys = "silu" if qk_silu else None
+            self.q_conv1d = ShortConvolution(self.key_dim, *conv, of_keys)
+            self.k_conv1d = ShortConvolution(self.key_dim * writes, *conv, of_keys)
+            self.v_conv1d = ShortConvolution(self.value_dim * writes, *conv, "silu")
         self.o_norm: nn.Module
         if gate is None:
             self.o_norm = RMSNorm(self.head_v_dim, eps=norm_eps)
@@ -96,16 +100,19 @@ class DeltaRuleMixer(Mixer):
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if self.conv_size:
             q, k, v = self.q_conv1d(q), self.k_conv1d(k), self.v_conv1d(v)
+        else:
+            q, k = (F.silu(q), F.silu(k)) if self.qk_silu else (q, k)
+            v = F.silu(v)
         q, k = self._prepare(q), self._prepare(k)
-        v = F.silu(v).reshape(len(x), -1, self.num_v_heads, self.head_v_dim)
+        v = v.reshape(len(x), -1, self.num_v_heads, self.head_v_dim)
         group = self.num_v_heads // self.num_heads
         if group > 1:
             q, k = (heads.repeat_interleave(group, 2) for heads in (q, k))
         return q, k, v
 
     def _prepare(self, x: Tensor) -> Tensor:
-        """Activated and normed queries or keys; x (B, L, n H K) -> (B, L n, H, K)."""
-        return unit(F.silu(x).reshape(len(x), -1, self.num_heads, self.head_k_dim))
+        """Normed queries or keys; x (B, L, n H K) -> (B, L n, H, K)."""
+        return unit(x.reshape(len(x), -1, self.num_heads, self.head_k_dim))
 
     def _answer(self, x: Tensor, o: Tensor) -> Tensor:
         """Normed, gated and projected; x (B, L, D), o (B, L, W, V) -> (B, L, D)."""

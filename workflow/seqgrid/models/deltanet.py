@@ -75,6 +75,7 @@ class DeltaNetMixer(DeltaRuleMixer):
             "swish" if settings.use_gate else None,
             settings.norm_eps,
             use_beta=settings.use_beta,
+            qk_silu=settings.qk_activation == "silu",
         )
         self.settings = settings
 
@@ -93,8 +94,6 @@ class DeltaNetMixer(DeltaRuleMixer):
     def _prepare(self, x: Tensor) -> Tensor:
         """Activated and normed queries or keys; x (B, L, H K) -> (B, L, H, K)."""
         match self.settings.qk_activation:
-            case "silu":
-                x = F.silu(x)
             case "relu":
                 x = F.relu(x)
             case "elu":

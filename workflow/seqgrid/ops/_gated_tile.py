@@ -25,23 +25,24 @@ class Tile:
         q: (R, c, K), what reads the state; where `factorised` the state after the chunk's decay.
         k: (R, c, K), what writes to the state, decayed to the chunk's end.
         keep: (m, N, K, 1), D above.
-        decay, inverse: (B, m c, H, K), from a position to its block's end, and scale over that;
+        decay, inverse: (B, m, c, H, K), from a position to its block's end, and scale over that;
             of one number where a block is one position.
     """
 
     def __init__(self, q, k, g, scale, chunk, block):  # (B, m c, H, K)
         B, _, H, K = q.shape
-        m = q.shape[1] // chunk
         self.chunk, self.block = chunk, block
         self.factorised = block == chunk
         self.lower = lower(block, g)
+        q, k, g = (x.unflatten(1, (-1, chunk)) for x in (q, k, g))
         if block == 1:  # its own end
-            self.decay, keep = g.new_ones(1, 1, 1, 1), g.exp()
+            self.decay, keep = g.new_ones(1, 1, 1, 1, 1), g.exp()
         else:
             gates = g.reshape(B, -1, block, H * K)
-            self.decay = ((1 - self.lower) @ gates).exp_().view(q.shape)
-            keep = self.decay[:, ::block] * g[:, ::block].exp()
+            self.decay = ((1 - self.lower) @ gates).exp_().view(g.shape)
+            keep = self.decay[:, :, ::block] * g[:, :, ::block].exp()
         self.inverse = scale / self.decay
+        m = q.shape[1]
         self.block_q, self.block_k = split(q * self.inverse, m), split(k * self.decay, m)
         self.block_keep = split(keep, m)  # (R, c / b, K)
         self.q, self.k, keep = self.block_q, self.block_k, self.block_keep
@@ -66,12 +67,12 @@ class Tile:
         span = self.block
         while span < self.chunk:
             left_keep, right_keep = _pairs(keep, 1)
-            left_q, right_q = _pairs(self.q, span)
-            left_k, right_k = _pairs(self.k, span)
+            right_q, left_k = _pairs(self.q, span)[1], _pairs(self.k, span)[0]
             _corners(self.scores, span).copy_(_times(right_q, left_k.mT))
             self.levels.append((span, right_q, left_k, left_keep, right_keep))
-            self.q = torch.stack([left_q, right_q * left_keep], 2).view_as(self.q)
-            self.k = torch.stack([left_k * right_keep, right_k], 2).view_as(self.k)
+            self.q, self.k = self.q.clone(), self.k.clone()
+            _pairs(self.q, span)[1].mul_(left_keep)
+            _pairs(self.k, span)[0].mul_(right_keep)
             keep = (left_keep * right_keep).squeeze(2)
             span *= 2
         return keep

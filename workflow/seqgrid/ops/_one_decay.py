@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seqgrid.ops._chunks import lower
-from seqgrid.ops._tiles import chunk_length, join, pad_to, split, tiles
+from seqgrid.ops._tiles import chunk_length, pad_to, put, split, tiles
 
 NOTHING = -1e30  # logarithm of the weight of padding
 
@@ -162,9 +162,9 @@ class _Chunked(torch.autograd.Function):
             for n, write in enumerate(written.view_as(held[1:])):
                 torch.add(write, _kept(held[n], factors, n), out=held[n + 1])
             answers.baddbmm_(_times(queries, factors.read, H), held[:m].flatten(0, 2))
-            o[:, at] = join(answers, m, H)
+            put(answers, m, o[:, at])
             if tops is not None and factors.units is not None:
-                tops[:, at] = join(factors.units.flatten(0, 2).unsqueeze(-1), m, H).squeeze(-1)
+                _put_row(factors.units.flatten(0, 2), m, tops[:, at])
         ctx.save_for_backward(q, k, v, g, i, units, states)
         ctx.options = scale, chunk
         if tops is not None:
@@ -201,24 +201,25 @@ class _Chunked(torch.autograd.Function):
 
             grad_values = torch.bmm(_scores(queries, keys, factors, H).mT, grads)
             grad_values.baddbmm_(_times(keys, factors.write, H), grad_left)
-            grad_v[:, at] = join(grad_values, m, H)
+            put(grad_values, m, grad_v[:, at])
             grad_scores = _times(torch.bmm(grads, values.mT), factors.scores, H)
             dq = _times(torch.bmm(grads, held[:m].flatten(0, 1).mT), factors.read, H)
             dk = _times(torch.bmm(values, grad_left.mT), factors.write, H)
             dq.baddbmm_(grad_scores, keys)
             dk.baddbmm_(grad_scores.mT, queries)
-            grad_q[:, at], grad_k[:, at] = join(dq, m, H), join(dk, m, H)
+            put(dq, m, grad_q[:, at])
+            put(dk, m, grad_k[:, at])
 
             if grad_g is None and grad_i is None:
                 continue
             grad_write = dk.mul_(keys).sum(-1)  # (R, c)
             if grad_i is not None:
-                grad_i[:, at] = join(grad_write.unsqueeze(-1), m, H).squeeze(-1)
+                _put_row(grad_write, m, grad_i[:, at])
             if grad_g is not None:
                 grad_P = dq.mul_(queries).sum(-1) - grad_write
                 left = held[1:].view_as(grad_states[1:])
                 grad_P[:, -1] += (left * grad_states[1:]).sum((-1, -2)).flatten()
-                grad_g[:, at] = join((grad_P @ until).unsqueeze(-1), m, H).squeeze(-1)
+                _put_row(grad_P @ until, m, grad_g[:, at])
         if grad_g is not None:
             grad_g = grad_g.sum_to_size(g.shape)
         grad_state = grad_state.flatten(0, 1)
@@ -263,6 +264,11 @@ def _cut(g, i, units, at, j, m):
         None if i is None else i[:, at],
         None if units is None else units[j : j + m + 1],
     )
+
+
+def _put_row(x: Tensor, m: int, out: Tensor) -> None:
+    """(R, c) into a tile (B, m c, H)."""
+    put(x.unsqueeze(-1), m, out.unsqueeze(-1))
 
 
 def _times(x: Tensor, factor: Tensor | float | None, H: int) -> Tensor:

@@ -37,14 +37,17 @@ def tiles(q: Tensor, v: Tensor, chunk: int) -> list[tuple[slice, int, int]]:
 
 
 def split(x: Tensor, m: int) -> Tensor:
-    """(B, m rows, H, W) -> (R, rows, W), contiguous."""
-    B, _, H, W = x.shape
+    """(B, m rows, H, W) or (B, m, rows, H, W) -> (R, rows, W), contiguous."""
+    B, H, W = x.shape[0], *x.shape[-2:]
     x = x.reshape(B, m, -1, H, W).permute(1, 0, 3, 2, 4)
     return x.reshape(m * B * H, -1, W).contiguous()
 
 
 def join(x: Tensor, m: int, H: int) -> Tensor:
-    """(R, c, W) -> (B, m c, H, W), a view where m is 1."""
-    _, c, W = x.shape
-    x = x.view(m, -1, H, c, W).permute(1, 0, 3, 2, 4)
-    return x.reshape(x.shape[0], m * c, H, W) if m > 1 else x.squeeze(1)
+    """(R, c, W) -> (B, m, c, H, W), a view."""
+    return x.view(m, -1, H, *x.shape[1:]).permute(1, 0, 3, 2, 4)
+
+
+def put(x: Tensor, m: int, out: Tensor) -> None:
+    """(R, c, W) into a tile (B, m c, H, W) of the output."""
+    out.unflatten(1, (m, -1)).copy_(join(x, m, out.shape[2]))

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from seqgrid.kernels import Operator
 from seqgrid.ops._chunks import lower
 from seqgrid.ops._gated_tile import Tile
-from seqgrid.ops._tiles import chunk_length, join, pad_to, split, tiles
+from seqgrid.ops._tiles import chunk_length, join, pad_to, put, split, tiles
 
 LIMIT = 60.0  # exp(60) = 1e26: room for the product and the sums in float32, which ends at 3e38
 
@@ -109,7 +109,7 @@ def longest_block(g: Tensor, chunk: int) -> int:
         if float(sums.min()) < -LIMIT:
             break
         block *= 2
-    return block
+    return 1 if block == 2 else block  # two positions cost more to factorise than to part
 
 
 class _ChunkedGLA(torch.autograd.Function):
@@ -123,7 +123,7 @@ class _ChunkedGLA(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, g, state, scale, chunk, block):  # (B, n c, H, K|V), (N, K, V)
-        o, H = torch.empty_like(v), v.shape[2]
+        o = torch.empty_like(v)
         states = v.new_empty(v.shape[1] // chunk + 1, *state.shape)
         states[0] = state
         for at, i, m in tiles(q, v, chunk):
@@ -136,7 +136,7 @@ class _ChunkedGLA(torch.autograd.Function):
                 torch.mul(held[j], tile.keep[j], out=held[j + 1])
                 held[j + 1].baddbmm_(keys[j].mT, values[j])
             answers.baddbmm_(tile.q, tile.read(held[:m]))
-            o[:, at] = join(answers, m, H)
+            put(answers, m, o[:, at])
         ctx.save_for_backward(q, k, v, g, states)
         ctx.options = scale, chunk, block
         return o, states[-1].clone()
@@ -169,20 +169,20 @@ class _ChunkedGLA(torch.autograd.Function):
             grad_left = grad_states[1:].flatten(0, 1)  # of the state each chunk leaves
 
             grad_values = torch.bmm(tile.scores.mT, grads).baddbmm_(tile.k, grad_left)
-            grad_v[:, at] = join(grad_values, m, H)
+            put(grad_values, m, grad_v[:, at])
             dq = torch.bmm(grads, tile.read(held[:m]).mT)
             dk = torch.bmm(values, grad_left.mT)
             tile.backward(torch.bmm(grads, values.mT), dq, dk)
-            torch.mul(join(dq, m, H), tile.inverse, out=grad_q[:, at])
-            torch.mul(join(dk, m, H), tile.decay, out=grad_k[:, at])
+            by_chunk = [x[:, at].unflatten(1, (m, -1)) for x in (q, k, grad_q, grad_k, grad_g)]
+            q_, k_, grad_q_, grad_k_, grad_g_ = by_chunk  # (B, m, c, H, K)
+            torch.mul(join(dq, m, H), tile.inverse, out=grad_q_)
+            torch.mul(join(dk, m, H), tile.decay, out=grad_k_)
 
             grad_sum = (held[1:] * grad_states[1:]).sum(-1)  # (m, N, K)
-            grad_P = grad_q[:, at] * q[:, at]
-            grad_P.addcmul_(grad_k[:, at], k[:, at], value=-1)
-            ends = grad_P.unflatten(1, (m, chunk))[:, :, -1]  # (B, m, H, K)
-            ends += grad_sum.view(m, *ends.shape[:1], *ends.shape[2:]).transpose(0, 1)
-            by_chunk = grad_P.unflatten(1, (m, chunk)).flatten(3)
-            grad_g[:, at] = (from_end @ by_chunk).view_as(grad_P)
+            grad_P = (grad_q_ * q_).addcmul_(grad_k_, k_, value=-1)
+            ends = grad_P[:, :, -1]  # (B, m, H, K)
+            ends += grad_sum.view(m, -1, *ends.shape[2:]).transpose(0, 1)
+            grad_g_.copy_((from_end @ grad_P.flatten(3)).view_as(grad_P))
         return grad_q, grad_k, grad_v, grad_g, grad_state, None, None, None
 
 

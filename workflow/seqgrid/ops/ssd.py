@@ -23,7 +23,7 @@ from seqgrid.kernels import Operator
 LOG2_E = math.log2(math.e)
 CHUNK = 32  # positions; fewer are more states to keep, more are more work within
 GENTLE = 80.0  # halvings within a chunk; beyond, 2**+-(GENTLE / 2) and its products lose range
-BLOCK = 1 << 18  # values x in the sequences done at a time, which fit into the processor's cache
+BLOCK = 1 << 19  # values x in the sequences done at a time, which fit into the processor's cache
 
 
 def ssd_reference(
@@ -147,47 +147,49 @@ class _ChunkedSSD(torch.autograd.Function):
         grad_y = grad_y.contiguous()
         grads = [torch.empty_like(part) for part in (*saved[:5], grad_final)]
         for rows in _blocks(grad_y):
-            given = [part[rows] for part in (*saved, grad_y, grad_final)]
-            found = _backward(*given)
-            for grad, part in zip(grads, found, strict=True):
+            given = (part[rows] for part in (*saved, grad_y, grad_final))
+            found = _backward(*given, grads[0][rows])
+            for grad, part in zip(grads[1:], found, strict=True):
                 grad[rows] = part
         return tuple(grads)
 
 
 def _forward(x, dt, a, B, C, state, y, past, states, final):
     """Writes the output, what of it is past, the states that enter chunks, the one after all."""
-    n = x.shape[1]
     z, start, end = _decays(a)
     X = x * dt.unsqueeze(-1)
-    added = _wide(B.mT, X * end)
     states[:, 0] = state
-    for i in range(n):
-        after = states[:, i + 1] if i + 1 < n else final
-        torch.addcmul(added[:, i], states[:, i], start[:, i, :, -1:], out=after)
+    entering, decays = states.unbind(1), start[:, :, :, -1:].unbind(1)
+    added = _wide(B.mT, X * end).unbind(1)
+    steps = zip(added, entering, decays, (*entering[1:], final), strict=True)
+    for new, before, decay, after in steps:
+        torch.addcmul(new, before, decay, out=after)
     scores = C @ B.mT
     torch.addcmul(_within(scores, X, z), _wide(C, states), start, out=past)
     torch.addcmul(past, X, _present(scores), out=y)
 
 
-def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
-    """Gradients of x, dt, a, B, C and the first state."""
-    n = x.shape[1]
+def _backward(x, dt, a, B, C, past, states, grad_y, grad_state, grad_x):
+    """Gradients of dt, a, B, C and the first state; writes that of x."""
     z, start, end = _decays(a)
     X = x * dt.unsqueeze(-1)
 
     # between chunks, from the last to the first
     grad_read = grad_y * start
-    read = _wide(C.mT, grad_read)
+    grad_first = torch.empty_like(grad_state)
     grad_after = torch.empty_like(states)  # [i]: of the state after chunk i
-    for i in reversed(range(n)):
-        grad_after[:, i] = grad_state
-        grad_state = torch.addcmul(read[:, i], grad_state, start[:, i, :, -1:])
+    grad_after[:, -1] = grad_state
+    left, decays = grad_after.unbind(1), start[:, :, :, -1:].unbind(1)
+    read = _wide(C.mT, grad_read).unbind(1)
+    steps = zip(read, left, decays, (grad_first, *left[:-1]), strict=True)
+    for new, after, decay, before in reversed([*steps]):
+        torch.addcmul(new, after, decay, out=before)
     grad_C = grad_read.flatten(-2) @ states.flatten(-2).mT
     grad_B = (X * end).flatten(-2) @ grad_after.flatten(-2).mT
     grad_X = _wide(B, grad_after).mul_(end)
     grad_whole = start[:, :, :, -1, :, 0] * grad_after.mul_(states).sum(3).sum(-1)
     # what the last position writes has not decayed yet
-    grad_whole += ((grad_X * x).sum(-1) * dt)[:, :, :, :-1].sum(3)
+    grad_whole += (grad_X * X)[:, :, :, :-1].sum(3).sum(-1)
 
     # within them
     scores = C @ B.mT
@@ -207,7 +209,8 @@ def _backward(x, dt, a, B, C, past, states, grad_y, grad_state):
     grad_scores.diagonal(dim1=-2, dim2=-1).add_((grad_present * dt).sum(-1))
     grad_C += grad_scores @ B
     grad_B += grad_scores.mT @ C
-    return grad_X.mul_(dt.unsqueeze(-1)), grad_dt, grad_a, grad_B, grad_C, grad_state
+    torch.mul(grad_X, dt.unsqueeze(-1), out=grad_x)
+    return grad_dt, grad_a, grad_B, grad_C, grad_first
 
 
 def _within(scores: Tensor, X: Tensor, z: Tensor) -> Tensor:
