@@ -156,8 +156,19 @@ def test_what_is_not_equal_stands_in_one_line_with_its_largest_ratio(tmp_path):
         "learning rates tried, also in their number (gru 3, lstm 1)."
     )
     assert "Equal among the models at every task and length: state at the training length," in page
-    assert "| gru | float32 | 2,000 | 64 |" in page
-    assert "| 0.0001 0.001 0.01 | cpu |" in page
+    assert "| gru | 2,000 | 64 |" in page
+    assert "| 0.0001 0.001 0.01 | float32 | cpu |" in page
+
+
+def test_of_optimiser_settings_those_that_differ_are_shown(tmp_path):
+    made = Tables()
+    for model, decay in (("gru", 0.1), ("lstm", 0.01)):
+        training = {"steps": 9, "learning_rate": 1e-3, "beta1": 0.9, "weight_decay": decay}
+        content = json.dumps({"model_settings": {}, "training": training})
+        made.cells(model, "mqar", 64, [0.5, 0.6], settings=content)
+    page = words(made, tmp_path)
+    assert "| gru | weight_decay=0.1 |" in page
+    assert "| lstm | weight_decay=0.01 |" in page
 
 
 def test_what_is_recorded_of_some_models_is_not_called_equal(tmp_path):

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 from grid_factory import write_study
 
-from seqgrid import recipes, registry, sizing, study
+from seqgrid import recipes, registry, sizing, study, study_schema
 from seqgrid.settings import Recipe
 from seqgrid.study_file import StudyError
 
@@ -89,6 +90,31 @@ WRONG_SWEEPS = {
 def test_a_mistake_in_the_grid_of_a_model_costs_one_line(mistakes, sweep):
     expected = f"models.gru.sweep.{WRONG_SWEEPS[sweep]}"
     assert mistakes(models=f"{{gru: {{sweep: {sweep}}}}}") == [expected]
+
+
+def test_editors_know_what_a_model_can_have():
+    validator = jsonschema.Draft202012Validator(study_schema.json_schema())
+    content = {
+        "question": "which?",
+        "models": {
+            "gru": {
+                "sweep": {"training.learning_rate": [1e-3], "model.dropout": [0.1]},
+                "recipe": "literature",
+                "size_to": {"params": 1000, "by": "num_layers"},
+            }
+        },
+        "tasks": {"mqar": None},
+        "lengths": [16],
+        "seeds": [0],
+    }
+    assert [e.message for e in validator.iter_errors(content)] == []
+    for wrong in (
+        {"sweep": {"training.rate": [1]}},
+        {"recipe": "mine"},
+        {"size_to": {"parameters": 5}},
+        {"size_to": {"params": 0}},
+    ):
+        assert list(validator.iter_errors(content | {"models": {"gru": wrong}}))
 
 
 # -- recipes --------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ class Loop:
             pieces=self.pieces,
             parameters=self.model.num_parameters,
             state_bytes=self.model.state_bytes(self.cell.seqlen),
-            flops_per_token=float(self.model.flops_per_token(self.cell.seqlen)),
+            flops_per_token=self._flops_per_token(),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -193,6 +193,11 @@ class Loop:
             "dtype": self._dtype(),
             "backend": self.backend,
         }
+
+    def _flops_per_token(self) -> float | None:
+        """None where a model of its own does not say."""
+        count = getattr(self.model, "flops_per_token", None)
+        return None if count is None else float(count(self.cell.seqlen))
 
     def _dtype(self) -> str:
         chosen = self.cell.compute

@@ -22,6 +22,7 @@ from seqgrid.study_schema import SizeTo
 KEPT = Path("results/.sizes.json")
 SLACK = 0.1  # of the budget: farther from it, it is not that size
 LARGEST = 2**16  # value of a setting that is tried
+FILLS = {"normal_", "uniform_", "fill_", "zero_", "copy_", "log_normal_", "exponential_"}
 
 
 class Unreachable(Exception):
@@ -145,9 +146,21 @@ def _near(possible: Iterator[int], size: Callable[[int], int], budget: int) -> l
 def counted(model: str, settings: dict[str, Any], shape: Any) -> Any:
     """The model as something to count: on the meta device, which holds no numbers."""
     import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Unfilled(TorchFunctionMode):
+        """Initial values are left out: most of the time of building, and nothing to count."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            fills = func.__name__ in FILLS or getattr(func, "__module__", "") == "torch.nn.init"
+            if not fills:
+                return func(*args, **(kwargs or {}))
+            return args[0] if args else (kwargs or {})["tensor"]
 
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             return registry.make_model(model, settings, shape)
     except (NotImplementedError, RuntimeError):  # initial values that need numbers
         return registry.make_model(model, settings, shape)

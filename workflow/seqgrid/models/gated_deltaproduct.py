@@ -13,7 +13,7 @@ layers start as everywhere in this backbone. Without `use_forget_gate` it is Del
 B batch, L length, D d_model, H heads, K and V widths of keys and values in a head.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -21,11 +21,16 @@ from torch import Tensor, nn
 from seqgrid.models._base import Mixer
 from seqgrid.models._delta import DeltaRuleMixer, initial_A_log, initial_dt_bias, log_decay
 from seqgrid.ops.gated_delta_rule import gated_delta_product
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What Gated DeltaProduct adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        source="As Gated DeltaNet, Yang et al., arXiv:2412.06464, which Siems et al., "
+        "arXiv:2502.10297, extend",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads; the library's 6 are for d_model 2048")
     num_v_heads: int | None = Field(

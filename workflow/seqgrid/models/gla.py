@@ -10,7 +10,7 @@ B batch, L length, D d_model, H heads, K and V widths of keys and values in a he
 """
 
 import math
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -19,11 +19,17 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer
 from seqgrid.models._gated_heads import GatedHeads
 from seqgrid.ops.gla import gla
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What GLA adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        weight_decay=0.01,
+        source="Weight decay 0.01, clipping at 1 and a cosine: Yang et al., arXiv:2312.06635, "
+        "whose models of 340M and 1.3B parameters peak at 3e-4",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads")
     num_kv_heads: int | None = Field(

@@ -13,7 +13,7 @@ norm_eps says; here it is a setting.
 B batch, L length, D d_model, H heads, K and V widths of keys and values in a head.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -23,11 +23,15 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer, RMSNorm, ShortConvolution, linear_flops
 from seqgrid.ops.gla import gla
 from seqgrid.ops.short_conv import short_conv
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What HGRN2 adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        source="Qin et al., arXiv:2404.07904, have no recipe for models of this size: Zoology's",
+    )
 
     num_heads: int | None = Field(
         None, ge=1, description="heads; None: d_model / expand_ratio, which must then be set"

@@ -10,7 +10,7 @@ that layers of rwkv7 hand on) is spread over these.
 """
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationError, model_validator
 from torch import nn
@@ -19,11 +19,17 @@ from seqgrid.data import Shape
 from seqgrid.models._base import Backbone, Mixer
 from seqgrid.registry import load, names
 from seqgrid.registry import settings as settings_of
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """Which mixer runs in which layer, and with which settings."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.95,
+        source="AdamW's betas, weight decay 0.1, clipping at 1 and a cosine: GPT-3, Brown et al., "
+        "arXiv:2005.14165, appendix B, as for its attention",
+    )
 
     pattern: list[str] = Field(
         ["deltanet", "attention"],

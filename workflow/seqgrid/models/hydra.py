@@ -13,7 +13,7 @@ length, so padding is read by no position of its own.
 B batch, L length, D d_model, H heads, P headdim, G ngroups, N d_state.
 """
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -24,11 +24,17 @@ from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
 from seqgrid.models._ssm import GatedRMSNorm, initialise_projections, step_bias, undecayed
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.ops.ssd import ssd
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What Hydra adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.95,
+        source="As the Mamba-2 it is made of, Dao and Gu, arXiv:2405.21060; Hwang et al., "
+        "arXiv:2407.09941, train it on masked words",
+    )
 
     d_state: int = Field(64, ge=1, description="keys of a head, in each direction")
     d_conv: int = Field(7, ge=1, description="positions the centred convolution reads, odd")

@@ -17,7 +17,7 @@ B batch, L length, D d_model.
 """
 
 import math
-from typing import Literal, Self, cast
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -28,11 +28,17 @@ from seqgrid.data import Shape
 from seqgrid.models._base import Backbone, Mixer, linear_flops
 from seqgrid.ops.fft_conv import fft_conv
 from seqgrid.ops.short_conv import short_conv
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What Hyena adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.98,
+        source="AdamW's betas, weight decay 0.1, warm-up and a cosine: Poli et al., "
+        "arXiv:2302.10866, appendix A",
+    )
 
     order: int = Field(2, ge=2, description="gates; one long convolution fewer")
     l_max: int | None = Field(

@@ -14,7 +14,7 @@ arXiv:2411.12537).
 B batch, L length, D d_model, H heads of keys, W of values, K and V their widths.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -29,11 +29,16 @@ from seqgrid.models._delta import (
     undecayed,
 )
 from seqgrid.ops.kda import kda
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What Kimi delta attention adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        source="As Gated DeltaNet, Yang et al., arXiv:2412.06464, which it refines; Kimi Linear, "
+        "arXiv:2510.26692, has another optimiser",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads; the library's 16 are for d_model 2048")
     num_v_heads: int | None = Field(

@@ -12,7 +12,7 @@ B batch, L length, D d_model, H heads, K and V widths of keys and values in a he
 """
 
 import math
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -21,13 +21,18 @@ from torch.nn import functional as F
 
 from seqgrid.models._base import Mixer, RMSNorm, linear_flops
 from seqgrid.ops.linear_attention import linear_attention
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 NU = 4
 
 
 class Settings(ModelSettings):
     """What linear attention adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        source="A baseline of recall in Arora et al., arXiv:2402.18668 (Based), trained by "
+        "Zoology's protocol",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads")
     num_kv_heads: int | None = Field(

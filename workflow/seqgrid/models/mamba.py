@@ -11,7 +11,7 @@ mixer's here.
 B batch, L length, D d_model, N d_state.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -22,11 +22,18 @@ from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
 from seqgrid.models._ssm import initialise_projections, step_bias, undecayed
 from seqgrid.ops.selective_scan import selective_scan
 from seqgrid.ops.short_conv import short_conv
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What Mamba adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.95,
+        source="AdamW's betas, weight decay 0.1, clipping at 1, warm-up and a cosine: Gu and Dao, "
+        "arXiv:2312.00752, appendix E.2, who take five times the learning rate of GPT-3, "
+        "3e-3 at 125M parameters",
+    )
 
     d_state: int = Field(16, ge=1, description="states of each channel")
     d_conv: int = Field(4, ge=1, description="positions the short convolution reads")

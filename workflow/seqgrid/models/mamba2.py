@@ -10,7 +10,7 @@ as every other mixer's here. With `d_ssm` the other channels are a gated MLP.
 B batch, L length, D d_model, H heads, P headdim, G ngroups, N d_state.
 """
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -21,11 +21,17 @@ from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
 from seqgrid.models._ssm import GatedRMSNorm, initialise_projections, step_bias, undecayed
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.ops.ssd import ssd
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What Mamba-2 adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.95,
+        source="As Mamba, Gu and Dao, arXiv:2312.00752, appendix E.2: Dao and Gu, "
+        "arXiv:2405.21060, appendix D",
+    )
 
     d_state: int = Field(
         64, ge=1, description="keys of a head; mamba-ssm's 128 are for wide models"

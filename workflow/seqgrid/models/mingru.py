@@ -11,7 +11,7 @@ halves of `to_hidden_and_gate`, and `to_out` is there where `proj_out` or `expan
 B batch, L length, D d_model, E hidden width.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -19,11 +19,15 @@ from torch import Tensor, nn
 
 from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.ops.scan import scan
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What a minGRU adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        source="Feng et al., arXiv:2410.01201, have no recipe for models of this size: Zoology's",
+    )
 
     expansion_factor: float = Field(1.0, gt=0, description="hidden width over d_model")
     proj_out: bool | None = Field(

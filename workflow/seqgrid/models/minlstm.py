@@ -10,7 +10,7 @@ package minGRU-pytorch: `to_hidden_and_f_i_gate` holds candidate, forget gate an
 B batch, L length, D d_model, E hidden width.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -19,11 +19,15 @@ from torch.nn.functional import softplus
 from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.models.mingru import output_layer, positive, widened
 from seqgrid.ops.scan import scan
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What a minLSTM adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        source="Feng et al., arXiv:2410.01201, have no recipe for models of this size: Zoology's",
+    )
 
     expansion_factor: float = Field(1.0, gt=0, description="hidden width over d_model")
     proj_out: bool | None = Field(

@@ -13,7 +13,7 @@ B batch, L length, D d_model, I inner width, H heads.
 """
 
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -23,11 +23,17 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer, ShortConvolution
 from seqgrid.ops.mlstm import mlstm
 from seqgrid.ops.short_conv import short_conv
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What mLSTM adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.95,
+        source="AdamW's betas, weight decay 0.1, warm-up and a cosine: Beck et al., "
+        "arXiv:2405.04517, appendix D",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads; each is inner_dim / num_heads wide")
     proj_factor: float = Field(2.0, gt=0, description="inner width over d_model, before rounding")

@@ -12,7 +12,7 @@ B batch, L length, D d_model, H heads, K and V widths of keys and values in a he
 """
 
 import math
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -21,13 +21,22 @@ from torch import Tensor
 from seqgrid.models._base import Mixer
 from seqgrid.models._gated_heads import GatedHeads
 from seqgrid.ops.simple_gla import simple_gla
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 ROTARY_BASE = 10000.0
 
 
 class Settings(ModelSettings):
     """What RetNet adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.98,
+        weight_decay=0.05,
+        schedule="linear",
+        warmup_fraction=0.015,
+        source="AdamW's betas, weight decay 0.05, 375 of 25,000 steps of warm-up and a linear "
+        "decay: Sun et al., arXiv:2307.08621, section 3.1",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads, each with a rate of its own")
     num_kv_heads: int | None = Field(

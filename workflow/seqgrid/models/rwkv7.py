@@ -16,7 +16,7 @@ B batch, L length, D d_model, H heads, K and V widths of keys and values in a he
 """
 
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.models._delta import undecayed
 from seqgrid.ops.dplr import dplr
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 LOWEST_DECAY = -math.exp(-0.5)  # nats a position
 STREAMS = "rwkvag"  # what token shift mixes for
@@ -36,6 +36,12 @@ SHIFT_POWERS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
 
 class Settings(ModelSettings):
     """What RWKV-7 adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.99,
+        source="AdamW's betas, weight decay 0.1 and a cosine: Peng et al., arXiv:2503.14456; their "
+        "epsilon of 1e-18 is no setting here",
+    )
 
     head_dim: int | None = Field(
         16, ge=2, description="width of a key; None: from num_heads; the library's 64 suit 1024"

@@ -13,7 +13,7 @@ B batch, L length, D d_model, H heads, d = D / H head width.
 """
 
 import math
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -23,11 +23,17 @@ from torch.nn.functional import group_norm, silu
 from seqgrid.models._base import Mixer
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.ops.slstm import slstm
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import ModelSettings, Recipe
 
 
 class Settings(ModelSettings):
     """What an sLSTM adds to the backbone."""
+
+    recipe: ClassVar[Recipe | None] = Recipe(
+        beta2=0.95,
+        source="AdamW's betas, weight decay 0.1, warm-up and a cosine: Beck et al., "
+        "arXiv:2405.04517, appendix D",
+    )
 
     num_heads: int = Field(4, ge=1, description="heads; each is d_model / num_heads wide")
     conv1d_kernel_size: int = Field(

@@ -63,28 +63,51 @@ def _table(content: Content, title: str, facts: list[Fact | None]) -> str:
     models = [m for m in content.models if any(m in fact.values for fact in kept)]
     if not kept or not models:
         return ""
-    body = [[m, *(_values(f.values.get(m, []), f.column) for f in kept)] for m in models]
-    return blocks(title, table(["model", *(f.name for f in kept)], body[:MOST_ROWS]))
+    # Numbers first: columns of words are flush left.
+    kept.sort(key=_is_words)
+    body = [[m, *(_values(fact, m) for fact in kept)] for m in models]
+    head = ["model", *(fact.name for fact in kept)]
+    return blocks(title, table(head, body[:MOST_ROWS], words=sum(map(_is_words, kept))))
 
 
-def _values(values: list, column: str) -> str:
+def _is_words(fact: Fact) -> bool:
+    return any(isinstance(v, str) for values in fact.values.values() for v in values)
+
+
+def _values(fact: Fact, model: str) -> str:
+    values = fact.values.get(model, [])
     if not values:
         return "-"
-    if isinstance(values[0], str):
-        named = [_object(v) for v in values]
-        return listing(named, 2) if len(values) <= 2 else f"{len(values)} different"
-    show = SHOW.get(column, count)
-    if column == "learning_rate" and len(values) <= MOST_VALUES:
+    if _is_words(fact):
+        shared = _in_common(fact)
+        named = list(dict.fromkeys(_object(v, shared) for v in values))
+        return listing(named, 2) if len(named) <= 2 else f"{len(named)} different"
+    show = SHOW.get(fact.column, count)
+    if fact.column == "learning_rate" and len(values) <= MOST_VALUES:
         return " ".join(map(show, values))
     return span(values, show)
 
 
-def _object(value: str) -> str:
-    """`a=1 b=2` for a JSON object, other text as it is."""
+def _object(value: str, shared: set[str]) -> str:
+    """`a=1 b=2` for a JSON object without the keys in common, other text as it is."""
+    found = _read(value)
+    if found is None:
+        return value
+    return " ".join(f"{k}={v}" for k, v in sorted(found.items()) if k not in shared) or "-"
+
+
+def _in_common(fact: Fact) -> set[str]:
+    """Keys of a setting that has the same value in every model; none of a backend."""
+    found = [_read(v) for values in fact.values.values() for v in values]
+    if fact.column != "optimiser" or not found:
+        return set()
+    first = found[0] or {}
+    return {key for key in first if all((other or {}).get(key) == first[key] for other in found)}
+
+
+def _read(value: str) -> dict | None:
     try:
         found = json.loads(value)
     except ValueError:
-        return value
-    if not isinstance(found, dict):
-        return value
-    return " ".join(f"{k}={v}" for k, v in sorted(found.items())) or "-"
+        return None
+    return found if isinstance(found, dict) else None
