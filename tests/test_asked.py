@@ -5,10 +5,10 @@ import torch
 from task_variants import VARIANTS
 from test_resume import cut_at, rows_without_times, run_with_cuts, same
 
-from seqgrid import compute, metrics, optimiser, registry
+from seqgrid import compute, metrics, optimiser, predict, registry
 from seqgrid.cell import Cell, Compute, Training, Validation
 from seqgrid.data import IGNORE, Batch, outputs_of
-from seqgrid.loop import Loop, predict_slices
+from seqgrid.loop import Loop
 
 TASKS = [
     pytest.param(name, settings, id=" ".join([name, *(f"{k}={v}" for k, v in settings.items())]))
@@ -54,7 +54,7 @@ def test_every_task_trains_and_scores_as_with_outputs_everywhere(name, settings)
         torch.testing.assert_close(found, loss.detach(), atol=1e-12, rtol=1e-12)
         torch.testing.assert_close(gradient, expected, atol=1e-12, rtol=1e-9)
     slices = {"": torch.full_like(whole.targets, True, dtype=torch.bool), **task.slices(whole)}
-    scores = predict_slices(model, whole.pieces(2), task, task.slices)
+    scores = predict.slice_scores(model, whole.pieces(2), task, task.slices)
     assert scores.keys() == slices.keys()
     for part, chosen in slices.items():
         columns = metrics.score(full, whole.only(chosen), task.loss)

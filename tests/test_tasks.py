@@ -10,9 +10,8 @@ import torch
 from task_variants import LENGTHS, SHORT, UNLEARNABLE, VARIANTS
 
 import seqgrid.tasks
-from seqgrid import registry
+from seqgrid import predict, registry
 from seqgrid.data import IGNORE, Batch
-from seqgrid.loop import predict_slices
 from seqgrid.metrics import BETTER, LOSS_METRIC, loss_of, summarise
 from seqgrid.settings import TaskSettings
 from seqgrid.tasks._base import Task
@@ -191,7 +190,7 @@ def summaries(task: Task, solver, n: int = EXAMPLES):
     """What a solver scores, slice by slice, through the code that scores models."""
     batch = examples(task, n)
     steps = [batch.rows(start, start + 250) for start in range(0, n, 250)]
-    found = predict_slices(Solver(task, solver), steps, task, task.slices)
+    found = predict.slice_scores(Solver(task, solver), steps, task, task.slices)
     return {name: summarise(columns, task.loss) for name, columns in found.items()}
 
 

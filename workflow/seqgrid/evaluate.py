@@ -18,11 +18,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqgrid import checkpoint, compute, memory, provenance, registry, sources, tables, train
+from seqgrid import (
+    checkpoint,
+    compute,
+    memory,
+    predict,
+    provenance,
+    registry,
+    sources,
+    tables,
+    train,
+)
 from seqgrid.cell import Cell
 from seqgrid.data import Batch
 from seqgrid.job import TRY_AGAIN, WRONG_CALL, WrongCall, say
-from seqgrid.loop import device, predict_slices
+from seqgrid.loop import device
 from seqgrid.outcome import EvaluationRecord, FileRecord, Invalid, write_text
 from seqgrid.rows import Evaluation
 from seqgrid.store import Part
@@ -134,7 +144,7 @@ def _scores(model: Any, state: Any, batches: list[Batch], task: Task) -> list[di
             continue
         if at not in found:  # best and last are often the same weights
             model.load_state_dict(weights)
-            found[at] = predict_slices(model, batches, task, task.slices)
+            found[at] = predict.slice_scores(model, batches, task, task.slices)
         for part, columns in found[at].items():
             some = columns["scored"] > 0 if part else np.full(len(columns["scored"]), True)
             if some.any():

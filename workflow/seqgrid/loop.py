@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from seqgrid import checkpoint, compute, memory, metrics, optimiser, registry
+from seqgrid import checkpoint, compute, memory, metrics, optimiser, predict, registry
 from seqgrid.cell import Cell
-from seqgrid.data import Batch, outputs_of
 from seqgrid.examples import Examples
 from seqgrid.outcome import Progress
 from seqgrid.seeds import derive
@@ -268,7 +265,7 @@ class Loop:
     def _validate(self) -> None:
         if not torch.isfinite(self.loss_sum):
             raise Diverged(f"the training loss was not finite by step {self.track.step}")
-        found = score(self.model, self.validation, self.task)
+        found = predict.score(self.model, self.validation, self.task)
         main, step = found[self.task.metric], self.track.step
         if not math.isfinite(main.value):
             raise Diverged(f"the validation {self.task.metric} is {main.value} at step {step}")
@@ -324,39 +321,3 @@ class Loop:
         if limit is not None and self.total_seconds >= limit:
             return f"budget of {limit:g} training seconds"
         return None
-
-
-def score(model: nn.Module, batches: list, task: Any) -> dict[str, Any]:
-    """Metrics of a model on batches; leaves mode and random state as they were."""
-    return metrics.summarise(predict(model, batches, task), task.loss)
-
-
-def predict(model: nn.Module, batches: list[Batch], task: Any) -> dict[str, np.ndarray]:
-    """Per-example scores of a model on batches; what the task has no use for stays out."""
-    return predict_slices(model, batches, task, lambda batch: {})[""]
-
-
-@torch.no_grad()
-def predict_slices(
-    model: nn.Module,
-    batches: list[Batch],
-    task: Any,
-    slices: Callable[[Batch], dict[str, torch.Tensor]],
-) -> dict[str, dict[str, np.ndarray]]:
-    """As `predict`, under '' for all of the examples and under the name of each slice for it."""
-    training = model.training
-    model.eval()
-    parts: dict[str, list] = {"": []}
-    try:
-        for batch in batches:
-            asked = batch if task.shape.pooled else batch.asked()
-            outputs = outputs_of(model, asked)
-            chosen = {name: batch.only(part) for name, part in slices(batch).items()}
-            if asked.positions is not None:
-                chosen = {name: part.at(asked.positions) for name, part in chosen.items()}
-            for name, part in {"": asked, **chosen}.items():
-                found = metrics.score(outputs, part, task.loss, task.tolerance)
-                parts.setdefault(name, []).append(found)
-    finally:
-        model.train(training)
-    return {name: metrics.gather(found) for name, found in parts.items()}

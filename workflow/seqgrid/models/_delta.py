@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgrid.kernels import Operator
-from seqgrid.models._base import Mixer, RMSNorm, ShortConvolution, linear_flops
+from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._layers import RMSNorm, ShortConvolution
 from seqgrid.ops.short_conv import short_conv
 
 L2_EPS = 1e-6  # of flash-linear-attention's l2norm

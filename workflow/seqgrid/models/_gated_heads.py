@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgrid.models._base import Mixer, RMSNorm, ShortConvolution, linear_flops
+from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._layers import RMSNorm, ShortConvolution
 from seqgrid.ops.short_conv import short_conv
 
 ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "swish": F.silu, "sigmoid": torch.sigmoid}

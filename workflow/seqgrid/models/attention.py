@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqgrid.data import Shape
-from seqgrid.models._base import Mixer, RMSNorm, linear_flops
+from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._layers import RMSNorm
 from seqgrid.ops.attention import attention
 from seqgrid.settings import ModelSettings, Recipe
 

@@ -20,7 +20,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgrid.models._base import Mixer, RMSNorm, ShortConvolution, linear_flops
+from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._layers import RMSNorm, ShortConvolution
 from seqgrid.ops.gla import gla
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.settings import ModelSettings, Recipe

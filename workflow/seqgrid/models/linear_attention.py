@@ -19,7 +19,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgrid.models._base import Mixer, RMSNorm, linear_flops
+from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._layers import RMSNorm
 from seqgrid.ops.linear_attention import linear_attention
 from seqgrid.settings import ModelSettings, Recipe
 

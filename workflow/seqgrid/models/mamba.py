@@ -18,7 +18,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
+from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._layers import ShortConvolution
 from seqgrid.models._ssm import initialise_projections, step_bias, undecayed
 from seqgrid.ops.selective_scan import selective_scan
 from seqgrid.ops.short_conv import short_conv

@@ -17,7 +17,8 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
-from seqgrid.models._base import Mixer, ShortConvolution, linear_flops
+from seqgrid.models._base import Mixer, linear_flops
+from seqgrid.models._layers import ShortConvolution
 from seqgrid.models._ssm import GatedRMSNorm, initialise_projections, step_bias, undecayed
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.ops.ssd import ssd

@@ -20,7 +20,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgrid.models._base import Mixer, ShortConvolution
+from seqgrid.models._base import Mixer
+from seqgrid.models._layers import ShortConvolution
 from seqgrid.ops.mlstm import mlstm
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.settings import ModelSettings, Recipe
