@@ -44,6 +44,7 @@ class Trouble(nn.Module):
         for name in ("num_parameters", "backend", "causal", "max_seqlen"):
             setattr(self, name, getattr(inner, name, None))
         self.state_bytes = inner.state_bytes
+        self.flops_per_token = inner.flops_per_token
     def forward(self, x):
         self.calls += 1
         {trouble}
