@@ -103,6 +103,7 @@ def test_a_compiled_model_is_the_same_model():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_recorded_pass_trains_as_the_plain_one(tmp_path):
     losses = []
     for chosen in ({}, {"cuda_graphs": True}):
