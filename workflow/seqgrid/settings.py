@@ -54,12 +54,15 @@ class ModelSettings(Chosen):
 
     Attributes:
         recipe: how the model is trained in the literature; None: nobody says.
+        common: settings in which the layers of a stack have to agree, as they share what depends
+            on them.
     """
 
     recipe: ClassVar[Recipe | None] = None
+    common: ClassVar[tuple[str, ...]] = ()
 
-    d_model: int = Field(64, ge=1, description="width of the residual stream, channels")
-    num_layers: int = Field(2, ge=1, description="layers of mixer and MLP")
+    d_model: int = Field(64, ge=1, le=65536, description="width of the residual stream, channels")
+    num_layers: int = Field(2, ge=1, le=1024, description="layers of mixer and MLP")
     mlp_ratio: float = Field(2.0, ge=0, description="hidden width of the MLP over d_model; 0: none")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on embedding, mixer and MLP")
     initializer_std: Annotated[float, Field(gt=0)] | Literal["small"] = Field(

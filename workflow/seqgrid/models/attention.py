@@ -37,7 +37,7 @@ class Settings(ModelSettings):
         "rope", description="rotary phases, a learned table, or only what the causal mask gives"
     )
     causal: bool = Field(True, description="position t reads none after t")
-    rope_theta: float = Field(10000.0, gt=0, description="longest rotary wavelength over 2 pi")
+    rope_theta: float = Field(10000.0, ge=1, description="longest rotary wavelength over 2 pi")
     max_seqlen: int | None = Field(
         None, ge=1, description="rows of the learned table, tokens; None: the training length"
     )

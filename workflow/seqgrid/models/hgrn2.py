@@ -30,6 +30,7 @@ from seqgrid.settings import ModelSettings, Recipe
 class Settings(ModelSettings):
     """What HGRN2 adds to the backbone."""
 
+    common: ClassVar[tuple[str, ...]] = ("use_lower_bound",)
     recipe: ClassVar[Recipe | None] = Recipe(
         source="Qin et al., arXiv:2404.07904, have no recipe for models of this size: Zoology's",
     )

@@ -38,7 +38,7 @@ class Settings(ModelSettings):
 
     d_state: int = Field(16, ge=1, description="states of each channel")
     d_conv: int = Field(4, ge=1, description="positions the short convolution reads")
-    expand: float = Field(2.0, gt=0, description="channels of the state space over d_model")
+    expand: float = Field(2.0, gt=0, le=64, description="channels of the state space over d_model")
     dt_rank: int | Literal["auto"] = Field(
         "auto", description="width that step sizes are computed from; auto: d_model / 16, upwards"
     )

@@ -41,7 +41,7 @@ class Settings(ModelSettings):
     conv_init: float | None = Field(
         None, gt=0, description="bound of its uniform initial weights; None: that of torch"
     )
-    expand: float = Field(2.0, gt=0, description="channels of all heads over d_model")
+    expand: float = Field(2.0, gt=0, le=64, description="channels of all heads over d_model")
     headdim: int = Field(
         32, ge=1, description="channels of a head; mamba-ssm's 64 are for wide models"
     )

@@ -37,7 +37,9 @@ class Settings(ModelSettings):
     )
 
     num_heads: int = Field(4, ge=1, description="heads; each is inner_dim / num_heads wide")
-    proj_factor: float = Field(2.0, gt=0, description="inner width over d_model, before rounding")
+    proj_factor: float = Field(
+        2.0, gt=0, le=64, description="inner width over d_model, before rounding"
+    )
     round_proj_up_to_multiple_of: int = Field(
         16, ge=1, description="the inner width is a multiple of it; 64 in the library"
     )

@@ -37,6 +37,7 @@ SHIFT_POWERS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
 class Settings(ModelSettings):
     """What RWKV-7 adds to the backbone."""
 
+    common: ClassVar[tuple[str, ...]] = ("value_dim",)
     recipe: ClassVar[Recipe | None] = Recipe(
         beta2=0.99,
         source="AdamW's betas, weight decay 0.1 and a cosine: Peng et al., arXiv:2503.14456; their "
