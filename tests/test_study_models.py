@@ -191,6 +191,10 @@ def test_every_recipe_has_a_source_and_a_grid(name):
     assert list(recipe.learning_rates) == sorted(set(recipe.learning_rates))
 
 
+def test_a_recipe_can_start_from_weights_that_know_the_width():
+    assert Recipe(source="", initializer_std="small").initializer_std == "small"
+
+
 # -- sizes ----------------------------------------------------------------------------------------
 
 

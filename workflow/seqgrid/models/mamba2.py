@@ -30,8 +30,9 @@ class Settings(ModelSettings):
 
     recipe: ClassVar[Recipe | None] = Recipe(
         beta2=0.95,
-        source="As Mamba, Gu and Dao, arXiv:2312.00752, appendix E.2: Dao and Gu, "
-        "arXiv:2405.21060, appendix D",
+        source="AdamW's betas, weight decay 0.1, clipping at 1, warm-up and a cosine: Dao and Gu, "
+        "arXiv:2405.21060, appendix D.2; on recall, appendix D.1, rates of 3.2e-4, 3.2e-3 and 1e-2 "
+        "with a linear decay",
     )
 
     d_state: int = Field(
