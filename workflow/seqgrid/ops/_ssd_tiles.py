@@ -2,7 +2,7 @@
 
 With X = dt x, z_t the sum of log decays up to position t of a chunk, z that of the whole chunk, and
 S the state that enters it:
-    y_t = (C_t . B_t) X_t + past_t
+    y_t = (C_t . B_t) X_t + D x_t + past_t
     past_t = sum_{s < t} (C_t . B_s) exp(z_t - z_s) X_s + exp(z_t) S C_t
     S <- exp(z) S + sum_s exp(z - z_s) X_s B_s^T
 
@@ -36,11 +36,11 @@ class ChunkedSSD(torch.autograd.Function):
     """Output and final state, from chunks of `chunk` positions and `block` values x at a time."""
 
     @staticmethod
-    def forward(ctx, x, dt, a, B, C, state, gentle, chunk, block):
-        # x (b, L, E, P), dt and a (b, L, E), B and C (b, L, N), state (b, N, E, P)
+    def forward(ctx, x, dt, a, B, C, D, state, gentle, chunk, block):
+        # x (b, L, E, P), dt and a (b, L, E), B and C (b, L, N), D (b, 1, E), state (b, N, E, P)
         z, read, rest, border = _decays(a, chunk, gentle)
         dt_wide = dt.unsqueeze(-1)
-        write, own = rest * dt_wide, _present(B, C).unsqueeze(-1) * dt_wide
+        write, own = rest * dt_wide, (dt * _present(B, C) + D).unsqueeze(-1)
         y, past = torch.empty_like(x), torch.empty_like(x)
         states = x.new_empty(border.shape[1], *state.shape)
         for rows in _blocks(x, chunk, block):
@@ -64,18 +64,18 @@ class ChunkedSSD(torch.autograd.Function):
                     torch.mul(held, border[rows, j + 1], out=left)
                     left.flatten(2).baddbmm_(keys.mT, X)
                 torch.addcmul(past[rows, at], values, own[rows, at], out=y[rows, at])
-        ctx.save_for_backward(x, dt, a, B, C, past, states)
+        ctx.save_for_backward(x, dt, a, B, C, D, past, states)
         ctx.options = gentle, chunk, block
         return y, states[-1].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y, grad_final):
-        x, dt, a, B, C, past, states = ctx.saved_tensors
+        x, dt, a, B, C, D, past, states = ctx.saved_tensors
         gentle, chunk, block = ctx.options
         z, read, rest, border = _decays(a, chunk, gentle)
         dt_wide, present = dt.unsqueeze(-1), _present(B, C)
-        write, own = rest * dt_wide, present.unsqueeze(-1) * dt_wide
+        write, own = rest * dt_wide, (dt * present + D).unsqueeze(-1)
         # between x and that X of which grad_X below is the gradient
         factor = write if gentle else dt_wide
         grad_x, grad_B, grad_C = (torch.empty_like(v) for v in (x, B, C))
@@ -122,7 +122,8 @@ class ChunkedSSD(torch.autograd.Function):
         grad_a = _join(torch.cat([grad_held, grad_z[:, :, :-1]], 2).cumsum(2), x.shape[1])
         grad_dt = grad_factor.mul_(rest.squeeze(-1)) if gentle else grad_factor
         grad_dt.addcmul_(grad_own, present)
-        return grad_x, grad_dt, grad_a, grad_B, grad_C, grad_state, None, None, None
+        grad_D = grad_own.sum(1, keepdim=True)
+        return grad_x, grad_dt, grad_a, grad_B, grad_C, grad_D, grad_state, None, None, None
 
 
 def largest_decay(a: Tensor, chunk: int) -> Tensor:

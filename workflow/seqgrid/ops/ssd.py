@@ -86,9 +86,12 @@ def ssd_chunked(
         heads = [part.unflatten(2, (G, -1)) for part in (values, dt, dt * A.to(dtype))]
         parts = [part.transpose(1, 2).flatten(0, 1) for part in (*heads, B.to(dtype), C.to(dtype))]
         gentle = bool(largest_decay(parts[2], CHUNK) <= GENTLE)
-        y, state = ChunkedSSD.apply(*parts, state, gentle, CHUNK, BLOCK)
+        skip = D.to(dtype) if D is not None and D.ndim == 1 else values.new_zeros(H)
+        parts += [skip.view(G, 1, -1).repeat(b, 1, 1), state]
+        y, state = ChunkedSSD.apply(*parts, gentle, CHUNK, BLOCK)
         y = y.unflatten(0, (b, G)).transpose(1, 2).reshape(b, L, H, P)
-        y = y if D is None else torch.addcmul(y, values, D.to(dtype).view(H, -1))
+        if D is not None and D.ndim > 1:
+            y = torch.addcmul(y, values, D.to(dtype))
     return y.to(x.dtype), state.permute(0, 2, 3, 1).reshape(b, H, P, N)
 
 
