@@ -55,6 +55,14 @@ def test_parameters_are_those_of_flash_linear_attention(name):
     assert found == LIBRARY[name]
 
 
+def test_a_gated_delta_product_of_one_write_is_a_gated_delta_rule():
+    product = build("gated_deltaproduct", num_householder=1, allow_neg_eigval=False)
+    rule = build("gated_deltanet")
+    rule.load_state_dict(product.state_dict(), strict=True)
+    tokens = torch.randint(SHAPE.vocab_size, (2, 33))
+    torch.testing.assert_close(product(tokens), rule(tokens), atol=0, rtol=0)
+
+
 def test_only_later_layers_mix_in_the_values_of_the_first():
     first, second = build("rwkv7").mixers
     assert not hasattr(first, "v_lora")

@@ -206,6 +206,18 @@ def test_hyena_keeps_all_of_its_input_and_its_length_is_that_of_training():
     assert all(".implicit_filter." in name for name in spared)
 
 
+def test_the_start_of_hyena_s_filters_is_their_own():
+    small, default = (
+        registry.make_model("hyena", {"initializer_std": std}, TOKENS).mixers[0]
+        for std in ("small", 0.02)
+    )
+    assert small.in_proj.weight.std() > 3 * default.in_proj.weight.std()
+    for layer in (2, 4, 6):
+        name = f"filter_fn.implicit_filter.{layer}"
+        assert small.get_submodule(name).weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert default.get_submodule(name).weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
 # -- hybrid --------------------------------------------------------------------------------------
 
 STACK = {

@@ -11,7 +11,7 @@ associative recall at d_model 64. Unlike there the features of positions are fix
 train at a rate of their own), and a sequence longer than `l_max` is read to its end, with features
 and decay continued (there its end is cut off). The learning rate of its own that safari gives to
 filters is not kept; that they do not decay is. Initial values are those of its language model,
-whose filters start near zero beside their bias.
+whose filters start near zero beside their bias; theirs do not follow `initializer_std`.
 
 B batch, L length, D d_model.
 """
@@ -29,6 +29,8 @@ from seqgrid.models._base import Backbone, Mixer, linear_flops
 from seqgrid.ops.fft_conv import fft_conv
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.settings import ModelSettings, Recipe
+
+FILTER_STD = 0.02  # of safari's language model, whose sines are near linear with it
 
 
 class Settings(ModelSettings):
@@ -192,6 +194,19 @@ class HyenaMixer(Mixer):
         if self.settings.activation != "id":
             y = getattr(F, self.settings.activation)(y)
         return self.out_proj(y)
+
+    def initialise(self, std: float, residual_std: float) -> None:
+        """As any mixer, but for the filters.
+
+        Larger weights turn through many periods of the sines, whose frequency is 10, and the widths
+        of that network have nothing to do with d_model, which `small` goes by.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                own = FILTER_STD if name.startswith("filter_fn.") else std
+                nn.init.normal_(module.weight, std=residual_std if name == "out_proj" else own)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
         """All inputs of the long convolutions, and the positions the short one looks back on.
