@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from seqgrid.kernels import Operator
+from seqgrid.ops._chunks import single, widest
 
 LOG2_E = math.log2(math.e)
 CHUNK = 32  # positions; fewer are more states to keep, more are more work within
@@ -109,9 +110,13 @@ def ssd_fused(
     """The Triton kernels of mamba-ssm; no compiled extension is needed."""
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
-    return mamba_chunk_scan_combined(
-        x, dt, A, B, C, 256, D=D, initial_states=initial_state, return_final_states=True
+    dtype = x.dtype
+    x, B, C = widest(x, B, C)
+    start = single(initial_state)
+    y, state = mamba_chunk_scan_combined(
+        x, dt, A, B, C, 256, D=D, initial_states=start, return_final_states=True
     )
+    return y.to(dtype), state
 
 
 class _ChunkedSSD(torch.autograd.Function):
