@@ -309,3 +309,15 @@ def test_a_hybrid_s_mistake_is_one_line_at_its_place(settings, line):
 def test_settings_that_cannot_be_built_are_refused_with_a_reason(name, settings, message):
     with pytest.raises(ValidationError, match=message):
         registry.settings("model", name)(**settings)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "values"),
+    [("hgrn2", "use_lower_bound", [False, True]), ("rwkv7", "value_dim", [32, 64])],
+)
+def test_layers_of_a_hybrid_agree_in_what_they_share(file, key, values):
+    mixers = {f"part {i}": {"model": file, key: value} for i, value in enumerate(values)}
+    record = registry.settings("model", "hybrid")
+    with pytest.raises(ValidationError, match=f"layers of {file} share it") as error:
+        record(pattern=list(mixers), mixers=mixers)
+    assert error.value.errors()[0]["loc"] == ("mixers", "part 1", key)

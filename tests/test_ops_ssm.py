@@ -130,6 +130,14 @@ def test_neither_chunks_nor_blocks_of_sequences_matter(chunked, reference, draw,
     assert_close(run(chunked, inputs, grads), expected, 1e-11)
 
 
+@pytest.mark.parametrize("step", [1.0, 30.0])
+def test_one_sequence_at_a_time_gives_what_all_at_once_do(step, monkeypatch):
+    inputs, grads = draw_ssd(50, step)
+    expected = run(ssd_chunked, inputs, grads)
+    monkeypatch.setattr(ssd_module, "BLOCK", 1)
+    assert_close(run(ssd_chunked, inputs, grads), expected, 1e-11)
+
+
 @every_operator
 def test_transposed_memory_gives_the_same_result(chunked, reference, draw):
     inputs, grads = draw(48)

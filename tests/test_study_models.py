@@ -10,6 +10,7 @@ import pytest
 from grid_factory import write_study
 
 from seqgrid import recipes, registry, sizing, study, study_schema
+from seqgrid.cell import Cell
 from seqgrid.settings import Recipe
 from seqgrid.study_file import StudyError
 
@@ -190,6 +191,10 @@ def test_every_recipe_has_a_source_and_a_grid(name):
     assert list(recipe.learning_rates) == sorted(set(recipe.learning_rates))
 
 
+def test_a_recipe_can_start_from_weights_that_know_the_width():
+    assert Recipe(source="", initializer_std="small").initializer_std == "small"
+
+
 # -- sizes ----------------------------------------------------------------------------------------
 
 
@@ -310,3 +315,17 @@ def test_sizes_are_found_again_when_a_model_changes(load, monkeypatch):
     [row] = load(models="{gru: {size_to: {params: 100_000}}}")
     assert len(found) == 1
     assert row.cell.model_settings["d_model"] == 8
+
+
+@pytest.mark.parametrize("name", registry.names("model"))
+def test_a_cell_is_equal_to_what_its_folder_says(load, tmp_path, name):
+    [row] = load(models=f"{{{name}: }}")
+    row.cell.write(tmp_path)
+    assert Cell.read(tmp_path) == row.cell
+
+
+def test_a_pair_as_a_setting_makes_no_result_stale(load, tmp_path):
+    [row] = load(models="{mamba2: {settings: {dt_limit: [0, 10], A_init_range: [1, 8]}}}")
+    row.cell.write(tmp_path)
+    assert Cell.read(tmp_path) == row.cell
+    assert row.cell.model_settings["dt_limit"] == [0.0, 10.0]

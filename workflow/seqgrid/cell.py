@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from seqgrid import registry
 from seqgrid.outcome import write_text
@@ -93,6 +93,15 @@ class Compute(Chosen):
     )
     compile: bool = Field(False, description="torch.compile for the model")
     cuda_graphs: bool = Field(False, description="record each training pass once, and replay it")
+
+    @model_validator(mode="after")
+    def _recordable(self) -> Self:
+        if self.cuda_graphs and self.kernels == "torch":
+            # it looks at gates to choose how to factorise, which a recording cannot
+            raise ValueError(
+                "cuda_graphs: true needs kernels: auto; the torch path is not recorded"
+            )
+        return self
 
 
 class Cell(Strict):

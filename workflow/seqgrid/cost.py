@@ -57,6 +57,12 @@ class Card:
         return sum(self.parameters.values())
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is needed, got {text!r}")
+    return int(text)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m seqgrid.cost", description=__doc__)
@@ -67,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--task-settings", nargs="*", default=[], metavar="KEY=VALUE", help="of it")
     parser.add_argument("--compute", nargs="*", default=[], metavar="KEY=VALUE", help="as a study")
     parser.add_argument("--lengths", default="64,256,1024", help="sequence lengths, tokens")
-    parser.add_argument("--batch", type=int, default=32, help="examples of the measured batch")
+    parser.add_argument("--batch", type=_positive, default=32, help="examples a measured batch has")
     options = parser.parse_args(arguments)
     try:
         sys.stdout.write(page(options) + "\n")

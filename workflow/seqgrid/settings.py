@@ -26,14 +26,18 @@ class Chosen(Strict):
 class Recipe(Chosen):
     """How a model is trained in the literature: keys of a study's `training` and of its settings.
 
-    The defaults are those of Zoology, Arora et al., arXiv:2312.04927, for models of this size on
-    recall: a grid that the best is selected from, warm-up in a tenth of the steps, then a cosine,
-    AdamW as in torch with a weight decay of 0.1. Gradients are clipped as in Brown et al.,
-    arXiv:2005.14165, weights start as in Radford et al. 2019. A model states what its own paper
-    has otherwise; the learning rates of large models are no guide for small ones.
+    The defaults are those of Zoology's code, HazyResearch/zoology, for models of this size on
+    recall (Arora et al., arXiv:2312.04927): a grid of rates that the best is selected from, a
+    cosine to 0, AdamW as in torch with a weight decay of 0.1, weights of 0.02. It neither warms up
+    nor clips. Warm-up in a tenth of the steps is that of Beck et al., arXiv:2405.04517, appendix on
+    associative recall, on the same task with the same grid and decay and a cosine; clipping at 1
+    is that of Brown et al., arXiv:2005.14165, appendix B.
+
+    A model states what its own paper or code has otherwise, but for learning rates and warm-ups of
+    models that are thousands of times larger: those are no guide here.
 
     Attributes:
-        source: what comes from which paper, besides these defaults.
+        source: what comes from which paper or code, besides these defaults.
         warmup_fraction: share of the steps.
     """
 
@@ -46,7 +50,7 @@ class Recipe(Chosen):
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     gradient_clip: float | None = Field(1.0, gt=0)
-    initializer_std: float = Field(0.02, gt=0)
+    initializer_std: Annotated[float, Field(gt=0)] | Literal["small"] = 0.02
 
 
 class ModelSettings(Chosen):
@@ -54,12 +58,15 @@ class ModelSettings(Chosen):
 
     Attributes:
         recipe: how the model is trained in the literature; None: nobody says.
+        common: settings in which the layers of a stack have to agree, as they share what depends
+            on them.
     """
 
     recipe: ClassVar[Recipe | None] = None
+    common: ClassVar[tuple[str, ...]] = ()
 
-    d_model: int = Field(64, ge=1, description="width of the residual stream, channels")
-    num_layers: int = Field(2, ge=1, description="layers of mixer and MLP")
+    d_model: int = Field(64, ge=1, le=65536, description="width of the residual stream, channels")
+    num_layers: int = Field(2, ge=1, le=1024, description="layers of mixer and MLP")
     mlp_ratio: float = Field(2.0, ge=0, description="hidden width of the MLP over d_model; 0: none")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on embedding, mixer and MLP")
     initializer_std: Annotated[float, Field(gt=0)] | Literal["small"] = Field(

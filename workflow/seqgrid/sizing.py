@@ -87,7 +87,7 @@ class Sizes:
         if not isinstance(self.known.get(key), int):
             self.known[key] = _find(cell, wanted, others)
             self.fresh = True
-        return record(**others | {wanted.by: self.known[key]}).model_dump()
+        return record(**others | {wanted.by: self.known[key]}).model_dump(mode="json")
 
     def save(self) -> None:
         """Keep what was found; without write permission the next plan finds it again."""

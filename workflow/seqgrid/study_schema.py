@@ -112,7 +112,7 @@ class ModelEntry(Chosen):
     )
     recipe: Literal["literature"] | None = Field(
         None,
-        description="training as published for this model, wherever the study says nothing else; "
+        description="training after this model's literature, wherever the study says nothing else; "
         "docs/models.md has it",
     )
     size_to: SizeTo | None = Field(

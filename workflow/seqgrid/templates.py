@@ -101,9 +101,9 @@ class Templates:
                 if None not in made.values():
                     found[label, task_label, variant.words] = Cell(
                         model=files["model"],
-                        model_settings=made["model"].model_dump(),
+                        model_settings=made["model"].model_dump(mode="json"),
                         task=files["task"],
-                        task_settings=made["task"].model_dump(),
+                        task_settings=made["task"].model_dump(mode="json"),
                         seqlen=1,
                         seed=0,
                         **{group: made[group] for group in SWEPT},

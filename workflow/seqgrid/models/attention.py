@@ -29,7 +29,10 @@ class Settings(ModelSettings):
     recipe: ClassVar[Recipe | None] = Recipe(
         beta2=0.95,
         source="AdamW's betas, weight decay 0.1, clipping at 1 and a cosine: GPT-3, Brown et al., "
-        "arXiv:2005.14165, appendix B, and LLaMA, Touvron et al., arXiv:2302.13971, section 2.3",
+        "arXiv:2005.14165, appendix B, and LLaMA, Touvron et al., arXiv:2302.13971, section 2.3. "
+        "Their warm-up is 0.1 % of 300 billion tokens and 2,000 steps; a tenth of the steps is "
+        "that of Beck et al., arXiv:2405.04517, for Llama on recall. At 0.02 and this size it may "
+        "fail without: 200 steps mended it (docs/initialisation.md), a tenth of 2,000",
     )
 
     num_heads: int = Field(4, ge=1, description="heads; each is d_model / num_heads wide")
@@ -37,7 +40,7 @@ class Settings(ModelSettings):
         "rope", description="rotary phases, a learned table, or only what the causal mask gives"
     )
     causal: bool = Field(True, description="position t reads none after t")
-    rope_theta: float = Field(10000.0, gt=0, description="longest rotary wavelength over 2 pi")
+    rope_theta: float = Field(10000.0, ge=1, description="longest rotary wavelength over 2 pi")
     max_seqlen: int | None = Field(
         None, ge=1, description="rows of the learned table, tokens; None: the training length"
     )

@@ -27,8 +27,10 @@ class Settings(ModelSettings):
 
     recipe: ClassVar[Recipe | None] = Recipe(
         weight_decay=0.01,
-        source="Weight decay 0.01, clipping at 1 and a cosine: Yang et al., arXiv:2406.06484, "
-        "whose models of 340M and 1.3B parameters peak at 3e-4",
+        beta2=0.95,
+        source="AdamW's betas, weight decay 0.01, clipping at 1 and a cosine: the training script "
+        "of the authors' library (sustcsonglin/flash-linear-attention, training/train.sh), with a "
+        "rate of 3e-4; Yang et al., arXiv:2406.06484",
     )
 
     num_heads: int = Field(4, ge=1, description="heads")

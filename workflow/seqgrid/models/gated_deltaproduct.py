@@ -28,8 +28,9 @@ class Settings(ModelSettings):
     """What Gated DeltaProduct adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(
-        source="As Gated DeltaNet, Yang et al., arXiv:2412.06464, which Siems et al., "
-        "arXiv:2502.10297, extend",
+        beta2=0.95,
+        source="As Gated DeltaNet, Yang et al., arXiv:2412.06464, section 4, which Siems et al., "
+        "arXiv:2502.10297, extend; what they themselves train with was not found",
     )
 
     num_heads: int = Field(4, ge=1, description="heads; the library's 6 are for d_model 2048")

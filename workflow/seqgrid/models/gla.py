@@ -27,8 +27,11 @@ class Settings(ModelSettings):
 
     recipe: ClassVar[Recipe | None] = Recipe(
         weight_decay=0.01,
+        beta2=0.95,
         source="Weight decay 0.01, clipping at 1 and a cosine: Yang et al., arXiv:2312.06635, "
-        "whose models of 340M and 1.3B parameters peak at 3e-4",
+        "section 5.1, whose models of 340M and 1.3B parameters peak at 3e-4 after 0.5 of 15 and 1 "
+        "of 100 billion tokens; AdamW's betas: the training script of the authors' library "
+        "(sustcsonglin/flash-linear-attention, training/train.sh)",
     )
 
     num_heads: int = Field(4, ge=1, description="heads")

@@ -19,7 +19,7 @@ class Settings(ModelSettings):
     """A GRU adds nothing to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(
-        source="Clipping the norm: Pascanu et al., arXiv:1211.5063"
+        source="Clipping the norm, if not at 1: Pascanu et al., arXiv:1211.5063"
     )
 
 

@@ -30,8 +30,13 @@ from seqgrid.settings import ModelSettings, Recipe
 class Settings(ModelSettings):
     """What HGRN2 adds to the backbone."""
 
+    common: ClassVar[tuple[str, ...]] = ("use_lower_bound",)
     recipe: ClassVar[Recipe | None] = Recipe(
-        source="Qin et al., arXiv:2404.07904, have no recipe for models of this size: Zoology's",
+        beta2=0.98,
+        source="Adam's betas, weight decay 0.1 and clipping at 1: the authors' script for "
+        "WikiText-103 (OpenNLPLab/HGRN2, script_lm.sh) of Qin et al., arXiv:2404.07904, where the "
+        "rate peaks at 5e-4 after 4,000 of 50,000 steps and falls with the inverse square root; "
+        "their MQAR runs on Zoology's code (script_mqar.sh)",
     )
 
     num_heads: int | None = Field(

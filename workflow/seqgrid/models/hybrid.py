@@ -57,6 +57,7 @@ class Settings(ModelSettings):
         if not problems:
             for label in dict.fromkeys(self.layers):
                 problems += self._impossible(label)
+            problems = problems or self._differing()
         if problems:
             raise ValidationError.from_exception_data("Settings", problems)  # ty: ignore
         # only what differs from the defaults of a mixer's file tells two hybrids apart
@@ -134,6 +135,21 @@ class Settings(ModelSettings):
         except ValidationError as error:
             return [self._placed(label, dict(item)) for item in error.errors(include_url=False)]
         return []
+
+    def _differing(self) -> list[dict[str, Any]]:
+        """Layers of one file that differ in what its layers have to agree in."""
+        first: dict[str, str] = {}
+        found = []
+        for label in dict.fromkeys(self.layers):
+            other = first.setdefault(self.file(label), label)
+            for key in settings_of("model", self.file(label)).common:
+                mine, value = getattr(self.part(label), key), getattr(self.part(other), key)
+                if mine != value:
+                    words = f"{other} has {value}, and layers of {self.file(label)} share it"
+                    place = {"loc": ("mixers", label, key), "input": mine}
+                    error = {"type": "value_error", "ctx": {"error": ValueError(words)}}
+                    found.append(place | error)
+        return found
 
     def _placed(self, label: str, item: dict[str, Any]) -> dict[str, Any]:
         found = item["input"] if item["loc"] else self.mixers.get(label, {})

@@ -32,9 +32,12 @@ class Settings(ModelSettings):
     """What Hydra adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(
-        beta2=0.95,
-        source="As the Mamba-2 it is made of, Dao and Gu, arXiv:2405.21060; Hwang et al., "
-        "arXiv:2407.09941, train it on masked words",
+        beta2=0.98,
+        schedule="linear",
+        source="AdamW's betas, clipping at 1, a linear decay: the authors' code for masked words "
+        "(goombalab/hydra, hydra/bert/yamls/pretrain/hydra.yaml; Hwang et al., arXiv:2407.09941), "
+        "with 6 % of warm-up. Its weight decay of 1e-5 belongs to Composer's DecoupledAdamW, which "
+        "does not multiply it by the learning rate, and is no value for AdamW",
     )
 
     d_state: int = Field(64, ge=1, description="keys of a head, in each direction")
@@ -42,7 +45,7 @@ class Settings(ModelSettings):
     conv_init: float | None = Field(
         None, gt=0, description="bound of its uniform initial weights; None: that of torch"
     )
-    expand: float = Field(2.0, gt=0, description="channels of all heads over d_model")
+    expand: float = Field(2.0, gt=0, le=64, description="channels of all heads over d_model")
     headdim: int = Field(
         32, ge=1, description="channels of a head; the authors' 64 are for wide models"
     )

@@ -36,8 +36,9 @@ class Settings(ModelSettings):
     """What Kimi delta attention adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(
-        source="As Gated DeltaNet, Yang et al., arXiv:2412.06464, which it refines; Kimi Linear, "
-        "arXiv:2510.26692, has another optimiser",
+        beta2=0.95,
+        source="As Gated DeltaNet, Yang et al., arXiv:2412.06464, section 4, which it refines; "
+        "Kimi Linear, arXiv:2510.26692, is trained by MuonClip, which is no optimiser here",
     )
 
     num_heads: int = Field(4, ge=1, description="heads; the library's 16 are for d_model 2048")

@@ -21,8 +21,10 @@ class Settings(ModelSettings):
     """What an LSTM adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(
-        source="Learning rates from 1e-6 to 1e-2 in Greff et al., arXiv:1503.04069, where nothing "
-        "matters more; clipping the norm: Pascanu et al., arXiv:1211.5063"
+        source="Greff et al., arXiv:1503.04069, draw learning rates from 1e-6 to 1e-2 and find "
+        "that nothing matters more; Beck et al., arXiv:2405.04517, appendix on associative recall, "
+        "train LSTMs with the rates, decay, warm-up and cosine of this row. Clipping the norm, if "
+        "not at 1: Pascanu et al., arXiv:1211.5063",
     )
 
     forget_bias: float = Field(

@@ -33,12 +33,12 @@ class Settings(ModelSettings):
         beta2=0.95,
         source="AdamW's betas, weight decay 0.1, clipping at 1, warm-up and a cosine: Gu and Dao, "
         "arXiv:2312.00752, appendix E.2, who take five times the learning rate of GPT-3, "
-        "3e-3 at 125M parameters",
+        "3e-3 at 125M parameters; warm-up in a tenth of the steps: their audio, appendix E.4",
     )
 
     d_state: int = Field(16, ge=1, description="states of each channel")
     d_conv: int = Field(4, ge=1, description="positions the short convolution reads")
-    expand: float = Field(2.0, gt=0, description="channels of the state space over d_model")
+    expand: float = Field(2.0, gt=0, le=64, description="channels of the state space over d_model")
     dt_rank: int | Literal["auto"] = Field(
         "auto", description="width that step sizes are computed from; auto: d_model / 16, upwards"
     )

@@ -30,8 +30,9 @@ class Settings(ModelSettings):
 
     recipe: ClassVar[Recipe | None] = Recipe(
         beta2=0.95,
-        source="As Mamba, Gu and Dao, arXiv:2312.00752, appendix E.2: Dao and Gu, "
-        "arXiv:2405.21060, appendix D",
+        source="AdamW's betas, weight decay 0.1, clipping at 1, warm-up and a cosine: Dao and Gu, "
+        "arXiv:2405.21060, appendix D.2; on recall, appendix D.1, rates of 3.2e-4, 3.2e-3 and 1e-2 "
+        "with a linear decay",
     )
 
     d_state: int = Field(
@@ -41,7 +42,7 @@ class Settings(ModelSettings):
     conv_init: float | None = Field(
         None, gt=0, description="bound of its uniform initial weights; None: that of torch"
     )
-    expand: float = Field(2.0, gt=0, description="channels of all heads over d_model")
+    expand: float = Field(2.0, gt=0, le=64, description="channels of all heads over d_model")
     headdim: int = Field(
         32, ge=1, description="channels of a head; mamba-ssm's 64 are for wide models"
     )

@@ -26,7 +26,7 @@ class Settings(ModelSettings):
     """What a minLSTM adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(
-        source="Feng et al., arXiv:2410.01201, have no recipe for models of this size: Zoology's",
+        source="What Feng et al., arXiv:2410.01201, train with was not found",
     )
 
     expansion_factor: float = Field(1.0, gt=0, description="hidden width over d_model")

@@ -32,12 +32,15 @@ class Settings(ModelSettings):
 
     recipe: ClassVar[Recipe | None] = Recipe(
         beta2=0.95,
-        source="AdamW's betas, weight decay 0.1, warm-up and a cosine: Beck et al., "
-        "arXiv:2405.04517, appendix D",
+        source="Rates, weight decay 0.1, warm-up in a tenth of the steps, a cosine: Beck et al., "
+        "arXiv:2405.04517, appendix on associative recall; AdamW's betas: its general training "
+        "procedure for language",
     )
 
     num_heads: int = Field(4, ge=1, description="heads; each is inner_dim / num_heads wide")
-    proj_factor: float = Field(2.0, gt=0, description="inner width over d_model, before rounding")
+    proj_factor: float = Field(
+        2.0, gt=0, le=64, description="inner width over d_model, before rounding"
+    )
     round_proj_up_to_multiple_of: int = Field(
         16, ge=1, description="the inner width is a multiple of it; 64 in the library"
     )

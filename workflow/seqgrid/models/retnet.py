@@ -33,9 +33,10 @@ class Settings(ModelSettings):
         beta2=0.98,
         weight_decay=0.05,
         schedule="linear",
-        warmup_fraction=0.015,
-        source="AdamW's betas, weight decay 0.05, 375 of 25,000 steps of warm-up and a linear "
-        "decay: Sun et al., arXiv:2307.08621, section 3.1",
+        gradient_clip=2.0,
+        source="AdamW's betas and a linear decay: Sun et al., arXiv:2307.08621, section 3.1, which "
+        "has a weight decay of 0.05 where table 7 has 0.01; clipping at 2: table 7. Their models "
+        "of 1.3B parameters and more warm up in 375 of 25,000 steps",
     )
 
     num_heads: int = Field(4, ge=1, description="heads, each with a rate of its own")

@@ -37,10 +37,13 @@ SHIFT_POWERS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
 class Settings(ModelSettings):
     """What RWKV-7 adds to the backbone."""
 
+    common: ClassVar[tuple[str, ...]] = ("value_dim",)
     recipe: ClassVar[Recipe | None] = Recipe(
         beta2=0.99,
-        source="AdamW's betas, weight decay 0.1 and a cosine: Peng et al., arXiv:2503.14456; their "
-        "epsilon of 1e-18 is no setting here",
+        source="AdamW's betas, weight decay 0.1, clipping at 1, a cosine: the authors' code for "
+        "the Pile (BlinkDL/RWKV-LM, RWKV-v7/train_temp/demo-training-run-v7-pile.sh; Peng et al., "
+        "arXiv:2503.14456), from 8e-4 after 10 steps; its epsilon of 1e-18 and twice the rate for "
+        "the decay's bias are no settings here",
     )
 
     head_dim: int | None = Field(

@@ -31,8 +31,9 @@ class Settings(ModelSettings):
 
     recipe: ClassVar[Recipe | None] = Recipe(
         beta2=0.95,
-        source="AdamW's betas, weight decay 0.1, warm-up and a cosine: Beck et al., "
-        "arXiv:2405.04517, appendix D",
+        source="Rates, weight decay 0.1, warm-up in a tenth of the steps, a cosine: Beck et al., "
+        "arXiv:2405.04517, appendix on associative recall; AdamW's betas: its general training "
+        "procedure for language",
     )
 
     num_heads: int = Field(4, ge=1, description="heads; each is d_model / num_heads wide")
