@@ -148,3 +148,54 @@ def test_sizes_are_those_of_the_textbook():
 def test_settings_that_cannot_be_built_are_refused_with_a_reason(name, settings, message):
     with pytest.raises(ValidationError, match=message):
         registry.settings("model", name)(**settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["deltanet", "gated_deltanet", "gated_deltaproduct", "kda", "rwkv7"]
+)
+def test_autocast_leaves_keys_their_length(monkeypatch, name):
+    """A key rounded to halves is longer or shorter than 1: what is overwritten would grow."""
+    model = build(name, **({"head_dim": 32} if name == "rwkv7" else {}))
+    keys = []
+    forward = type(model.mixers[0]).forward.__globals__
+    operators = {
+        "deltanet": "delta_rule",
+        "gated_deltanet": "gated_delta_rule",
+        "gated_deltaproduct": "gated_delta_product",
+        "rwkv7": "dplr",
+    }
+
+    def spy(q, k, v, *others, **options):
+        keys.append(others[0] if name == "rwkv7" else k)
+        return v[:, : q.shape[1]], None
+
+    monkeypatch.setitem(forward, operators.get(name, name), spy)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.arange(15).unsqueeze(0))
+    for k in keys:
+        assert k.dtype == torch.float32
+        torch.testing.assert_close(k.norm(dim=-1), torch.ones(k.shape[:-1]), atol=1e-3, rtol=0)
+
+
+def test_an_input_written_2048_times_with_a_beta_near_2_stays_bounded(monkeypatch):
+    settings = registry.settings("model", "deltanet")(d_model=64, allow_neg_eigval=True)
+    module = registry.load("model", "deltanet")
+    largest = {}
+    for halves in (False, True):
+        torch.manual_seed(2)
+        mixer = module.mixer(settings, 0)
+        mixer.initialise(0.02, 0.02)
+        x = torch.randn(1, 1, 64).abs().expand(1, 2048, 64)
+        answers = []
+
+        def spy(*inputs, original=module.delta_rule, answers=answers):
+            answers.append(original(*inputs))
+            return answers[-1]
+
+        with torch.no_grad(), monkeypatch.context() as patch:
+            mixer.b_proj.weight.fill_(1.0)
+            patch.setattr(module, "delta_rule", spy)
+            with torch.autocast("cpu", torch.bfloat16, enabled=halves):
+                mixer(x)
+        largest[halves] = answers[0][0].abs().max().item()
+    assert largest[True] < 1.5 * largest[False]

@@ -115,3 +115,31 @@ def test_gradients_stay_finite_where_gates_are_strong(name):
                 value.normal_(std=10)
     model(torch.randint(8, (2, 50))).square().mean().backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "states"), [("gla", 1), ("linear_attention", 1), ("retnet", 4)])
+def test_heads_that_hold_the_same_state_count_once(monkeypatch, name, states):
+    """RetNet's heads forget at rates of their own, so that theirs differ."""
+    layer = mixer(name, d_model=32, num_heads=4, num_kv_heads=1, expand_k=1.0, expand_v=1.0)
+    held = []
+    module = type(layer).forward.__globals__
+    operator = next(n for n in ("gla", "linear_attention", "simple_gla") if n in module)
+
+    def spy(*inputs, **options):
+        held.append(original(*inputs, **options))
+        return held[-1]
+
+    original = module[operator]
+    monkeypatch.setitem(module, operator, spy)
+    layer(torch.randn(1, 9, 32))
+    different = {tuple(state.flatten().tolist()) for state in held[0][1][0]}
+    assert len(different) == states
+    assert layer.state_bytes(9) == states * 8 * 8 * 4
+    alone = mixer(name, d_model=32, num_heads=4, expand_k=1.0, expand_v=1.0)
+
+    def beside_projections(model):
+        layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+        return model.flops_per_token(9) - sum(2 * m.weight.numel() for m in layers)
+
+    if name != "linear_attention":  # whose feature maps are applied once a head
+        assert beside_projections(alone) - beside_projections(layer) == 2 * (4 - states) * 64

@@ -21,6 +21,7 @@ GATES = {  # log gates from numbers in [0, 1) and normal ones
     "of a sigmoid": lambda u, x: logsigmoid(2 * x),
     "strong": lambda u, x: -10 * u,
     "resets": lambda u, x: -1000.0 * (u < 0.2),
+    "shut": lambda u, x: torch.where(u < 0.2, -math.inf, -u),
 }
 
 

@@ -67,6 +67,26 @@ def test_a_window_never_makes_all_pairs_of_positions(monkeypatch, causal):
     assert sizes[0] < 8191 * 100
 
 
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("window", [None, 5, 70])
+def test_no_kernel_is_asked_for_the_softmax_of_nothing(monkeypatch, window, causal):
+    """Positions of padding read something, whatever is made of it: some kernels give NaN."""
+
+    def watched(q, k, v, mask, **options):
+        assert mask.any(-1).all()
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, **options)
+
+    monkeypatch.setattr(attention_module, "scaled_dot_product_attention", watched)
+    inputs = {n: x.requires_grad_() for n, x in heads(300)[0].items()}
+    lengths = torch.tensor([300, 21, 0])
+    options = {"causal": causal, "window": window, "lengths": lengths}
+    o = attention.chunked(**inputs, **options)
+    assert not o[2].any()
+    assert all(x.isfinite().all() for x in torch.autograd.grad(o.sum(), list(inputs.values())))
+    if window is not None:
+        attention.chunked(**inputs, **options | {"lengths": None})
+
+
 def test_scores_are_scaled_as_asked():
     inputs, _ = heads(9)
     for scale in (0.1, 2.0):

@@ -7,7 +7,7 @@ import interpreter
 import pytest
 import torch
 import triton
-from operator_checks import assert_close, run
+from operator_checks import assert_close, run, run_mixed
 from torch.nn.functional import logsigmoid, normalize
 
 from seqgrid import registry
@@ -35,24 +35,24 @@ pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 SEQLEN, HEADS, KEY, VALUE = 37, 2, 16, 16
 
 
-def draw(writes=1, low_rank=False, gate=None):
+def draw(writes=1, low_rank=False, gate=None, key=KEY, value=VALUE):
     g = torch.Generator().manual_seed(0)
 
     def normal(length, *width):
         return torch.randn(2, length, HEADS, *width, generator=g)
 
-    k = normalize(normal(SEQLEN * writes, KEY), dim=-1)
-    inputs = {"q": normal(SEQLEN, KEY), "k": k, "v": normal(SEQLEN * writes, VALUE)}
+    k = normalize(normal(SEQLEN * writes, key), dim=-1)
+    inputs = {"q": normal(SEQLEN, key), "k": k, "v": normal(SEQLEN * writes, value)}
     if low_rank:
-        inputs |= {"a": -k, "b": k * normal(SEQLEN, KEY).sigmoid()}
+        inputs |= {"a": -k, "b": k * normal(SEQLEN, key).sigmoid()}
     else:
         inputs["beta"] = 2 * normal(SEQLEN * writes).sigmoid()
     if gate == "head":
         inputs["g"] = logsigmoid(normal(SEQLEN))
     if gate == "channel":
-        inputs["g"] = -0.6 * normal(SEQLEN, KEY).sigmoid()
-    inputs["initial_state"] = torch.randn(2, HEADS, KEY, VALUE, generator=g)
-    return inputs, (normal(SEQLEN, VALUE), torch.randn(2, HEADS, KEY, VALUE, generator=g))
+        inputs["g"] = -0.6 * normal(SEQLEN, key).sigmoid()
+    inputs["initial_state"] = torch.randn(2, HEADS, key, value, generator=g)
+    return inputs, (normal(SEQLEN, value), torch.randn(2, HEADS, key, value, generator=g))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,35 @@ def test_the_fused_kernel_computes_what_the_chunked_path_does(operator, kind, dt
         assert_close(run(operator.fused, inputs, grads, dtype), expected, 2e-5)
     else:
         assert_close(half(operator.fused, inputs, grads, dtype), expected, 0.01)
+
+
+KINDS = [
+    (delta_rule, {}),
+    (gated_delta_rule, {"gate": "head"}),
+    (gated_delta_product, {"gate": "head", "writes": 2}),
+    (kda, {"gate": "channel"}),
+    (dplr, {"low_rank": True, "gate": "channel"}),
+]
+
+
+@pytest.mark.parametrize(("operator", "kind"), KINDS, ids=lambda x: getattr(x, "name", ""))
+@pytest.mark.parametrize("halves", [{"v", "beta"}, {"q", "v", "g"}], ids=str)
+def test_a_fused_kernel_takes_what_autocast_on_cuda_mixes(operator, kind, halves):
+    """Norms and sums leave it in float32, products in half precision."""
+    inputs, grads = draw(**kind)
+    expected, found = (
+        run_mixed(f, inputs, grads, halves) for f in (operator.chunked, operator.fused)
+    )
+    assert_close(found, expected, 0.01)
+
+
+@pytest.mark.parametrize(("operator", "kind"), KINDS, ids=lambda x: getattr(x, "name", ""))
+def test_a_fused_kernel_takes_narrow_heads(operator, kind):
+    inputs, grads = draw(**kind, key=6, value=5)
+    expected, found = (
+        run(f, inputs, grads, torch.float32) for f in (operator.chunked, operator.fused)
+    )
+    assert_close(found, expected, 2e-5)
 
 
 def half(operator, inputs, grads, dtype):

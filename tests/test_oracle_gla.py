@@ -5,7 +5,7 @@ import warnings
 import interpreter
 import pytest
 import torch
-from operator_checks import assert_close, run
+from operator_checks import assert_close, run, run_mixed
 from torch.nn.functional import layer_norm, logsigmoid
 
 from seqgrid import registry
@@ -26,19 +26,21 @@ pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 SEQLEN, HEADS, KEY, VALUE = 37, 2, 16, 16
 
 
-def draw(gate=None, columns=VALUE):
+def draw(gate=None, columns=None, key=KEY, value=VALUE):
     g = torch.Generator().manual_seed(0)
+    columns = columns or value
 
     def normal(*shape):
         return torch.randn(2, *shape, generator=g)
 
-    inputs = {name: normal(SEQLEN, HEADS, KEY) for name in "qkv"}
+    widths = {"q": key, "k": key, "v": value}
+    inputs = {name: normal(SEQLEN, HEADS, width) for name, width in widths.items()}
     if gate == "head":
         inputs["g"] = logsigmoid(normal(SEQLEN, HEADS))
     if gate == "channel":
-        inputs["g"] = logsigmoid(normal(SEQLEN, HEADS, KEY))
-    inputs["initial_state"] = normal(HEADS, KEY, columns)
-    return inputs, (normal(SEQLEN, HEADS, VALUE), normal(HEADS, KEY, columns))
+        inputs["g"] = logsigmoid(normal(SEQLEN, HEADS, key))
+    inputs["initial_state"] = normal(HEADS, key, columns)
+    return inputs, (normal(SEQLEN, HEADS, value), normal(HEADS, key, columns))
 
 
 CASES = {
@@ -55,6 +57,28 @@ def test_the_fused_kernel_computes_what_the_chunked_path_does(name):
     operator, (inputs, grads), options = CASES[name]
     expected = run(operator.chunked, inputs, grads, torch.float32, **options)
     found = run(operator.fused, inputs, grads, torch.float32, **options)
+    assert_close(found, expected, 2e-5)
+
+
+KINDS = [(gla, "channel"), (simple_gla, "head"), (linear_attention, None)]
+
+
+@pytest.mark.parametrize(("operator", "gate"), KINDS, ids=lambda x: getattr(x, "name", ""))
+@pytest.mark.parametrize("halves", [{"v"}, {"q", "v", "g"}], ids=str)
+def test_a_fused_kernel_takes_what_autocast_on_cuda_mixes(operator, gate, halves):
+    inputs, grads = draw(gate)
+    expected, found = (
+        run_mixed(f, inputs, grads, halves) for f in (operator.chunked, operator.fused)
+    )
+    assert_close(found, expected, 0.01)
+
+
+@pytest.mark.parametrize(("operator", "gate"), KINDS, ids=lambda x: getattr(x, "name", ""))
+def test_a_fused_kernel_takes_narrow_heads(operator, gate):
+    inputs, grads = draw(gate, key=6, value=5)
+    expected, found = (
+        run(f, inputs, grads, torch.float32) for f in (operator.chunked, operator.fused)
+    )
     assert_close(found, expected, 2e-5)
 
 

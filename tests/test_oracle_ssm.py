@@ -7,7 +7,7 @@ import warnings
 import interpreter
 import pytest
 import torch
-from operator_checks import assert_close, run
+from operator_checks import assert_close, run, run_mixed
 from test_ops_ssm import draw_scan, draw_ssd, normals
 
 from seqgrid import registry
@@ -52,6 +52,25 @@ def test_the_fused_scan_is_called_as_the_chunked_path_is():
     assert_close(
         run(selective_scan.fused, inputs, grads, torch.float32, delta_softplus=True), expected, 2e-5
     )
+
+
+def test_fused_kernels_take_what_autocast_on_cuda_mixes():
+    inputs, grads = draw_ssd(21, batch=1, width=16, keys=16)
+    halves = {"x", "C"}
+    expected, found = (run_mixed(f, inputs, grads, halves) for f in (ssd.chunked, ssd.fused))
+    assert_close(found, expected, 0.01)
+    given = []
+
+    def scan(*tensors, **options):
+        given.extend(tensors)
+        return interface.selective_scan_ref(*tensors, **options)
+
+    inputs, grads = draw_scan(37)
+    del inputs["initial_state"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interface, "selective_scan_fn", scan)
+        run_mixed(selective_scan.fused, inputs, grads, {"u", "C"})
+    assert {x.dtype for x in given} == {torch.float32}  # the kernel refuses a mixture
 
 
 @pytest.mark.parametrize("size", [4, 7])

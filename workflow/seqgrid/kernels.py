@@ -102,7 +102,9 @@ class Operator:
             return self.chunked(first, *args, **kwargs)
         assert self.fused is not None
         try:
-            return self.fused(first, *args, **kwargs)
+            # a library's own products between its kernels keep the precision of their inputs
+            with torch.autocast(first.device.type, enabled=False):
+                return self.fused(first, *args, **kwargs)
         except ImportError as error:
             raise MissingKernel(self._remedy(f"cannot be imported ({error})")) from error
 

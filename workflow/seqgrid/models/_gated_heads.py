@@ -82,21 +82,26 @@ class GatedHeads(Mixer):
             o = o * ACTIVATIONS[settings.gate_fn](self.g_proj(x))
         return self.o_proj(o)
 
+    @property
+    def memories(self) -> int:
+        """Matrices that differ: one a head, where heads that share their writes decay apart."""
+        return self.num_heads
+
     def convolutions(self) -> tuple:
         """The operator of the short convolutions, where there are any."""
         return (short_conv,) if self.settings.use_short_conv else ()
 
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
-        """The matrix of each head, and the positions the convolutions look back on."""
-        elements = self.num_heads * self.head_k_dim * self.head_v_dim
+        """The matrices, and the positions the convolutions look back on."""
+        elements = self.memories * self.head_k_dim * self.head_v_dim
         if self.settings.use_short_conv:
             elements += (self.settings.conv_size - 1) * self._convolved
         return elements * bytes_per_element
 
     def flops_per_token(self, seqlen: int) -> float:
-        """Projections, convolutions, and a write to and a read of each head's matrix."""
+        """Projections, convolutions, a write to each matrix and a read by each head."""
         flops = linear_flops(*(m for m in self.modules() if isinstance(m, nn.Linear)))
-        flops += 2 * 2 * self.num_heads * self.head_k_dim * self.head_v_dim
+        flops += 2 * (self.memories + self.num_heads) * self.head_k_dim * self.head_v_dim
         if self.settings.use_short_conv:
             flops += 2 * self.settings.conv_size * self._convolved
         return flops

@@ -94,6 +94,11 @@ class GLAMixer(GatedHeads):
         o, _ = gla(q, k, v, g)
         return self.answer(x, o)
 
+    @property
+    def memories(self) -> int:
+        """Matrices that differ: heads that share keys, values and gates hold the same one."""
+        return self.num_heads // self.groups
+
 
 def mixer(settings: Settings, layer: int) -> Mixer:
     """The mixer of a layer."""

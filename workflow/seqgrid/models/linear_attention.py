@@ -198,18 +198,23 @@ class LinearAttentionMixer(Mixer):
         factor = {"hedgehog": 2, "dpfp": 2 * NU}.get(self.settings.feature_map, 1)
         return factor * self.head_k_dim
 
+    @property
+    def memories(self) -> int:
+        """Matrices that differ: heads that share keys and values hold the same one."""
+        return self.num_heads // self.groups
+
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
-        """The matrix of each head, and the sum of keys where the output is normalised."""
+        """Each matrix, and the sum of keys where the output is normalised."""
         columns = self.head_v_dim + self.settings.do_feature_map_norm
-        return self.num_heads * self.feature_dim * columns * bytes_per_element
+        return self.memories * self.feature_dim * columns * bytes_per_element
 
     def flops_per_token(self, seqlen: int) -> float:
-        """Projections, feature maps, and a write to and a read of each head's matrix."""
+        """Projections, feature maps, a write to each matrix and a read by each head."""
         flops = linear_flops(self.q_proj, self.k_proj, self.v_proj, self.o_proj)
         if isinstance(self.feature_map_q, nn.Module):
             layers = [m for m in self.feature_map_q.modules() if isinstance(m, nn.Linear)]
-            flops += linear_flops(*layers) * (self.num_heads + self.num_heads // self.groups)
-        return flops + 2 * 2 * self.num_heads * self.feature_dim * self.head_v_dim
+            flops += linear_flops(*layers) * (self.num_heads + self.memories)
+        return flops + 2 * (self.num_heads + self.memories) * self.feature_dim * self.head_v_dim
 
 
 def mixer(settings: Settings, layer: int) -> Mixer:

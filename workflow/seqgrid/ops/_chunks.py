@@ -5,13 +5,15 @@ dimension, so that one step of the recurrence between them reads contiguous memo
 """
 
 from collections.abc import Callable
-from functools import wraps
+from functools import reduce, wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
+
+NARROWEST = 16  # what a product on a GPU's matrix unit sums over, at least
 
 
 def num_chunks(L: int, longest: int) -> int:
@@ -62,6 +64,20 @@ def solve(A: Tensor, rhs: Tensor, transposed: bool = False) -> Tensor:
     return torch.linalg.solve_triangular(
         A, rhs.mT, upper=not transposed, left=False, unitriangular=True
     ).mT
+
+
+def widest(*tensors: Tensor) -> list[Tensor]:
+    """All of them in the widest precision among them: kernels multiply only what is of one.
+
+    Autocast, which differs between devices, leaves norms and sums in float32 beside halves.
+    """
+    dtype = reduce(torch.promote_types, (x.dtype for x in tensors))
+    return [x.to(dtype) for x in tensors]
+
+
+def single(state: Tensor | None) -> Tensor | None:
+    """A state in float32, in which kernels keep it; None stays None."""
+    return None if state is None else state.float()
 
 
 def once_backward(backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from seqgrid.ops._chunks import lower
 from seqgrid.ops._tiles import chunk_length, pad_to, put, split, tiles
 
-NOTHING = -1e30  # logarithm of the weight of padding
+NOTHING = -1e30  # logarithm of the weight of padding, and of what a shut gate keeps
 
 
 def chunked(
@@ -64,7 +64,8 @@ def chunked(
         state = initial_state.to(dtype).reshape(B * H, K, V)
     # zero keys and gates: padding writes nothing and forgets nothing
     q, k, v = (pad_to(x, chunk).to(dtype) for x in (q, k, v))
-    g = None if g is None else pad_to(g, chunk).to(dtype)
+    # infinity times the zero of a mask is not a number
+    g = None if g is None else pad_to(g.to(dtype).clamp(min=NOTHING), chunk)
     units = None
     if i is not None:
         i = pad_to(i, chunk, NOTHING).to(dtype)

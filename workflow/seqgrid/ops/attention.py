@@ -113,10 +113,20 @@ def _attend(
     """One call of torch's kernel; mask (B, 1, L|1, L) or (L, L), true where a key is read."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     shared = q.shape[1] != k.shape[1]
-    o = scaled_dot_product_attention(
-        q, k, v, mask, is_causal=causal, scale=scale, enable_gqa=shared
-    )
+    if mask is None:
+        o = scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale, enable_gqa=shared)
+    else:
+        o = _masked(q, k, v, mask, scale, enable_gqa=shared)
     return o.transpose(1, 2)
+
+
+def _masked(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float | None, **options: bool
+) -> Tensor:
+    """Torch's kernel, zero where nothing is read: there some kernels give NaN, others zero."""
+    empty = ~mask.any(-1, keepdim=True)
+    o = scaled_dot_product_attention(q, k, v, mask | empty, scale=scale, **options)
+    return o.masked_fill(empty, 0.0)
 
 
 def _blocks(
@@ -152,7 +162,7 @@ def _blocks(
     mask = mask.repeat(*(1,) * (mask.ndim - 2), group, 1)
     if lengths is not None:
         mask = mask.repeat_interleave(J, 0)
-    o = scaled_dot_product_attention(rows, spans(k), spans(v), mask, scale=scale)
+    o = _masked(rows, spans(k), spans(v), mask, scale)
     o = o.view(B, J, n, group, block, -1).permute(0, 2, 4, 1, 3, 5)
     return o.reshape(B, n * block, H, -1)[:, :L]
 

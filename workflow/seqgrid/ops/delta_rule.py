@@ -20,8 +20,10 @@ from seqgrid.ops._chunks import (
     num_chunks,
     once_backward,
     product,
+    single,
     solve,
     split,
+    widest,
 )
 from seqgrid.ops._decay import NOTHING, SHUT
 
@@ -101,16 +103,20 @@ def delta_rule_fused(
 
     Its kernel for this rule refuses single precision: there the gated one runs with open gates.
     """
+    dtype, state = v.dtype, single(initial_state)
+    q, k, v, beta = widest(q, k, v, beta)
     if q.dtype == torch.float32:
         from fla.ops.gated_delta_rule import chunk_gated_delta_rule
 
         open_gates = torch.zeros_like(beta)
-        return chunk_gated_delta_rule(
-            q, k, v, open_gates, beta, scale, initial_state, output_final_state=True
+        o, state = chunk_gated_delta_rule(
+            q, k, v, open_gates, beta, scale, state, output_final_state=True
         )
+        return o.to(dtype), state
     from fla.ops.delta_rule import chunk_delta_rule
 
-    return chunk_delta_rule(q, k, v, beta, scale, initial_state, output_final_state=True)
+    o, state = chunk_delta_rule(q, k, v, beta, scale, state, output_final_state=True)
+    return o.to(dtype), state
 
 
 def chunked_delta_rule(
@@ -142,7 +148,7 @@ def chunked_delta_rule(
             None if g is None else split(g.clamp(min=SHUT).unsqueeze(-1), n, dtype),
             state,
         )
-    return join(o, B, L, q.dtype), state.view(B, H, K, V)
+    return join(o, B, L, v.dtype), state.view(B, H, K, V)
 
 
 class _Decay:

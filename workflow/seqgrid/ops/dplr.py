@@ -12,9 +12,20 @@ import warnings
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from seqgrid.kernels import Operator
-from seqgrid.ops._chunks import add_product, join, once_backward, product, solve, split
+from seqgrid.ops._chunks import (
+    NARROWEST,
+    add_product,
+    join,
+    once_backward,
+    product,
+    single,
+    solve,
+    split,
+    widest,
+)
 from seqgrid.ops._decay import (
     SHUT,
     Level,
@@ -115,12 +126,22 @@ def dplr_fused(
     """The same function as a kernel of flash-linear-attention; arguments as above."""
     from fla.ops.generalized_delta_rule import chunk_dplr_delta_rule
 
+    dtype, state, K, V = v.dtype, single(initial_state), q.shape[-1], v.shape[-1]
+    scale = K**-0.5 if scale is None else scale
+    q, k, v, a, b, g = widest(q, k, v, a, b, g)
+    # channels of zeros hold nothing and answer nothing
+    keys, values = max(0, NARROWEST - K), max(0, NARROWEST - V)
+    if keys or values:
+        q, k, a, b, g = (pad(x, (0, keys)) for x in (q, k, a, b, g))
+        v = pad(v, (0, values))
+        state = None if state is None else pad(state, (0, values, 0, keys))
     with warnings.catch_warnings():
         # it advises half precision, which would be another function than the one asked for
         warnings.filterwarnings("ignore", message=".*does not support float32 on some platforms")
-        return chunk_dplr_delta_rule(
-            q, k, v, a, b, g, scale, initial_state, True, lower_bound=lower_bound
+        o, state = chunk_dplr_delta_rule(
+            q, k, v, a, b, g, scale, state, True, lower_bound=lower_bound
         )
+    return o[..., :V].to(dtype), state[:, :, :K, :V]
 
 
 def chunked_low_rank(
@@ -142,7 +163,7 @@ def chunked_low_rank(
     padding = -L % c
 
     def chunks(x: Tensor) -> Tensor:
-        x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, padding)) if padding else x
+        x = pad(x, (0, 0, 0, 0, 0, padding)) if padding else x
         return split(x, (L + padding) // c, dtype)
 
     if initial_state is None:
@@ -161,7 +182,7 @@ def chunked_low_rank(
             state,
             choose_base(g, lower_bound),
         )
-    return join(o, B, L, q.dtype), state.view(B, H, K, -1)
+    return join(o, B, L, v.dtype), state.view(B, H, K, -1)
 
 
 class _ChunkedLowRank(torch.autograd.Function):

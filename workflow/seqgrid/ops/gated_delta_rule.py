@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seqgrid.kernels import Operator
+from seqgrid.ops._chunks import single, widest
 from seqgrid.ops.delta_rule import (
     chunked_delta_rule,
     delta_rule_chunked,
@@ -86,7 +87,12 @@ def gated_delta_rule_fused(
     """The same function as a kernel of flash-linear-attention; arguments as above."""
     from fla.ops.gated_delta_rule import chunk_gated_delta_rule
 
-    return chunk_gated_delta_rule(q, k, v, g, beta, scale, initial_state, output_final_state=True)
+    dtype, state = v.dtype, single(initial_state)
+    q, k, v, beta = widest(q, k, v, beta)
+    o, state = chunk_gated_delta_rule(
+        q, k, v, g.float(), beta, scale, state, output_final_state=True
+    )
+    return o.to(dtype), state
 
 
 def gated_delta_product_reference(
@@ -157,16 +163,19 @@ def gated_delta_product_fused(
     Its kernel for the product refuses single precision: there the one of the gated delta rule
     runs over n L positions, as the library itself does it when it decodes.
     """
+    dtype, state = v.dtype, single(initial_state)
+    q, k, v, beta = widest(q, k, v, beta)
     if q.dtype == torch.float32:
-        return _interleaved(
-            delta_rule_fused, gated_delta_rule_fused, q, k, v, beta, g, scale, initial_state
+        o, state = _interleaved(
+            delta_rule_fused, gated_delta_rule_fused, q, k, v, beta, g, scale, state
         )
+        return o.to(dtype), state
     from fla.ops.gated_delta_product import chunk_gated_delta_product
 
     n = k.shape[1] // q.shape[1]
-    return chunk_gated_delta_product(
-        q, k, v, g, beta, n, scale, initial_state, output_final_state=True
-    )
+    g = None if g is None else g.float()
+    o, state = chunk_gated_delta_product(q, k, v, g, beta, n, scale, state, output_final_state=True)
+    return o.to(dtype), state
 
 
 def _interleaved(plain, gated, q, k, v, beta, g, scale, initial_state):

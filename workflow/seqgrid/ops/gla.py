@@ -11,9 +11,10 @@ B batch, L length, H heads, K key width, V value width; N = B H, n chunks of c p
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from seqgrid.kernels import Operator
-from seqgrid.ops._chunks import lower
+from seqgrid.ops._chunks import NARROWEST, lower, single, widest
 from seqgrid.ops._gated_tile import Tile
 from seqgrid.ops._tiles import chunk_length, join, pad_to, put, split, tiles
 
@@ -95,7 +96,7 @@ def gla_chunked(
         block = longest_block(inputs[-1], chunk)
     with torch.autocast(q.device.type, enabled=False):
         o, state = _ChunkedGLA.apply(*inputs, state, scale, chunk, min(block, chunk))
-    return o[:, :L].to(q.dtype), state.view(B, H, K, V)
+    return o[:, :L].to(v.dtype), state.view(B, H, K, V)
 
 
 def longest_block(g: Tensor, chunk: int) -> int:
@@ -197,9 +198,13 @@ def gla_fused(
     """The same function on the kernel of flash-linear-attention."""
     from fla.ops.gla import chunk_gla
 
-    state = None if initial_state is None else initial_state.float()
-    q, k, v = (x.contiguous() for x in (q, k, v))
-    return chunk_gla(q, k, v, g.contiguous(), scale, state, output_final_state=True)
+    dtype, state, V = v.dtype, single(initial_state), v.shape[-1]
+    q, k, v = (x.contiguous() for x in widest(q, k, v))
+    if V < NARROWEST:  # columns of zeros, which stay so
+        v = pad(v, (0, NARROWEST - V))
+        state = None if state is None else pad(state, (0, NARROWEST - V))
+    o, state = chunk_gla(q, k, v, g.float().contiguous(), scale, state, output_final_state=True)
+    return o[..., :V].to(dtype), state[..., :V]
 
 
 gla = Operator("gla", gla_reference, gla_chunked, gla_fused, "flash-linear-attention")

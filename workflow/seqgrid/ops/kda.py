@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seqgrid.kernels import Operator
+from seqgrid.ops._chunks import single, widest
 from seqgrid.ops.dplr import chunked_low_rank
 
 
@@ -65,7 +66,10 @@ def kda_chunked(
 ) -> tuple[Tensor, Tensor]:
     """The same function in chunks, safe for any g <= 0 as `dplr_chunked` is; arguments as above."""
     beta = beta.unsqueeze(-1).to(torch.promote_types(beta.dtype, torch.float32))
-    return chunked_low_rank(q, None, v * beta, k * -beta, k, g, scale, initial_state, lower_bound)
+    o, state = chunked_low_rank(
+        q, None, v * beta, k * -beta, k, g, scale, initial_state, lower_bound
+    )
+    return o.to(v.dtype), state
 
 
 def kda_fused(
@@ -82,9 +86,12 @@ def kda_fused(
     from fla.ops.kda import chunk_kda
 
     bounded = lower_bound is not None and lower_bound >= -5  # as its faster path asks
-    return chunk_kda(
-        q, k, v, g, beta, scale, initial_state, output_final_state=True, safe_gate=bounded
+    dtype, state = v.dtype, single(initial_state)
+    q, k, v, beta = widest(q, k, v, beta)
+    o, state = chunk_kda(
+        q, k, v, g.float(), beta, scale, state, output_final_state=True, safe_gate=bounded
     )
+    return o.to(dtype), state
 
 
 kda = Operator("kda", kda_reference, kda_chunked, kda_fused, "flash-linear-attention")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from seqgrid.kernels import Operator
+from seqgrid.ops._chunks import single, widest
 from seqgrid.ops._one_decay import Normalised, chunked
 
 EPS = 1e-10  # as in flash-linear-attention
@@ -82,7 +83,7 @@ def linear_attention_chunked(
     o, state, _, _ = chunked(q, k, values, scale=scale, initial_state=initial_state)
     if normalize:
         o = Normalised.apply(o, None, EPS)
-    return o.to(q.dtype), state
+    return o.to(v.dtype), state
 
 
 def linear_attention_fused(
@@ -96,13 +97,16 @@ def linear_attention_fused(
     """The same function on the kernel of flash-linear-attention."""
     from fla.ops.linear_attn import chunk_linear_attn
 
-    state = None if initial_state is None else initial_state.float()
-    q, k, v = (x.contiguous() for x in (q, k, v))
+    dtype, state = v.dtype, single(initial_state)
+    q, k, v = (x.contiguous() for x in widest(q, k, v))
     if not normalize:
-        return chunk_linear_attn(q, k, v, scale, state, output_final_state=True, normalize=False)
+        o, state = chunk_linear_attn(
+            q, k, v, scale, state, output_final_state=True, normalize=False
+        )
+        return o.to(dtype), state
     pair = state if state is None else (state[..., :-1].contiguous(), state[..., -1].unsqueeze(1))
     o, (memory, total) = chunk_linear_attn(q, k, v, scale, pair, output_final_state=True)
-    return o, torch.cat([memory, total.squeeze(1).unsqueeze(-1)], -1)
+    return o.to(dtype), torch.cat([memory, total.squeeze(1).unsqueeze(-1)], -1)
 
 
 linear_attention = Operator(

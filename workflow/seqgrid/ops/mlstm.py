@@ -96,7 +96,7 @@ def mlstm_chunked(
     o, state, m, units = chunked(q, k, pad(v, (0, 1), value=1.0), g, i, scale, state, units)
     assert m is not None
     assert units is not None
-    return Normalised.apply(o, (-m).exp(), EPS).to(q.dtype), (state, units)
+    return Normalised.apply(o, (-m).exp(), EPS).to(v.dtype), (state, units)
 
 
 def _normalised(o: Tensor, m: Tensor) -> Tensor:
@@ -117,7 +117,8 @@ def mlstm_fused(
     """The same function on the kernel of the authors, in float32."""
     from mlstm_kernels.torch.chunkwise.triton_xl_chunk import mlstm_chunkwise__xl_chunk
 
-    L, K = q.shape[1], q.shape[-1]
+    dtype, L, K = v.dtype, q.shape[1], q.shape[-1]
+    q, k, v, i, g = (x.float() for x in (q, k, v, i, g))
     if scale is not None:  # K ** -0.5 in the kernel
         q = q * (scale * K**0.5)
     gate = g.clamp(max=-1e-37)
@@ -141,7 +142,7 @@ def mlstm_fused(
         **states,
     )
     state = torch.cat([memory, total.unsqueeze(-1)], -1)
-    return h.transpose(1, 2)[:, :L], (state, m.squeeze(-1))
+    return h.transpose(1, 2)[:, :L].to(dtype), (state, m.squeeze(-1))
 
 
 mlstm = Operator("mlstm", mlstm_reference, mlstm_chunked, mlstm_fused, "mlstm-kernels")

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad, silu, softplus
 
 from seqgrid.kernels import Operator, compiled
+from seqgrid.ops._chunks import widest
 
 LOG2_E = math.log2(math.e)
 CHUNK = 8  # positions between kept states; their states have to stay in the processor's cache
@@ -130,6 +131,8 @@ def selective_scan_fused(
             "the kernel of mamba-ssm starts from zero; without kernels.use(kernels='torch') "
             "leave initial_state out"
         )
+    dtype = u.dtype
+    u, delta, B, C = widest(u, delta, B, C)
     y, state = selective_scan_fn(
         u.mT,
         delta.mT,
@@ -137,12 +140,12 @@ def selective_scan_fused(
         B.mT.contiguous(),
         C.mT.contiguous(),
         None if D is None else D.float(),
-        z=None if z is None else z.mT,
+        z=None if z is None else z.to(u.dtype).mT,
         delta_bias=None if delta_bias is None else delta_bias.float(),
         delta_softplus=delta_softplus,
         return_last_state=True,
     )
-    return y.mT, state
+    return y.mT.to(dtype), state
 
 
 class _Scan(torch.autograd.Function):

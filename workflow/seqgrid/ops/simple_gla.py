@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seqgrid.kernels import Operator
+from seqgrid.ops._chunks import single, widest
 from seqgrid.ops._one_decay import chunked
 
 
@@ -74,7 +75,7 @@ def simple_gla_chunked(
     if g.dim() == 1:
         g = g.expand(1, q.shape[1], -1)
     o, state, _, _ = chunked(q, k, v, g, scale=scale, initial_state=initial_state)
-    return o.to(q.dtype), state
+    return o.to(v.dtype), state
 
 
 def simple_gla_fused(
@@ -88,13 +89,16 @@ def simple_gla_fused(
     """The same function on the kernel of flash-linear-attention, which keeps constants constant."""
     from fla.ops.simple_gla import chunk_simple_gla
 
-    q, k, v = (x.contiguous() for x in (q, k, v))
+    dtype = v.dtype
+    q, k, v = (x.contiguous() for x in widest(q, k, v))
     constant = g.dim() == 1 and not g.requires_grad
+    g = g.float()
     gates = {"g_gamma": g} if constant else {"g": g.expand(q.shape[:3]).contiguous()}
-    state = None if initial_state is None else initial_state.float()
-    return chunk_simple_gla(
+    state = single(initial_state)
+    o, state = chunk_simple_gla(
         q, k, v, **gates, scale=scale, initial_state=state, output_final_state=True
     )
+    return o.to(dtype), state
 
 
 simple_gla = Operator(

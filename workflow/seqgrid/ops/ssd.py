@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from seqgrid.kernels import Operator
+from seqgrid.ops._chunks import single, widest
 from seqgrid.ops._ssd_tiles import ChunkedSSD, largest_decay
 
 CHUNK = 32  # positions; fewer are more states to keep, more are more work within
@@ -107,9 +108,13 @@ def ssd_fused(
     """The Triton kernels of mamba-ssm; no compiled extension is needed."""
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
-    return mamba_chunk_scan_combined(
-        x, dt, A, B, C, 256, D=D, initial_states=initial_state, return_final_states=True
+    dtype = x.dtype
+    x, B, C = widest(x, B, C)
+    start = single(initial_state)
+    y, state = mamba_chunk_scan_combined(
+        x, dt, A, B, C, 256, D=D, initial_states=start, return_final_states=True
     )
+    return y.to(dtype), state
 
 
 ssd = Operator("ssd", ssd_reference, ssd_chunked, ssd_fused, package="mamba-ssm")
