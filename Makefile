@@ -25,7 +25,7 @@ test-slurm: $(VENV)/.tests ## the tests on a real SLURM (Debian packages: tests/
 	$(PYTEST) -m slurm
 
 test-oracle: $(VENV)/.kernels ## mixers against the libraries' own layers and Triton kernels, interpreted
-	$(PYTEST) -m oracle
+	$(PYTEST) -m oracle tests/test_oracle_*.py
 
 test-all: test test-slow ## both but those on SLURM
 
