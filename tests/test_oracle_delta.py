@@ -89,7 +89,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("operator", "kind"), KINDS, ids=lambda x: getattr(x, "name", ""))
-@pytest.mark.parametrize("halves", [{"v", "beta"}, {"q", "v", "g"}], ids=str)
+@pytest.mark.parametrize("halves", [("v", "beta"), ("q", "v", "g")], ids=str)
 def test_a_fused_kernel_takes_what_autocast_on_cuda_mixes(operator, kind, halves):
     """Norms and sums leave it in float32, products in half precision."""
     inputs, grads = draw(**kind)
