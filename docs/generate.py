@@ -126,24 +126,29 @@ def tasks_reference() -> Iterator[str]:
 
 def models_reference() -> Iterator[str]:
     """The card of every model."""
-    base = set(settings.ModelSettings.model_fields)
+    base = set(settings.BackboneSettings.model_fields)
     for name in registry.names("model"):
         record = registry.settings("model", name)
-        where = "Settings besides those that [every model](study.md) has:"
-        yield from model_pages.card(name, [*_section("", where, record, base)])
+        besides = issubclass(record, settings.BackboneSettings)
+        where = f"Settings{' besides those of [the backbone](study.md)' * besides}:"
+        known = base if besides else set()
+        yield from model_pages.card(name, [*_section("", where, record, known)])
 
 
 def study_reference() -> Iterator[str]:
     """Every key of a study, record by record."""
     for title, record, where in RECORDS:
         yield from _section(f"### {title}", f"Keys {where}.", record, ())
-    base = settings.ModelSettings
-    where = "Keys under `models.LABEL.settings` that every model has."
+    base = settings.BackboneSettings
+    where = (
+        "Keys under `models.LABEL.settings` that every model on the shared backbone has; "
+        "those with a whole model of their own list all of theirs."
+    )
     yield from _section("### Settings of every model", where, base, ())
     for kind in ("model", "task"):
         for name in registry.names(kind):
             record = registry.settings(kind, name)
-            known = set(base.model_fields) if kind == "model" else set()
+            known = set(base.model_fields) if issubclass(record, base) else set()
             where = f"Keys under `{kind}s.LABEL.settings`" + (" besides those." if known else ".")
             yield from _section(f"### Settings of the {kind} {name}", where, record, known)
 

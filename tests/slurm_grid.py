@@ -32,9 +32,9 @@ MODEL = '''
 import time
 from pathlib import Path
 from seqgrid import registry
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import BackboneSettings
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """None."""
 
 def build(settings, shape):

@@ -31,9 +31,9 @@ MODEL = '''
 import os, signal
 from torch import nn
 from seqgrid import registry
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import BackboneSettings
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """None."""
     forget_bias: float = 0.0
 

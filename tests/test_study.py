@@ -11,7 +11,7 @@ from grid_factory import SMALL, write_study
 
 from seqgrid import registry, study, study_schema
 from seqgrid.cell import Cell, Compute, Stopping, Training, Validation
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import BackboneSettings
 from seqgrid.study_file import StudyError, read_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def mistakes(load):
 
 MODELS = ", ".join(registry.names("model"))
 TASKS = ", ".join(registry.names("task"))
-BACKBONE = ", ".join(sorted(ModelSettings.model_fields))
+BACKBONE = ", ".join(sorted(BackboneSettings.model_fields))
 TRAINING = ", ".join(sorted(Training.model_fields))
 UNKNOWN_KEYS = {
     "training": ("{stesp: 5}", "training.stesp", TRAINING, "steps"),

@@ -28,9 +28,9 @@ FAILING = '''
 """A model that fails while a file is there."""
 from pathlib import Path
 from seqgrid import registry
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import BackboneSettings
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """None."""
 
 def build(settings, shape):

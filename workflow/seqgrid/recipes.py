@@ -16,9 +16,11 @@ def of(model: str) -> Recipe | None:
     return registry.settings("model", model).recipe
 
 
-def model_settings(recipe: Recipe, given: Collection[str]) -> dict[str, Any]:
-    """The recipe's settings of the model, but for those given."""
-    return {key: getattr(recipe, key) for key in sorted(SETTINGS - set(given))}
+def model_settings(model: str, given: Collection[str]) -> dict[str, Any]:
+    """The settings of the model that its recipe says, but for those given."""
+    record = registry.settings("model", model)
+    said = (SETTINGS & set(record.model_fields)) - set(given)
+    return {key: getattr(record.recipe, key) for key in sorted(said)}
 
 
 def training(recipe: Recipe, given: Collection[str], steps: int) -> dict[str, Any]:

@@ -54,21 +54,42 @@ class Recipe(Chosen):
 
 
 class ModelSettings(Chosen):
-    """The backbone every mixer sits in: embedding, then per layer norm, mixer, norm, MLP; head.
+    """What every model lets a study set.
 
     Attributes:
         recipe: how the model is trained in the literature; None: nobody says.
         common: settings in which the layers of a stack have to agree, as they share what depends
             on them.
+        pooled_only: whether it gives one answer a sequence and none at a position.
     """
 
     recipe: ClassVar[Recipe | None] = None
     common: ClassVar[tuple[str, ...]] = ()
+    pooled_only: ClassVar[bool] = False
 
     d_model: int = Field(64, ge=1, le=65536, description="width of the residual stream, channels")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on embedding, mixer and MLP")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Other model files whose mixers it runs on."""
+        return ()
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the output at a position may depend on later inputs."""
+        return False
+
+    def unable(self, seqlen: int) -> str | None:
+        """Why a model with these settings cannot read `seqlen` tokens; None where it can."""
+        return None
+
+
+class BackboneSettings(ModelSettings):
+    """The backbone a mixer sits in: embedding, then per layer norm, mixer, norm, MLP; head."""
+
     num_layers: int = Field(2, ge=1, le=1024, description="layers of mixer and MLP")
     mlp_ratio: float = Field(2.0, ge=0, description="hidden width of the MLP over d_model; 0: none")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on embedding, mixer and MLP")
     initializer_std: Annotated[float, Field(gt=0)] | Literal["small"] = Field(
         0.02,
         description="std of linear weights; small: sqrt(2 / (5 d_model)), which knows the width",
@@ -86,25 +107,11 @@ class ModelSettings(Chosen):
     )
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Other model files whose mixers it runs on."""
-        return ()
-
-    @property
     def linear_std(self) -> float:
         """Std of linear weights; SmallInit: Nguyen and Salazar, arXiv:1910.05895."""
         if self.initializer_std == "small":
             return math.sqrt(2 / (5 * self.d_model))
         return self.initializer_std
-
-    @property
-    def reads_ahead(self) -> bool:
-        """Whether the output at a position may depend on later inputs."""
-        return False
-
-    def unable(self, seqlen: int) -> str | None:
-        """Why a model with these settings cannot read `seqlen` tokens; None where it can."""
-        return None
 
 
 class TaskSettings(Chosen):
@@ -113,10 +120,12 @@ class TaskSettings(Chosen):
     Attributes:
         any_length: whether a model trained at one length can be tested at another.
         next_token: whether targets are the token after, which a model that reads ahead sees.
+        pooled: whether there is one target a sequence and none at a position.
     """
 
     any_length: ClassVar[bool] = True
     next_token: ClassVar[bool] = False
+    pooled: ClassVar[bool] = False
 
     def impossible(self, seqlen: int) -> str | None:
         """Why the task does not exist at `seqlen` tokens; None where it does."""

@@ -97,7 +97,7 @@ class Templates:
             for variant in sweeps.variants(sweep):
                 made = self._records(label, task_label, files, sweep, variant.values)
                 if made["task"] and made["model"]:
-                    self._check_sight(label, task_label, made["model"], made["task"])
+                    self._check_pair(label, task_label, made["model"], made["task"])
                 if None not in made.values():
                     found[label, task_label, variant.words] = Cell(
                         model=files["model"],
@@ -147,12 +147,17 @@ class Templates:
             model.values |= {} if possible is None else {by: possible}
         return {name: self._made(records[name], groups[name]) for name in groups}
 
-    def _check_sight(self, label: str, task_label: str, model: Any, task: Any) -> None:
+    def _check_pair(self, label: str, task_label: str, model: Any, task: Any) -> None:
         if task.next_token and model.reads_ahead:
             self.problems.append(
                 f"models.{label}.settings: a model that reads ahead sees the answers of "
                 f"{task_label}, which are the tokens after; make it causal, or leave it out with "
                 f"tasks.{task_label}.models"
+            )
+        if model.pooled_only and not task.pooled:
+            self.problems.append(
+                f"models.{label}: gives one answer a sequence and {task_label} asks at positions; "
+                f"leave it out with tasks.{task_label}.models"
             )
 
     def _groups(self, label: str, task_label: str) -> dict[str, _Values]:
@@ -181,7 +186,7 @@ class Templates:
         if recipe is not None and isinstance(steps, int):
             origin = f"models.{label}.recipe"
             training.update(recipes.training(recipe, written, steps), origin)
-            model.update(recipes.model_settings(recipe, model.values), origin)
+            model.update(recipes.model_settings(self.files["model"][label], model.values), origin)
 
     def _made(self, record: type[Strict], group: _Values) -> Any:
         try:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from seqgrid.data import Shape
 from seqgrid.kernels import Operator
 from seqgrid.models._layers import MLP, RMSNorm
-from seqgrid.settings import ModelSettings
+from seqgrid.settings import BackboneSettings
 
 NORM_EPS = 1e-6  # far below 4e-4, the mean square of an embedding with std 0.02
 
@@ -85,7 +85,7 @@ class Mixer(nn.Module, ABC):
 class Block(nn.Module):
     """One layer: mixer and MLP, each behind a norm and added to its input."""
 
-    def __init__(self, settings: ModelSettings, mixer: Mixer):
+    def __init__(self, settings: BackboneSettings, mixer: Mixer):
         super().__init__()
         d_model = settings.d_model
         hidden_dim = max(1, round(settings.mlp_ratio * d_model)) if settings.mlp_ratio else 0
@@ -129,7 +129,7 @@ class Backbone(nn.Module):
 
     def __init__(
         self,
-        settings: ModelSettings,
+        settings: BackboneSettings,
         shape: Shape,
         make_mixer: Callable[[int], Mixer],
         positions: nn.Module | None = None,

@@ -20,10 +20,10 @@ from seqgrid.data import Shape
 from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.models._layers import RMSNorm
 from seqgrid.ops.attention import attention
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What attention adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

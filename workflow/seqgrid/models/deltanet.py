@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer
 from seqgrid.models._delta import DeltaRuleMixer, unit
 from seqgrid.ops.delta_rule import delta_rule
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What DeltaNet adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from seqgrid.models._base import Mixer
 from seqgrid.models._delta import DeltaRuleMixer, initial_A_log, initial_dt_bias, log_decay
 from seqgrid.ops.gated_delta_rule import gated_delta_rule
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What Gated DeltaNet adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer
 from seqgrid.models._gated_heads import GatedHeads
 from seqgrid.ops.gla import gla
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What GLA adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

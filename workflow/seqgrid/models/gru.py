@@ -12,10 +12,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from seqgrid.models._base import Mixer
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """A GRU adds nothing to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -24,10 +24,10 @@ from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.models._layers import RMSNorm, ShortConvolution
 from seqgrid.ops.gla import gla
 from seqgrid.ops.short_conv import short_conv
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What HGRN2 adds to the backbone."""
 
     common: ClassVar[tuple[str, ...]] = ("use_lower_bound",)

@@ -19,10 +19,10 @@ from seqgrid.data import Shape
 from seqgrid.models._base import Backbone, Mixer
 from seqgrid.registry import load, names
 from seqgrid.registry import settings as settings_of
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """Which mixer runs in which layer, and with which settings."""
 
     recipe: ClassVar[Recipe | None] = Recipe(
@@ -104,7 +104,7 @@ class Settings(ModelSettings):
 
     @staticmethod
     def _shared() -> list[str]:
-        return list(ModelSettings.model_fields)
+        return list(BackboneSettings.model_fields)
 
     def _misplaced(self) -> Iterator[tuple[tuple[str | int, ...], Any, str]]:
         """Location, value and mistake of what names no mixer."""

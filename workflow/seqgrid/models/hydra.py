@@ -25,10 +25,10 @@ from seqgrid.models._layers import ShortConvolution
 from seqgrid.models._ssm import GatedRMSNorm, initialise_projections, step_bias, undecayed
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.ops.ssd import ssd
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What Hydra adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -28,12 +28,12 @@ from seqgrid.data import Shape
 from seqgrid.models._base import Backbone, Mixer, linear_flops
 from seqgrid.ops.fft_conv import fft_conv
 from seqgrid.ops.short_conv import short_conv
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 FILTER_STD = 0.02  # of safari's language model, whose sines are near linear with it
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What Hyena adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

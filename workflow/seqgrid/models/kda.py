@@ -29,10 +29,10 @@ from seqgrid.models._delta import (
     undecayed,
 )
 from seqgrid.ops.kda import kda
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What Kimi delta attention adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -22,12 +22,12 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.models._layers import RMSNorm
 from seqgrid.ops.linear_attention import linear_attention
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 NU = 4
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What linear attention adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqgrid.models._base import Mixer
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What an LSTM adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

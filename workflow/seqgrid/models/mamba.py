@@ -23,10 +23,10 @@ from seqgrid.models._layers import ShortConvolution
 from seqgrid.models._ssm import initialise_projections, step_bias, undecayed
 from seqgrid.ops.selective_scan import selective_scan
 from seqgrid.ops.short_conv import short_conv
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What Mamba adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.ops.scan import scan
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What a minGRU adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -19,10 +19,10 @@ from torch.nn.functional import softplus
 from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.models.mingru import output_layer, positive, widened
 from seqgrid.ops.scan import scan
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What a minLSTM adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -24,10 +24,10 @@ from seqgrid.models._base import Mixer
 from seqgrid.models._layers import ShortConvolution
 from seqgrid.ops.mlstm import mlstm
 from seqgrid.ops.short_conv import short_conv
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What mLSTM adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -21,12 +21,12 @@ from torch import Tensor
 from seqgrid.models._base import Mixer
 from seqgrid.models._gated_heads import GatedHeads
 from seqgrid.ops.simple_gla import simple_gla
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 ROTARY_BASE = 10000.0
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What RetNet adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

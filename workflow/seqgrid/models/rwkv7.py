@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from seqgrid.models._base import Mixer, linear_flops
 from seqgrid.models._delta import undecayed
 from seqgrid.ops.dplr import dplr
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 LOWEST_DECAY = -math.exp(-0.5)  # nats a position
 STREAMS = "rwkvag"  # what token shift mixes for
@@ -34,7 +34,7 @@ STREAMS = "rwkvag"  # what token shift mixes for
 SHIFT_POWERS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What RWKV-7 adds to the backbone."""
 
     common: ClassVar[tuple[str, ...]] = ("value_dim",)

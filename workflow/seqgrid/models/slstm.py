@@ -23,10 +23,10 @@ from torch.nn.functional import group_norm, silu
 from seqgrid.models._base import Mixer
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.ops.slstm import slstm
-from seqgrid.settings import ModelSettings, Recipe
+from seqgrid.settings import BackboneSettings, Recipe
 
 
-class Settings(ModelSettings):
+class Settings(BackboneSettings):
     """What an sLSTM adds to the backbone."""
 
     recipe: ClassVar[Recipe | None] = Recipe(

@@ -36,6 +36,8 @@ WITHIN = 0.08  # of a target that counts as right
 class Settings(TaskSettings):
     """Where the two markers stand."""
 
+    pooled: ClassVar[bool] = True
+
     markers: Literal["extremes", "uniform", "halves"] = Field(
         "uniform",
         description="'uniform': any two positions; 'halves': one in each half; "

@@ -37,6 +37,8 @@ from seqgrid.tasks._base import Control, Level, Task
 class Settings(TaskSettings):
     """How many different tokens there are."""
 
+    pooled: ClassVar[bool] = True
+
     any_length: ClassVar[bool] = False  # the head has a place for each token
 
     vocab_size: int = Field(

@@ -65,6 +65,8 @@ FINE = 2.0**20  # normal numbers are multiples of 1 / FINE, so that their sums a
 class Settings(TaskSettings):
     """How many values the functions have."""
 
+    pooled: ClassVar[bool] = True
+
     n_bits: int = Field(
         6, ge=1, le=8, description="bits n of an argument; each function has 2^n values"
     )

@@ -44,6 +44,8 @@ TRIALS = 32768  # examples of each half behind the levels
 class Settings(TaskSettings):
     """Ranges of capacity, items and values."""
 
+    pooled: ClassVar[bool] = True
+
     smallest_capacity: int = Field(10, ge=4, description="smallest capacity")
     largest_capacity: int = Field(49, ge=4, le=1000, description="greatest capacity")
     fewest_items: int = Field(5, ge=1, description="fewest items")

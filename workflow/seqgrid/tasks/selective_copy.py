@@ -44,6 +44,8 @@ WITHIN = 0.1  # of a target that counts as right
 class Settings(TaskSettings):
     """How many values to copy, and which chunks may give order away."""
 
+    pooled: ClassVar[bool] = True
+
     num_markers: int = Field(8, ge=1, description="marked values to copy, in order")
     chunk_sizes: list[Annotated[int, Field(ge=1)]] = Field(
         default_factory=lambda: [32],
