@@ -54,7 +54,7 @@ class SelectiveSSM(nn.Module):
     def _scanned(self, u: Tensor) -> tuple[Tensor, ...]:
         """u, delta, A, B, C and D of the scan."""
         delta, B, C = self.x_proj(u).split(self.split, -1)
-        A = (-self.A_log.exp()).expand(u.shape[-1], -1)
+        A = (-self.A_log.exp()).repeat(u.shape[-1], 1)
         return u, linear(delta, self.dt_proj.weight), A, B, C, self.D
 
     @property
