@@ -136,6 +136,27 @@ class BackboneSettings(ModelSettings):
         return self.initializer_std
 
 
+class QuantumHydraSettings(ModelSettings):
+    """What the models of the quantum_hydra study share (JHPark9090/Quantum-Hydra-Mamba).
+
+    The defaults are those of the study, so that a study that sets nothing is that study.
+    """
+
+    pooled_only: ClassVar[bool] = True
+    recipe: ClassVar[Recipe | None] = Recipe(
+        learning_rates=(1e-3,),
+        weight_decay=1e-4,
+        warmup_fraction=0.0,
+        source="all of it: JHPark9090/Quantum-Hydra-Mamba, scripts/run_synthetic_benchmark.py, "
+        "with batches of 32. There the cosine falls once an epoch, here at every step; there "
+        "biases and norms decay too; there training stops after 20 epochs without a better "
+        "validation loss",
+    )
+
+    d_model: int = Field(128, ge=1, le=65536, description="width of a position, channels")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout, where the original has it")
+
+
 class TaskSettings(Chosen):
     """What defines a task besides its sequence length.
 
