@@ -191,8 +191,8 @@ OWN = [n for n in registry.names("model") if recipes.of(n) not in (None, SHARED)
 def test_every_recipe_has_a_source_and_a_grid(name):
     recipe = recipes.of(name)
     assert isinstance(recipe, Recipe)
-    assert "arXiv:" in recipe.source or "github.com/" in recipe.source
-    assert recipe.learning_rates
+    assert "arXiv:" in recipe.source
+    assert len(recipe.learning_rates) > 1
     assert list(recipe.learning_rates) == sorted(set(recipe.learning_rates))
 
 
