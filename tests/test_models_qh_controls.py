@@ -3,7 +3,7 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from torch.nn.functional import linear, silu
+from torch.nn.functional import conv1d, gelu, linear, silu, softplus
 
 from seqgrid import registry
 from seqgrid.data import Shape
@@ -14,9 +14,15 @@ DOCUMENTED = {
     ("qh_3a", 100, 8): 344_840,
     ("qh_3a", 1000, 1): 459_137,
     ("qh_3a", 1000, 8): 460_040,
+    ("qh_3b", 100, 1): 233_857,
+    ("qh_3b", 1000, 8): 234_760,
+    ("qh_3c", 100, 1): 232_321,
+    ("qh_3c", 1000, 8): 232_776,
 }
 SMALL = {
     "qh_3a": {"d_model": 16, "num_layers": 2},
+    "qh_3b": {"d_model": 16, "num_layers": 2, "d_state": 3},
+    "qh_3c": {"d_model": 16, "num_layers": 2, "d_state": 3},
 }
 NAMES = sorted(SMALL)
 
@@ -116,6 +122,79 @@ def test_the_transformer_is_its_definition():
     compared(model, defined, torch.randn(3, 13, 2, dtype=torch.float64))
 
 
+def scanned(v, decay, write, C, D):
+    """C h + D v of a state h that decays (B, L, D, N) and is written into (B, L, D, N)."""
+    state, found = torch.zeros_like(write[:, 0]), []
+    for t in range(v.shape[1]):
+        state = decay[:, t] * state + write[:, t]
+        found.append((state * C[:, t, None]).sum(-1) + D * v[:, t])
+    return torch.stack(found, 1)
+
+
+def convolved(v, layer):
+    x = v.mT
+    filters = {"padding": layer.weight.shape[-1] - 1, "groups": x.shape[1]}
+    return silu(conv1d(x, layer.weight, layer.bias, **filters)[..., : x.shape[-1]]).mT
+
+
+def test_the_mamba_stack_is_its_definition():
+    model = make("qh_3b", SMALL["qh_3b"])
+
+    def defined(u):
+        x = model.embedding(u)
+        for block in model.layers:
+            layer = block.mixer
+            v, z = layer.in_proj(rms(x, block.norm)).split(32, -1)
+            v = convolved(v, layer.conv1d)
+            steps, B, C = layer.x_proj(v).split([1, 3, 3], -1)
+            delta = softplus(layer.dt_proj(steps))[..., None]
+            write = delta * B[:, :, None] * v[..., None]
+            y = scanned(v, (-delta * layer.A_log.exp()).exp(), write, C, layer.D)
+            x = x + layer.out_proj(y * silu(z))
+        return model.classifier(rms(x, model.final_norm).mean(1))
+
+    compared(model, defined, torch.randn(3, 13, 2, dtype=torch.float64))
+
+
+def test_the_stack_of_two_scans_is_its_definition():
+    model = make("qh_3c", SMALL["qh_3c"])
+
+    def defined(u):
+        x = model.embedding(u)
+        for block in model.layers:
+            layer = block.mixer
+            z, v, B, C, steps = layer.in_proj(x).split([32, 32, 3, 3, 1], -1)
+            v = convolved(v, layer.conv1d)
+            delta = softplus(layer.dt_proj(steps))[..., None]
+            given = (v, (-delta * layer.A_log.exp()).exp(), B[:, :, None] * v[..., None], C)
+            backward = scanned(*(part.flip(1) for part in given), layer.D).flip(1)
+            y = rms(scanned(*given, layer.D) + backward, layer.norm)
+            x = x + rms(layer.out_proj(y * silu(z)), block.norm)
+        first, _, _, second = model.classifier
+        return second(gelu(first(rms(x, model.final_norm).mean(1))))
+
+    compared(model, defined, torch.randn(3, 13, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["qh_3b", "qh_3c"])
+def test_steps_start_between_a_thousandth_and_a_tenth(name):
+    model = registry.make_model(name, {}, Shape(1, True, 9, num_channels=2))
+    layer = model.layers[0].mixer.dt_proj
+    steps = softplus(layer.bias)
+    assert 0.001 <= steps.min() < 0.002 < 0.05 < steps.max() <= 0.1
+    assert 0.3 < layer.weight.abs().max() <= 8**-0.5
+
+
+def test_steps_that_vanish_leave_the_two_scans_finite():
+    model = make("qh_3c", SMALL["qh_3c"]).float()
+    with torch.no_grad():
+        model.layers[0].mixer.dt_proj.bias.fill_(-200.0)
+    outputs = model(torch.randn(3, 13, 2))
+    outputs.sum().backward()
+    assert outputs.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_attention_drops_weights_in_training_and_keeps_their_mean():
     torch.manual_seed(0)
     model = make("qh_3a", SMALL["qh_3a"] | {"dropout": 0.5})
@@ -132,6 +211,7 @@ def test_attention_drops_weights_in_training_and_keeps_their_mean():
     [
         ("qh_3a", {"num_heads": 5}, "num_heads=5 does not divide d_model=128"),
         ("qh_3a", {"d_model": 5, "num_heads": 1}, "make d_model=5 even"),
+        ("qh_3c", {"d_model": 1}, "greater than or equal to 2"),
     ],
 )
 def test_settings_that_cannot_be_built_are_refused_with_a_reason(name, settings, message):
