@@ -47,7 +47,7 @@ from seqgrid.models._pooled import (
 from seqgrid.quantum import pauli_expectations, run
 from seqgrid.quantum.ansatz import embedding, rings
 from seqgrid.quantum.simulate import simulate
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 
 class Settings(QuantumHydraSettings):
@@ -61,6 +61,11 @@ class Settings(QuantumHydraSettings):
     positions: Literal["none", "sinusoidal"] = Field(
         "none", description="what says where a position is; the original has nothing"
     )
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which positions share a chunk."""
+        return None if self.positions != "none" else Sight("unordered_chunks", self.chunk_size)
 
 
 class Model(PooledModel):
