@@ -10,8 +10,8 @@ Source: JHPark9090/Quantum-Hydra-Mamba, models/QuantumSSM.py, class QuantumMamba
 Odd in it: a chunk is a weighted mean of its positions, so without `positions` it has no order
 within. Zeros that fill the last chunk take part in its mean. The last state of a block is the first
 of the next, so that a block has seen the end of the sequence before its first chunk: it is not
-causal. Left out are parameters that nothing depends on: of the documented 422,633, 512 in
-LayerNorms of the blocks, 3 imaginary parts that stay 0 and a bias that a softmax ignores.
+causal. Left out are parameters that nothing depends on, 512 of the documented 422,633 in LayerNorms
+of the blocks and 3 imaginary parts that stay 0.
 
 B batch, L positions, C channels, D d_model.
 """
@@ -50,8 +50,8 @@ class Settings(QuantumHydraSettings):
 
     @property
     def sight(self) -> Sight | None:
-        """Without positions a chunk has no order within."""
-        return Sight("chunks", self.chunk_size) if self.positions == "none" else None
+        """Which chunk a position is in."""
+        return None if self.positions != "none" else Sight("chunks", self.chunk_size)
 
 
 class Model(PooledModel):

@@ -15,9 +15,8 @@ within, and the features called forward, backward and diagonal differ in paramet
 where the chunk size does not divide L, G cuts the reversed sequence at other places, and its
 chunks are added to those that they only overlap. The blocks' Hydra is a weighted sum of two scans
 and a linear layer, not a quasiseparable matrix. Left out are parameters that nothing depends on:
-of the documented 910,868, 1,536 in LayerNorms of the blocks, 9 imaginary parts that stay 0 and 3
-biases that a softmax ignores. The documented number counts a complex one once, here it is two real
-ones, 3 more in all.
+1,536 of the documented 910,868 in LayerNorms of the blocks and 9 imaginary parts that stay 0. The
+documented number counts a complex one once, here it is two real ones, 3 more in all.
 
 B batch, L positions, C channels, D d_model.
 """
@@ -57,8 +56,8 @@ class Settings(QuantumHydraSettings):
 
     @property
     def sight(self) -> Sight | None:
-        """Without positions a chunk has no order within."""
-        return Sight("chunks_both_ways", self.chunk_size) if self.positions == "none" else None
+        """Which chunk a position is in, counted from either end."""
+        return None if self.positions != "none" else Sight("chunks_both_ways", self.chunk_size)
 
 
 class Model(PooledModel):

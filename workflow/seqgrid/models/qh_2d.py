@@ -64,8 +64,8 @@ class Settings(QuantumHydraSettings):
 
     @property
     def sight(self) -> Sight | None:
-        """Without positions a chunk has no order within, and chunks have none among them."""
-        return Sight("unordered_chunks", self.chunk_size) if self.positions == "none" else None
+        """Which positions share a chunk."""
+        return None if self.positions != "none" else Sight("unordered_chunks", self.chunk_size)
 
 
 class Model(PooledModel):
