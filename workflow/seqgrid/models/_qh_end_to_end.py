@@ -10,9 +10,11 @@
 Source: JHPark9090/Quantum-Hydra-Mamba, models/QuantumE2E.py and models/QuantumE2E_Superposition.py.
 Both means forget order. What the answer can know of it: of each position its two neighbours, left
 and right told apart, also across the edge of a chunk; which positions share a chunk; where the
-sequence ends, by the zeros outside it and in its last chunk. No more: a place in a chunk is told
-from another by its neighbours alone, and the order of chunks by what their edges share. Not in the
-original: `positions: sinusoidal` says where a position is.
+sequence ends, by the zeros outside it and in its last chunk. Places of a chunk whose neighbours are
+equal are one to it, and chunks can be exchanged where that leaves all neighbours the same. Where no
+two inputs are equal, neighbourhoods that overlap could be chained to the whole order, so `sight`
+promises no ceiling; but of a chunk D numbers are left. `positions: sinusoidal`, which the original
+does not have, says where a position is.
 
 The linear layers from s_k to angles are one here: they have the same input, so the same initial
 distribution. Tokens are not in the original: they are embedded to d_model, then convolved as

@@ -49,7 +49,7 @@ from seqgrid.models._qh_superposition import NUM_BRANCHES, superposed
 from seqgrid.quantum import pauli_expectations, run
 from seqgrid.quantum.ansatz import embedding, rings
 from seqgrid.quantum.simulate import simulate
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 
 class Settings(QuantumHydraSettings):
@@ -63,6 +63,11 @@ class Settings(QuantumHydraSettings):
     positions: Literal["none", "sinusoidal"] = Field(
         "none", description="what says where a position is; the original has nothing"
     )
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which positions share a chunk."""
+        return None if self.positions != "none" else Sight("unordered_chunks", self.chunk_size)
 
 
 class Model(PooledModel):
