@@ -3,6 +3,7 @@
 import pennylane_circuits
 import pytest
 import torch
+from model_checks import softmax_biases
 from pydantic import ValidationError
 
 from seqgrid import registry
@@ -39,7 +40,8 @@ def draw(seqlen=21):
 
 @every_model
 def test_parameters_are_as_many_as_those_of_the_original(name):
-    assert tuple(make(name, num_outputs=n).num_parameters for n in (1, 8)) == COUNTS[name]
+    models = [make(name, num_outputs=n) for n in (1, 8)]
+    assert tuple(m.num_parameters + softmax_biases(m) for m in models) == COUNTS[name]
 
 
 def run_by_pennylane(circuit, angles, state=None, matrices=()):

@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 def evaluate(
     cell: Cell, part: Part, evaluation: Evaluation, pieces: int = 1
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Blocks of rows of evaluation_file; as metadata levels, ceilings of the model, what is refused.
+    """Blocks of rows of evaluation_file; as metadata all levels, and the lengths refused.
 
     pieces: that the training had to cut its batches into; the test examples are cut likewise.
     """

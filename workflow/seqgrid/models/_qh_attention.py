@@ -6,8 +6,7 @@
     y = mean_t norm(x_t)
 
 Source: JHPark9090/Quantum-Hydra-Mamba, models/ClassicalTransformer.py and models/
-QuantumTransformer.py, whose blocks are the same; positions: Vaswani et al., arXiv:1706.03762,
-section 3.5. Initial values are torch's.
+QuantumTransformer.py, whose blocks are the same. Initial values are torch's.
 
 Differs from the original: there the positions are a table of the trained length that is not
 trained and that a longer sequence does not fit; here they are computed, for any length.
@@ -15,15 +14,12 @@ trained and that a longer sequence does not fit; here they are computed, for any
 B batch, L length, D d_model, H heads.
 """
 
-import math
-
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
 from seqgrid.models._base import linear_flops
 from seqgrid.models._layers import RMSNorm
-from seqgrid.models._pooled import linear_layers
+from seqgrid.models._pooled import SinusoidalPositions, linear_layers
 from seqgrid.ops.attention import attention
 
 NORM_EPS = 1e-5
@@ -78,6 +74,7 @@ class Encoder(nn.Module):
     def __init__(self, d_model: int, num_layers: int, num_heads: int, dropout: float):
         super().__init__()
         self.d_model = d_model
+        self.positions = SinusoidalPositions()
         self.layers = nn.Sequential(
             *(Block(d_model, num_heads, dropout) for _ in range(num_layers))
         )
@@ -85,8 +82,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean over positions; x (B, L, D) -> (B, D)."""
-        x = x + sinusoids(x.shape[1], self.d_model, x.device).to(x.dtype)
-        return self.final_norm(self.layers(x)).mean(1)
+        return self.final_norm(self.layers(self.positions(x))).mean(1)
 
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
         """Keys and values of every position in every layer, bytes."""
@@ -96,12 +92,3 @@ class Encoder(nn.Module):
         """Linear layers, scores and sums over all positions, FLOPs."""
         scores = 2 * 2 * len(self.layers) * self.d_model * seqlen
         return linear_flops(*linear_layers(self.layers)) + scores
-
-
-def sinusoids(seqlen: int, dim: int, device: torch.device) -> Tensor:
-    """Sin and cos of a position times 10000^(-2 i / dim), in turn; float32 (L, dim), dim even."""
-    exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=device)
-    frequencies = (exponents * (-math.log(10000.0) / dim)).exp()
-    positions = torch.arange(seqlen, dtype=torch.float32, device=device)
-    angles = positions[:, None] * frequencies
-    return torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)

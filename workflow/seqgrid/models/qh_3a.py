@@ -36,8 +36,6 @@ class Settings(QuantumHydraSettings):
     def _possible(self) -> Self:
         if self.d_model % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} does not divide d_model={self.d_model}")
-        if self.d_model % 2:
-            raise ValueError(f"positions are pairs of channels: make d_model={self.d_model} even")
         return self
 
 
