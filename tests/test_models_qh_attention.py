@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from model_checks import softmax_biases
 from pennylane_circuits import simulate
 from pydantic import ValidationError
 from torch.nn.functional import linear, relu, silu
@@ -71,7 +72,7 @@ def test_parameters_are_as_many_as_documented(
     name, seqlen, outputs, documented, dead, complex_ones
 ):
     model = registry.make_model(name, {}, Shape(outputs, True, seqlen, num_channels=2))
-    assert model.num_parameters + dead - complex_ones == documented
+    assert model.num_parameters + softmax_biases(model) + dead - complex_ones == documented
 
 
 @each_model

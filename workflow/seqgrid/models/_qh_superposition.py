@@ -87,11 +87,7 @@ class SuperposedEndToEnd(EndToEnd):
             self._mixing_angles(parameters[..., 1:, :], injected, step.sigmoid()),
             torch.stack((phi, mirrored(phi), phi), -2),
         )
-        forward, backward, diagonal = branches.unbind(-2)
-        w = torch.view_as_complex(self.weights)[..., None]  # (H, 3, 1)
-        psi = w[:, 0] * forward + w[:, 1] * mirrored(backward) + w[:, 2] * diagonal
-        psi = psi / (torch.linalg.vector_norm(psi, dim=-1, keepdim=True) + TINY)
-        return pauli_expectations(psi).flatten(-2)
+        return pauli_expectations(superposed(branches, self.weights)).flatten(-2)
 
     def _mixing_angles(self, parameters: Tensor, injected: Tensor, step: Tensor) -> Tensor:
         """Angles of all branches, (B, K, H, 3, P + n).
@@ -118,6 +114,19 @@ class SuperposedEndToEnd(EndToEnd):
             CircuitUse(self.features.then(self.mixing), 2 * runs),  # R has the gates of F
             CircuitUse(self.features.then(last), runs),
         )
+
+
+def superposed(branches: Tensor, weights: Tensor) -> Tensor:
+    """Psi of each head, (B, K, H, 2^n).
+
+    Args:
+        branches: states (B, K, H, 3, 2^n), the second with its qubits in reverse order.
+        weights: w, (H, 3, 2), real and imaginary parts.
+    """
+    forward, backward, diagonal = branches.unbind(-2)
+    w = torch.view_as_complex(weights)[..., None]  # (H, 3, 1)
+    psi = w[:, 0] * forward + w[:, 1] * mirrored(backward) + w[:, 2] * diagonal
+    return psi / (torch.linalg.vector_norm(psi, dim=-1, keepdim=True) + TINY)
 
 
 def mirrored(state: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seqgrid.data import Shape
 from seqgrid.models._pooled import CircuitUse, PooledModel
 from seqgrid.models._qh_recurrence import ChunkMixer, Core, recur, recurrent_circuit
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 
 class Settings(QuantumHydraSettings):
@@ -26,6 +26,11 @@ class Settings(QuantumHydraSettings):
     num_qubits: int = Field(6, ge=2, le=10, description="wires of a circuit; a ring needs two")
     num_layers: int = Field(2, ge=1, le=64, description="recurrences, and layers of their circuit")
     chunk_size: int = Field(16, ge=1, description="positions that are one step of a recurrence")
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which chunk a position is in."""
+        return Sight("chunks", self.chunk_size)
 
 
 class Model(ChunkMixer):

@@ -19,7 +19,7 @@ from seqgrid.data import Shape
 from seqgrid.models._pooled import CircuitUse, PooledModel
 from seqgrid.models._qh_recurrence import ChunkMixer, Core, recur, recurrent_circuit
 from seqgrid.quantum.circuit import Circuit
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 
 class Settings(QuantumHydraSettings):
@@ -29,6 +29,11 @@ class Settings(QuantumHydraSettings):
     num_qubits: int = Field(6, ge=2, le=10, description="wires of a circuit; a ring needs two")
     num_layers: int = Field(2, ge=1, le=64, description="layers of both, and of their circuits")
     chunk_size: int = Field(16, ge=1, description="positions that are one step of a recurrence")
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which chunk a position is in."""
+        return Sight("chunks", self.chunk_size)
 
 
 class Directions(nn.Module):
