@@ -12,19 +12,18 @@ with the same; V_3 is `rings` as it is. Source: JHPark9090/Quantum-Hydra-Mamba,
 models/QuantumHydraSSM.py, QuantumMambaHydraSSM.
 
 No order: the head sees a set of chunks, and of each chunk 3 n numbers that depend on a weighted
-mean of its positions, which forgets their order. Nothing is carried from chunk to chunk: this is
-no state space model, and delta no step of one. Chunks that hold the same positions in any order can
-be exchanged and nothing changes; only the last one shows what it is, by the zeros that fill it,
-where the length is no multiple of the chunk. `positions: sinusoidal`, which the original does not
-have, adds the place in the sequence to x: then a chunk's mean, and so the head, can know it.
+mean of its positions. Positions of a chunk can be exchanged, and so can chunks, and nothing
+changes; only the last chunk shows which it is, by the zeros that fill it, where the length is no
+multiple of the chunk. Nothing is carried from chunk to chunk: this is no state space model, and
+delta no step of one. `positions: sinusoidal`, which the original does not have, adds the place in
+the sequence to x: then a chunk's mean, and so the head, can know it.
 
 Here the projections of the three branches are one layer, which starts as theirs. `reversed_rings`
 is `rings` with the wires counted from the other end, so that the three branches are one batch of
 one circuit: the second reads theta backwards, and its state is put into the order of the others.
 The original divides c by its length first, which the division of psi undoes: the common size and
-phase of c_1, c_2, c_3 have no effect.
-What is superposed are vectors of amplitudes; a quantum computer would need more wires for it, and
-would succeed with a probability.
+phase of c_1, c_2, c_3 have no effect. What is superposed are vectors of amplitudes; a quantum
+computer would need more wires for it, and would succeed with a probability.
 
 B batch, L length, K chunks, D d_model, n qubits, P angles of the rings, R cores.
 """
