@@ -47,7 +47,7 @@ from seqgrid.ops.attention import attention
 from seqgrid.quantum import run_expectations
 from seqgrid.quantum.ansatz import rings
 from seqgrid.quantum.simulate import simulate
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 BRANCHES = 3
 EPSILON = 1e-9  # as in the original
@@ -65,6 +65,11 @@ class Settings(QuantumHydraSettings):
     positions: Literal["none", "sinusoidal"] = Field(
         "none", description="what tells the order within a chunk; none, as in the original: nothing"
     )
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which chunk a position is in."""
+        return None if self.positions != "none" else Sight("chunks", self.chunk_size)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -44,7 +44,7 @@ from seqgrid.models._pooled import (
 from seqgrid.quantum import run, run_expectations
 from seqgrid.quantum.ansatz import rings
 from seqgrid.quantum.simulate import simulate
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 EPSILON = 1e-8  # as in the original, as is that of the norm
 NORM_EPSILON = 1e-9
@@ -61,6 +61,11 @@ class Settings(QuantumHydraSettings):
     positions: Literal["none", "sinusoidal"] = Field(
         "none", description="what tells the order within a chunk; none, as in the original: nothing"
     )
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which chunk a position is in."""
+        return None if self.positions != "none" else Sight("chunks", self.chunk_size)
 
 
 class SummedStates(nn.Module):
