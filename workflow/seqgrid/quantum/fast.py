@@ -14,7 +14,7 @@ from torch import Tensor
 from seqgrid.quantum.circuit import Circuit
 from seqgrid.quantum.program import program
 from seqgrid.quantum.readout import pauli_expectations
-from seqgrid.quantum.reversible import Reversible
+from seqgrid.quantum.reversible import run_reversible
 
 MOST_MULTIPLIED = 9
 
@@ -54,13 +54,13 @@ def _simulate(
                 whole = simulate_fast(angles, circuit, _basis(size, state), matrices)
                 psi = (state @ whole).view(*batch, size)
                 return pauli_expectations(psi) if readout else psi
-        found = Reversible.apply(
+        found = run_reversible(
             program(circuit, state is None),
-            readout,
             batch.numel(),
             _flat(angles, batch, 1),
             state,
-            *(_flat(m.to(dtype), batch, 2) for m in matrices),
+            [_flat(m.to(dtype), batch, 2) for m in matrices],
+            readout,
         )
     return found.view(*batch, found.shape[-1])
 
