@@ -7,6 +7,7 @@ from torch.nn.functional import conv1d, gelu, linear, silu, softplus
 
 from seqgrid import registry
 from seqgrid.data import Shape
+from seqgrid.ops.dropped_attention import attention_with_dropout, dropped_attention
 
 # (model, sequence length, outputs) -> parameters of the original for two channels
 DOCUMENTED = {
@@ -204,6 +205,31 @@ def test_attention_drops_weights_in_training_and_keeps_their_mean():
     drawn = attention.train()(x.expand(20_000, -1, -1))
     assert drawn.std(0).min() > 1e-3
     torch.testing.assert_close(drawn.mean(0), expected[0], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(("seqlen", "dtype"), [(7, torch.float64), (300, torch.float32)])
+def test_attention_with_dropped_weights_is_its_reference(seqlen, dtype):
+    torch.manual_seed(0)
+    given = [torch.randn(2, seqlen, 3, w, dtype=dtype, requires_grad=True) for w in (4, 4, 5)]
+    kept = torch.rand(2, 3, seqlen, seqlen) < 0.7
+    results = []
+    for form in (dropped_attention.reference, dropped_attention):
+        o = form(*given, kept, 0.7)
+        results.append((o, *torch.autograd.grad(o.square().sum(), given)))
+    torch.testing.assert_close(*results, atol=1e-4 if dtype == torch.float32 else 1e-9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.999])
+def test_as_many_weights_are_dropped_as_asked(monkeypatch, p):
+    found = []
+    monkeypatch.setattr(
+        "seqgrid.ops.dropped_attention.dropped_attention", lambda *given: found.append(given[3:])
+    )
+    attention_with_dropout(*torch.zeros(3, 2, 301, 1, 1), p)
+    [(kept, share)] = found
+    assert share == pytest.approx(1 - p, abs=2**-16)
+    assert kept.shape == (2, 1, 301, 301)
+    assert kept.float().mean().item() == pytest.approx(1 - p, abs=0.006)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ B batch, L length, D d_model, H heads.
 """
 
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import silu
 
 from seqgrid.models._base import linear_flops
 from seqgrid.models._layers import RMSNorm
 from seqgrid.models._pooled import SinusoidalPositions, linear_layers
 from seqgrid.ops.attention import attention
+from seqgrid.ops.dropped_attention import attention_with_dropout
 
 NORM_EPS = 1e-5
 EXPAND = 2  # hidden width of the gated MLP over d_model
@@ -41,9 +42,8 @@ class SelfAttention(nn.Module):
         """Attended values; x (B, L, D) -> (B, L, D)."""
         layers = (self.q_proj, self.k_proj, self.v_proj)
         q, k, v = (layer(x).unflatten(-1, (self.num_heads, -1)) for layer in layers)
-        if self.training and self.dropout:  # the operator has none
-            q, k, v = (y.transpose(1, 2) for y in (q, k, v))
-            o = scaled_dot_product_attention(q, k, v, dropout_p=self.dropout).transpose(1, 2)
+        if self.training and self.dropout:
+            o = attention_with_dropout(q, k, v, self.dropout)
         else:
             o = attention(q, k, v, causal=False)
         return self.out_proj(o.flatten(-2))

@@ -44,6 +44,7 @@ from seqgrid.models._pooled import (
 )
 from seqgrid.models._qh_attention import Encoder
 from seqgrid.ops.attention import attention
+from seqgrid.ops.dropped_attention import dropped_attention
 from seqgrid.quantum import run_expectations
 from seqgrid.quantum.ansatz import rings
 from seqgrid.quantum.simulate import simulate
@@ -109,7 +110,7 @@ class ChunkFeatures(nn.Module):
 class Model(PooledModel):
     """The whole model."""
 
-    operators = (simulate, attention)
+    operators = (simulate, attention, dropped_attention)
 
     def __init__(self, settings: Settings, shape: Shape):
         super().__init__(settings, shape)

@@ -23,6 +23,7 @@ from seqgrid.models._base import linear_flops
 from seqgrid.models._pooled import PooledModel, linear_layers
 from seqgrid.models._qh_attention import Encoder
 from seqgrid.ops.attention import attention
+from seqgrid.ops.dropped_attention import dropped_attention
 from seqgrid.settings import QuantumHydraSettings
 
 
@@ -42,7 +43,7 @@ class Settings(QuantumHydraSettings):
 class Model(PooledModel):
     """Embedding, encoder, linear head."""
 
-    operators = (attention,)
+    operators = (attention, dropped_attention)
 
     def __init__(self, settings: Settings, shape: Shape):
         super().__init__(settings, shape)
