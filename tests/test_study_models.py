@@ -196,6 +196,17 @@ def test_every_recipe_has_a_source_and_a_grid(name):
     assert list(recipe.learning_rates) == sorted(set(recipe.learning_rates))
 
 
+def test_a_recipe_with_one_rate_sets_it_and_makes_no_grid(load):
+    [row] = load(models="{qh_2d: {recipe: literature}}", tasks="{adding_problem: }")
+    assert (row.variant, row.cell.training.learning_rate) == ("", 1e-3)
+    assert row.cell.training.weight_decay == 1e-4
+    [row] = load(
+        models="{qh_2d: {recipe: literature}}", tasks="{adding_problem: }",
+        training="{learning_rate: 2e-3}",
+    )  # fmt: skip
+    assert row.cell.training.learning_rate == 2e-3
+
+
 def test_one_answer_a_sequence_is_none_at_positions(mistakes, monkeypatch):
     monkeypatch.setattr(registry.settings("model", "gru"), "pooled_only", True)
     assert mistakes(models="{gru: }", tasks="{mqar: {settings: {num_pairs: 2}}}") == [
