@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from tables_factory import Tables
 
-from seqgrid import cost, tables
+from seqgrid import cost, sources, tables
 from seqgrid.quantum import cost as quantum_cost
 from seqgrid.quantum.ansatz import embedding, rings
 from seqgrid.quantum.circuit import Circuit, Gate
@@ -114,6 +114,13 @@ def test_a_model_without_circuits_has_no_such_cost():
 
 def test_columns_are_named_as_the_cost_is():
     assert tuple(vars(COST)) == tables.CIRCUITS
+
+
+def test_circuits_are_no_source_of_a_model_that_has_none():
+    reached = ["loop", "evaluate", "models.gru"]
+    for module in reached:
+        reached += [name for name in sources._parsed(module)[1] if name not in reached]
+    assert not [name for name in reached if name.startswith("quantum")]
 
 
 @pytest.fixture(scope="module")

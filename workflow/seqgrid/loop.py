@@ -18,7 +18,7 @@ from seqgrid import checkpoint, compute, memory, metrics, optimiser, predict, re
 from seqgrid.cell import Cell
 from seqgrid.examples import Examples
 from seqgrid.outcome import Progress
-from seqgrid.quantum import cost as quantum_cost
+from seqgrid.quantum.cost import of_model
 from seqgrid.seeds import derive
 
 FINITE_CHECK_STEPS = 25  # asking a GPU for a number on every step would stall it
@@ -200,7 +200,7 @@ class Loop:
 
     def _circuits(self) -> dict[str, Any]:
         """What its circuits cost, by the names of `Progress`; nothing where it has none."""
-        found = quantum_cost.of_model(self.model, self.cell.seqlen)
+        found = of_model(self.model, self.cell.seqlen)
         return {} if found is None else vars(found)
 
     def _dtype(self) -> str:
