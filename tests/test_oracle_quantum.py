@@ -12,8 +12,9 @@ from triton.runtime.interpreter import ReduceOps
 
 from seqgrid.quantum.ansatz import embedding, reversed_rings, rings, sim14
 from seqgrid.quantum.circuit import Circuit, Gate
+from seqgrid.quantum.readout import pauli_expectations
 from seqgrid.quantum.simulate import simulate, simulate_reference
-from seqgrid.quantum.triton_circuit import simulate_triton
+from seqgrid.quantum.triton_circuit import expectations_triton, simulate_triton
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 by_python = ReduceOps.generic_reduce
@@ -60,17 +61,24 @@ def draw(circuit, batch, shared, start, seed=0):
     return angles, state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
 
 
-def agree(circuit, angles, state, matrices=(), tolerance=3e-6):
+def read_reference(*given):
+    return pauli_expectations(simulate_reference(*given))
+
+
+STATES, READ = (simulate_triton, simulate_reference), (expectations_triton, read_reference)
+
+
+def agree(circuit, angles, state, matrices=(), tolerance=3e-6, functions=STATES):
     """States and all gradients, in float32 by the kernel and in float64 by the definition."""
     results = []
-    for function, real in ((simulate_triton, torch.float32), (simulate_reference, torch.float64)):
+    for function, real in zip(functions, (torch.float32, torch.float64), strict=True):
         wide = torch.complex64 if real == torch.float32 else torch.complex128
         given = [angles.to(real).requires_grad_()]
         given += [x.to(wide).requires_grad_() for x in (state, *matrices) if x is not None]
         start = None if state is None else given[1]
         psi = function(given[0], circuit, start, given[1 + (state is not None) :])
         g = torch.Generator().manual_seed(7)
-        weight = torch.randn(psi.shape, dtype=torch.complex128, generator=g).to(wide)
+        weight = torch.randn(psi.shape, dtype=torch.complex128, generator=g).to(psi.dtype)
         loss = (psi * weight).real.sum()
         grads = torch.autograd.grad(loss, given, allow_unused=True, materialize_grads=True)
         results.append([psi, *grads])
@@ -89,6 +97,14 @@ def test_the_kernel_computes_what_the_gates_do(n, shared, start):
     agree(circuit, *draw(circuit, 5, shared, start))
 
 
+@pytest.mark.parametrize("start", [None, "one", "each"])
+@pytest.mark.parametrize("shared", [False, True], ids=["an angle each", "angles shared"])
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_the_kernel_reads_what_the_definition_reads(n, shared, start):
+    circuit = every_gate(n)
+    agree(circuit, *draw(circuit, 5, shared, start), functions=READ)
+
+
 @pytest.mark.parametrize("layers", [embedding, rings, reversed_rings, sim14])
 def test_circuits_of_models(layers):
     circuit = embedding(3) if layers is embedding else embedding(3).then(layers(3, 2))
@@ -97,8 +113,9 @@ def test_circuits_of_models(layers):
 
 @pytest.mark.parametrize("shared", [False, True], ids=["an angle each", "angles shared"])
 def test_ten_qubits_lie_on_several_warps(shared):
-    circuit = embedding(10).then(rings(10, 1))
+    circuit = embedding(10).then(Circuit(10, rings(10, 1).gates[20:]))
     agree(circuit, *draw(circuit, 3, shared, "each"))
+    agree(circuit, *draw(circuit, 2, shared, None), functions=READ)
 
 
 def test_the_state_is_shared_by_no_batch_at_all():
@@ -119,6 +136,7 @@ def test_a_given_matrix_is_done_between_two_runs_of_the_kernel():
         given = [unitary(2, 2), unitary(5, 4, 4)][: circuit.num_matrices]
         for shared in (False, True):
             agree(circuit, *draw(circuit, 5, shared, None), given)
+    agree(circuit, *draw(circuit, 5, False, None), given, functions=READ)
     agree(turns.then(cut), *draw(turns, 5, True, "each"), [unitary(5, 2, 2), unitary(4, 4)])
 
 
@@ -145,14 +163,14 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from seqgrid.quantum import triton_circuit
 from seqgrid.quantum.triton_circuit import TILE, WARP
+from seqgrid.quantum.triton_kernels import INTEGERS, backward, forward
 
-integers = dict.fromkeys(("state_stride", "turns_stride", "num_gates", "batch"), "i32")
-types = integers | {"places": "*i32"}
-for kernel, flag in ((triton_circuit._forward, "GIVEN"), (triton_circuit._backward, "WANTED")):
+types = dict.fromkeys(INTEGERS, "i32") | {"places": "*i32"}
+for kernel, flag in ((forward, "GIVEN"), (backward, "WANTED")):
     for n in (1, 2, 6, 9, 10):
-        known = {"QUBITS": n, "N": 2**n, "TILE": max(1, TILE // 2**n), flag: n % 2 == 0}
+        known = {"QUBITS": n, "N": 2**n, "TILE": max(1, TILE // 2**n)}
+        known |= {flag: n % 2 == 0, "READ": n != 9}
         names = kernel.arg_names
         signature = {x: "constexpr" if x in known else types.get(x, "*fp32") for x in names}
         constants = {(names.index(x),): value for x, value in known.items()}

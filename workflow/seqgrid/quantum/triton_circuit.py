@@ -28,12 +28,13 @@ from itertools import groupby
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seqgrid.quantum import gates, simulate
+from seqgrid.quantum import triton_kernels as kernels
 from seqgrid.quantum.circuit import TWO_WIRES, Circuit, Gate
+from seqgrid.quantum.readout import pauli_expectations
 
 MOST_QUBITS = 10
 TILE = 128  # amplitudes of a program at least, 4 a lane
@@ -44,8 +45,7 @@ def simulate_triton(
     angles: Tensor, circuit: Circuit, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
 ) -> Tensor:
     """The state behind a circuit; arguments and result are those of `simulate_reference`."""
-    wide = angles.dtype == torch.float64
-    if circuit.num_qubits > MOST_QUBITS or circuit.num_qubits < 1 or wide:
+    if not _takes(angles, circuit):
         return simulate.simulate.chunked(angles, circuit, state, matrices)
     shapes = [angles.shape[:-1], *(m.shape[:-2] for m in matrices)]
     shapes += [] if state is None else [state.shape[:-1]]
@@ -65,6 +65,24 @@ def simulate_triton(
     return psi.expand(*batch, -1)
 
 
+def expectations_triton(
+    angles: Tensor, circuit: Circuit, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
+) -> Tensor:
+    """<X>, <Y>, <Z> of every wire, (..., 3 n), read while the state is in registers.
+
+    Arguments are those of `simulate_reference`.
+    """
+    if circuit.num_matrices or not _takes(angles, circuit):
+        return pauli_expectations(simulate_triton(angles, circuit, state, matrices))
+    start = None if state is None else state.to(torch.complex64)
+    return _run(angles.float(), circuit, start, read=True)
+
+
+def _takes(angles: Tensor, circuit: Circuit) -> bool:
+    """Whether the kernel can compute this."""
+    return 1 <= circuit.num_qubits <= MOST_QUBITS and angles.dtype != torch.float64
+
+
 @lru_cache(256)
 def _parts(circuit: Circuit) -> tuple[Circuit | Gate, ...]:
     """The circuit between its gates `U`, and these; the first part is a circuit."""
@@ -77,8 +95,8 @@ def _parts(circuit: Circuit) -> tuple[Circuit | Gate, ...]:
     return tuple(parts)
 
 
-def _run(angles: Tensor, circuit: Circuit, state: Tensor | None) -> Tensor:
-    """A circuit without `U` by the kernel: what batch dimensions there are become one."""
+def _run(angles: Tensor, circuit: Circuit, state: Tensor | None, read: bool = False) -> Tensor:
+    """A circuit without `U` by the kernel, and what is read from it or its state."""
     batches = [x.shape[:-1] for x in (angles, state) if x is not None]
     batch = torch.broadcast_shapes(*batches)
 
@@ -88,30 +106,35 @@ def _run(angles: Tensor, circuit: Circuit, state: Tensor | None) -> Tensor:
             return x[None]
         return x.expand(*batch, x.shape[-1]).flatten(0, -2)
 
-    given = None if state is None else torch.view_as_real(flat(state).contiguous().resolve_conj())
-    psi = _Circuits.apply(flat(angles), given, circuit, batch.numel())
-    return (
-        torch.view_as_complex(psi).unflatten(0, batch) if batch else torch.view_as_complex(psi)[0]
-    )
+    start = None if state is None else torch.view_as_real(flat(state).resolve_conj().contiguous())
+    found = _Circuits.apply(flat(angles), start, circuit, batch.numel(), read)
+    found = found if read else torch.view_as_complex(found)
+    return found.unflatten(0, batch) if batch else found[0]
 
 
 class _Circuits(torch.autograd.Function):
-    """Angles (B or 1, P) and states (B or 1, N, 2), real and imaginary, to states (B, N, 2)."""
+    """Angles (B or 1, P) and states (B or 1, N, 2), real and imaginary, to states (B, N, 2).
+
+    Where they are to be `read`, to the expectations (B, 3 n).
+    """
 
     @staticmethod
-    def forward(ctx, angles: Tensor, state: Tensor | None, circuit: Circuit, batch: int) -> Tensor:
+    def forward(
+        ctx, angles: Tensor, state: Tensor | None, circuit: Circuit, batch: int, read: bool
+    ) -> Tensor:
         half = angles / 2
         turns = torch.stack((half.cos(), half.sin()), -1)  # (B or 1, P, 2)
         psi = turns.new_empty(batch, 2**circuit.num_qubits, 2)
+        found = turns.new_empty(batch, 3 * circuit.num_qubits) if read else psi
         given = turns if state is None else state
         _launch(
-            _forward, circuit, batch, psi, given, _stride(given), turns, _stride(turns),
-            GIVEN=state is not None,
+            kernels.forward, circuit, batch, psi, found, given, _stride(given), turns, _stride(turns),
+            GIVEN=state is not None, READ=read,
         )  # fmt: skip
-        ctx.circuit, ctx.angles = circuit, angles.shape
+        ctx.circuit, ctx.angles, ctx.read = circuit, angles.shape, read
         ctx.state = None if state is None else len(state)
         ctx.save_for_backward(turns, psi)
-        return psi
+        return found
 
     @staticmethod
     @once_differentiable
@@ -122,8 +145,8 @@ class _Circuits(torch.autograd.Function):
         wanted = ctx.needs_input_grad[1]
         grad_state = torch.empty_like(psi) if wanted else psi
         _launch(
-            _backward, circuit, batch, psi, grad.contiguous(), grad_state, each, turns,
-            _stride(turns), WANTED=wanted,
+            kernels.backward, circuit, batch, psi, grad.contiguous(), grad_state, each, turns,
+            _stride(turns), WANTED=wanted, READ=ctx.read,
         )  # fmt: skip
         shared, count = ctx.angles
         turning, taken = _tables(circuit, psi.device)[2:]
@@ -132,7 +155,7 @@ class _Circuits(torch.autograd.Function):
         grad_angles = psi.new_zeros(shared, count).index_add_(1, taken, found)
         if wanted and ctx.state == 1:
             grad_state = grad_state.sum(0, keepdim=True)
-        return grad_angles, grad_state if wanted else None, None, None
+        return grad_angles, grad_state if wanted else None, None, None, None
 
 
 def _stride(x: Tensor) -> int:
@@ -145,11 +168,12 @@ def _launch(kernel, circuit: Circuit, batch: int, psi: Tensor, *given, **constan
     amplitudes = 2**circuit.num_qubits
     tile = max(1, TILE // amplitudes)
     tables = _tables(circuit, psi.device)[:2]
-    kernel[(triton.cdiv(batch, tile),)](
-        psi, *given, *tables, len(circuit.gates), batch,
-        QUBITS=circuit.num_qubits, N=amplitudes, TILE=tile, **constants,
-        num_warps=max(1, amplitudes // WARP),
-    )  # fmt: skip
+    with torch.cuda.device_of(psi):
+        kernel[(triton.cdiv(batch, tile),)](
+            psi, *given, *tables, len(circuit.gates), batch,
+            QUBITS=circuit.num_qubits, N=amplitudes, TILE=tile, **constants,
+            num_warps=max(1, amplitudes // WARP),
+        )  # fmt: skip
 
 
 @lru_cache(256)
@@ -189,110 +213,3 @@ def _tables(circuit: Circuit, device: torch.device) -> tuple[Tensor, Tensor, Ten
     whole = (torch.tensor(each, dtype=torch.int64) for each in (turning, taken))
     first, second, third, fourth = (x.contiguous().to(device) for x in (table, numbers, *whole))
     return first, second, third, fourth
-
-
-@triton.jit
-def _forward(
-    psi, state, state_stride, turns, turns_stride, places, constants, num_gates, batch,
-    QUBITS: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, GIVEN: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0) * TILE + tl.arange(0, TILE)[:, None]
-    k = tl.arange(0, N)[None, :]
-    own = row < batch
-    if GIVEN:
-        start = state + row.to(tl.int64) * state_stride + 2 * k
-        re = tl.load(start, mask=own, other=0.0)
-        im = tl.load(start + 1, mask=own, other=0.0)
-    else:
-        re = tl.where((k == 0) & own, 1.0, 0.0)
-        im = tl.zeros((TILE, N), tl.float32)
-    for gate in range(num_gates):
-        swap = tl.load(places + 4 * gate)
-        target = tl.load(places + 4 * gate + 1)
-        control = tl.load(places + 4 * gate + 2)
-        index = tl.load(places + 4 * gate + 3)
-        at = turns + row.to(tl.int64) * turns_stride + 2 * index
-        cos = tl.load(at, mask=own & (index >= 0), other=1.0)  # (TILE, 1)
-        sin = tl.load(at + 1, mask=own & (index >= 0), other=0.0)
-        side = constants + 16 * gate + 8 * ((k >> target) & 1)  # (1, N)
-        a_re = cos * tl.load(side) + sin * tl.load(side + 4)
-        a_im = cos * tl.load(side + 1) + sin * tl.load(side + 5)
-        b_re = cos * tl.load(side + 2) + sin * tl.load(side + 6)
-        b_im = cos * tl.load(side + 3) + sin * tl.load(side + 7)
-        other_re, other_im = re, im
-        for bit in tl.static_range(QUBITS):
-            if swap == bit:
-                other_re = _swapped(re, bit, TILE, N)
-                other_im = _swapped(im, bit, TILE, N)
-        new_re = a_re * re - a_im * im + b_re * other_re - b_im * other_im
-        new_im = a_re * im + a_im * re + b_re * other_im + b_im * other_re
-        on = (k & control) == control
-        re = tl.where(on, new_re, re)
-        im = tl.where(on, new_im, im)
-    out = psi + row.to(tl.int64) * (2 * N) + 2 * k
-    tl.store(out, re, mask=own)
-    tl.store(out + 1, im, mask=own)
-
-
-@triton.jit
-def _backward(
-    psi, grad, grad_state, each, turns, turns_stride, places, constants, num_gates, batch,
-    QUBITS: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, WANTED: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0) * TILE + tl.arange(0, TILE)[:, None]
-    k = tl.arange(0, N)[None, :]
-    own = row < batch
-    place = row.to(tl.int64) * (2 * N) + 2 * k
-    re = tl.load(psi + place, mask=own, other=0.0)
-    im = tl.load(psi + place + 1, mask=own, other=0.0)
-    co_re = tl.load(grad + place, mask=own, other=0.0)  # the cotangent
-    co_im = tl.load(grad + place + 1, mask=own, other=0.0)
-    for step in range(num_gates):
-        gate = num_gates - 1 - step
-        swap = tl.load(places + 4 * gate)
-        target = tl.load(places + 4 * gate + 1)
-        control = tl.load(places + 4 * gate + 2)
-        index = tl.load(places + 4 * gate + 3)
-        at = turns + row.to(tl.int64) * turns_stride + 2 * index
-        cos = tl.load(at, mask=own & (index >= 0), other=1.0)
-        sin = tl.load(at + 1, mask=own & (index >= 0), other=0.0)
-        on = (k & control) == control
-        other_re, other_im, far_re, far_im = re, im, co_re, co_im
-        for bit in tl.static_range(QUBITS):
-            if swap == bit:
-                other_re = _swapped(re, bit, TILE, N)
-                other_im = _swapped(im, bit, TILE, N)
-                far_re = _swapped(co_re, bit, TILE, N)
-                far_im = _swapped(co_im, bit, TILE, N)
-        side = constants + 16 * gate + 8 * ((k >> target) & 1)
-        a_re, a_im = tl.load(side + 4), tl.load(side + 5)  # of B: the generator is B / 2
-        b_re, b_im = tl.load(side + 6), tl.load(side + 7)
-        moved_re = a_re * re - a_im * im + b_re * other_re - b_im * other_im
-        moved_im = a_re * im + a_im * re + b_re * other_im + b_im * other_re
-        slope = tl.where(on, co_re * moved_re + co_im * moved_im, 0.0)
-        slope = 0.5 * tl.sum(slope, 1, keep_dims=True)
-        tl.store(each + row.to(tl.int64) * num_gates + gate, slope, mask=own)
-        # The inverse: its row k is column k of the gate, conjugated; b is that of the other target.
-        across = constants + 16 * gate + 8 * (1 - ((k >> target) & 1))
-        u_re = cos * tl.load(side) + sin * a_re
-        u_im = -(cos * tl.load(side + 1) + sin * a_im)
-        v_re = cos * tl.load(across + 2) + sin * tl.load(across + 6)
-        v_im = -(cos * tl.load(across + 3) + sin * tl.load(across + 7))
-        new_re = u_re * re - u_im * im + v_re * other_re - v_im * other_im
-        new_im = u_re * im + u_im * re + v_re * other_im + v_im * other_re
-        re = tl.where(on, new_re, re)
-        im = tl.where(on, new_im, im)
-        new_re = u_re * co_re - u_im * co_im + v_re * far_re - v_im * far_im
-        new_im = u_re * co_im + u_im * co_re + v_re * far_im + v_im * far_re
-        co_re = tl.where(on, new_re, co_re)
-        co_im = tl.where(on, new_im, co_im)
-    if WANTED:
-        tl.store(grad_state + place, co_re, mask=own)
-        tl.store(grad_state + place + 1, co_im, mask=own)
-
-
-@triton.jit
-def _swapped(x, BIT: tl.constexpr, TILE: tl.constexpr, N: tl.constexpr):
-    """Amplitudes with those at k and at k xor 2^BIT exchanged, (TILE, N)."""
-    split = tl.reshape(x, (TILE, N >> (BIT + 1), 2, 1 << BIT))
-    return tl.reshape(tl.flip(split, 2), (TILE, N))
