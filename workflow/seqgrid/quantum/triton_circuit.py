@@ -128,8 +128,8 @@ class _Circuits(torch.autograd.Function):
         found = turns.new_empty(batch, 3 * circuit.num_qubits) if read else psi
         given = turns if state is None else state
         _launch(
-            kernels.forward, circuit, batch, psi, found, given, _stride(given), turns, _stride(turns),
-            GIVEN=state is not None, READ=read,
+            kernels.forward, circuit, batch, psi, found, given, _stride(given), turns,
+            _stride(turns), GIVEN=state is not None, READ=read,
         )  # fmt: skip
         ctx.circuit, ctx.angles, ctx.read = circuit, angles.shape, read
         ctx.state = None if state is None else len(state)

@@ -17,6 +17,7 @@ def forward(
     QUBITS: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, GIVEN: tl.constexpr,
     READ: tl.constexpr,
 ):  # fmt: skip
+    """States (batch, N, 2), and from them `found` (batch, 3 QUBITS) where they are READ."""
     row = tl.program_id(0) * TILE + tl.arange(0, TILE)[:, None]
     k = tl.arange(0, N)[None, :]
     own = row < batch
@@ -73,6 +74,7 @@ def backward(
     QUBITS: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr, WANTED: tl.constexpr,
     READ: tl.constexpr,
 ):  # fmt: skip
+    """From the gradient of what `forward` gave those of each gate's angle and the first state."""
     row = tl.program_id(0) * TILE + tl.arange(0, TILE)[:, None]
     k = tl.arange(0, N)[None, :]
     own = row < batch
