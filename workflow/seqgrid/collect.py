@@ -180,6 +180,7 @@ class Collector:
             "parameters": progress.parameters,
             "state_bytes": progress.state_bytes,
             "flops_per_token": progress.flops_per_token,
+            **{name: getattr(progress, name) for name in tables.CIRCUITS},
             "started_at": facts.time(s.outcomes[0].started_at),
             "ended_at": facts.time(last.ended_at),
         }

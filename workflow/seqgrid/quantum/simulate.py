@@ -81,6 +81,20 @@ def apply(unitary: Tensor, gate: Gate, psi: Tensor, n: int) -> Tensor:
     return acted.permute(back).reshape(*batch, 2**n)
 
 
+def simulate_fused(
+    angles: Tensor, circuit: Circuit, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
+) -> Tensor:
+    """The same function by a Triton kernel."""
+    from seqgrid.quantum.triton_circuit import simulate_triton
+
+    return simulate_triton(angles, circuit, state, matrices)
+
+
 simulate = Operator(
-    "quantum_circuit", reference=simulate_reference, chunked=simulate_fast, path="torch"
+    "quantum_circuit",
+    reference=simulate_reference,
+    chunked=simulate_fast,
+    fused=simulate_fused,
+    package="triton",
+    path="torch",
 )
