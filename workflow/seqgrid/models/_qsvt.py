@@ -18,6 +18,7 @@ from seqgrid.models._pooled import (
     AttentionPool,
     CircuitUse,
     PooledModel,
+    SinusoidalPositions,
     chunks,
     linear_layers,
 )
@@ -26,24 +27,6 @@ from seqgrid.quantum.lcu import num_ancillas, prepare
 from seqgrid.quantum.qsvt import qsvt_expectations
 from seqgrid.quantum.simulate import simulate
 from seqgrid.settings import ModelSettings
-
-
-class SinusoidalPositions(nn.Module):
-    """Sines and cosines of the position, added: Vaswani et al., arXiv:1706.03762, section 3.5."""
-
-    rates: Tensor
-
-    def __init__(self, width: int):
-        super().__init__()
-        rates = torch.exp(torch.arange(0, width, 2).float() * -(math.log(10000.0) / width))
-        self.register_buffer("rates", rates, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """X and its positions, (B, L, D)."""
-        L, D = x.shape[1:]
-        turns = torch.arange(L, device=x.device)[:, None] * self.rates  # (L, D / 2 rounded up)
-        waves = torch.stack((turns.sin(), turns.cos()), -1).flatten(-2)
-        return x + waves[:, :D].to(x.dtype)
 
 
 class QSVTCore(nn.Module):
@@ -88,7 +71,7 @@ class Angles(nn.Module):
 
     def __init__(self, width: int, num_angles: int, dropout: float):
         super().__init__()
-        self.positions = SinusoidalPositions(width)
+        self.positions = SinusoidalPositions()
         self.dropout = nn.Dropout(dropout)
         self.feature_projection = nn.Linear(width, num_angles)
 

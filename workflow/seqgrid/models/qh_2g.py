@@ -1,4 +1,4 @@
-"""Model 2g of the quantum_hydra study: a mean over chunks of a polynomial of their circuits.
+"""QuantumTSTransformer: a mean over chunks of a polynomial of their circuits; 2g of quantum_hydra.
 
     theta_t = 2 pi sigmoid(W dropout(x_t + p_t))        x_t the channels, p_t sinusoidal positions
     e_c = expectations of X, Y, Z of every qubit behind QSVT(theta of chunk c) and a circuit 14
@@ -30,7 +30,7 @@ class Settings(QuantumHydraSettings):
     """Sizes of the circuits and of the chunks."""
 
     d_model: int = Field(128, ge=1, le=65536, description="width of a token; channels have theirs")
-    num_qubits: int = Field(6, ge=2, le=10, description="qubits that are read")
+    num_qubits: int = Field(6, ge=2, le=10, description="qubits that are read; a ring needs two")
     num_layers: int = Field(2, ge=1, le=16, description="layers of a position's circuit")
     degree: int = Field(2, ge=1, le=16, description="degree of the polynomial")
     chunk_size: int = Field(32, ge=1, le=1024, description="positions of a chunk")
@@ -74,6 +74,6 @@ class Model(PooledModel):
         return 2.0 * (each.numel() + last.numel() / seqlen)
 
 
-def build(settings: Settings, shape: Shape) -> Model:
-    """The model of a study's settings."""
+def build(settings: Settings, shape: Shape) -> PooledModel:
+    """The model for a problem of this shape."""
     return Model(settings, shape)

@@ -1,4 +1,4 @@
-"""Model 2h of the quantum_hydra study: a polynomial of each chunk's circuits.
+"""QuantumQSVTMambaSSM: a polynomial of each chunk's circuits; 2h of quantum_hydra.
 
     x_t = dropout(silu(norm(W_in u_t))) + p_t               p_t sinusoidal positions
     theta_t = 2 pi sigmoid(W dropout(x_t))
@@ -19,6 +19,7 @@ Source: ParkYeong-hyeon/Quantum-Hydra-Mamba, models/QuantumQSVTSSM.py (QuantumQS
 from pydantic import Field
 
 from seqgrid.data import Shape
+from seqgrid.models._pooled import PooledModel
 from seqgrid.models._qsvt import QSVTModel
 from seqgrid.settings import QuantumHydraSettings
 
@@ -27,7 +28,7 @@ class Settings(QuantumHydraSettings):
     """Sizes of the circuits and of the chunks."""
 
     d_model: int = Field(128, ge=4, le=65536, description="width of a position, channels")
-    num_qubits: int = Field(6, ge=2, le=10, description="qubits that are read")
+    num_qubits: int = Field(6, ge=2, le=10, description="qubits that are read; a ring needs two")
     num_layers: int = Field(2, ge=1, le=16, description="layers of a position's circuit")
     degree: int = Field(2, ge=1, le=16, description="degree of the polynomial")
     chunk_size: int = Field(32, ge=1, le=1024, description="positions of a chunk")
@@ -43,6 +44,6 @@ class Model(QSVTModel):
         )  # fmt: skip
 
 
-def build(settings: Settings, shape: Shape) -> Model:
-    """The model of a study's settings."""
+def build(settings: Settings, shape: Shape) -> PooledModel:
+    """The model for a problem of this shape."""
     return Model(settings, shape)
