@@ -182,10 +182,9 @@ def test_only_a_model_with_a_recipe_can_follow_it(mistakes, monkeypatch):
     ]
 
 
-# of one study the models share a recipe, which has its source and one rate
-OWN = [
-    n for n in registry.names("model") if recipes.of(n) not in (None, QuantumHydraSettings.recipe)
-]
+# the models of one study share a recipe, of one rate
+SHARED = QuantumHydraSettings.recipe
+OWN = [n for n in registry.names("model") if recipes.of(n) not in (None, SHARED)]
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -126,8 +126,9 @@ class QuantumHydraSettings(ModelSettings):
         weight_decay=1e-4,
         warmup_fraction=0.0,
         source="all of it: JHPark9090/Quantum-Hydra-Mamba, scripts/run_synthetic_benchmark.py, "
-        "with batches of 32. There the cosine falls once an epoch, here at every step; there biases "
-        "and norms decay too; there training ends after 20 epochs without a better validation loss",
+        "with batches of 32. There the cosine falls once an epoch, here at every step; there "
+        "biases and norms decay too; there training stops after 20 epochs without a better "
+        "validation loss",
     )
 
     d_model: int = Field(128, ge=1, le=65536, description="width of a position, channels")

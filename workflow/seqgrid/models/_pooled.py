@@ -139,6 +139,23 @@ class AttentionPool(nn.Sequential):
         return (super().forward(input).softmax(-2) * input).sum(-2)
 
 
+class SinusoidalPositions(nn.Module):
+    """Adds sines and cosines of the position, of wavelengths from 2 pi to 10,000 x 2 pi.
+
+        p[t, 2 i] = sin(t / 10000^(2 i / D))      p[t, 2 i + 1] = cos(t / 10000^(2 i / D))
+
+    Source: Vaswani et al., arXiv:1706.03762, section 3.5. No parameters, any length.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Vectors that know where they stand; (B, L, D) -> (B, L, D)."""
+        L, D = x.shape[1:]
+        # in float64: float32 is off by 1e-4 at position 1,000
+        t = torch.arange(L, device=x.device, dtype=torch.float64)[:, None]
+        angle = t * 10000.0 ** (-torch.arange(0, D, 2, device=x.device, dtype=torch.float64) / D)
+        return x + torch.stack((angle.sin(), angle.cos()), -1).flatten(1)[:, :D].to(x.dtype)
+
+
 def linear_layers(*modules: nn.Module) -> Iterator[nn.Linear]:
     """Every linear layer within."""
     for module in modules:
