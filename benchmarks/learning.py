@@ -63,7 +63,7 @@ PROBLEMS = {
         learning_rates=(3e-3, 1e-3),
         note="Trained until solved.",
         models=(
-            *((name, {}) for name in registry.names("model")),
+            *((name, {}) for name in registry.on_backbone()),
             *((name, {"use_short_conv": True}) for name in ("gla", "hgrn2", "retnet")),
         ),
     ),

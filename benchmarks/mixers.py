@@ -50,7 +50,7 @@ def run(quick: bool) -> Iterator[Table]:
         columns += [f"library / ours, L {length}" for length in lengths]
     title = f"Milliseconds of a training step of {tokens:,} tokens, d_model {WIDTH}, 2 layers"
     table = Table(f"{title}, {where}", columns)
-    for name in registry.names("model"):
+    for name in registry.on_backbone():
         cells, ratios, parameters = [], [], ""
         for length in lengths:
             model = _model(name, length).to(device)

@@ -10,7 +10,7 @@ from seqgrid.report.markdown import count, size
 
 WIDTHS = (64, 128)
 LENGTHS = (256, 1024)
-TASK = "mqar"
+TASK, POOLED_TASK = "mqar", "selective_copy"
 # Keys of a recipe in the order of its row.
 RECIPE = ("learning_rates", "schedule", "warmup_fraction", "beta1", "beta2", "weight_decay",
           "gradient_clip", "initializer_std")  # fmt: skip
@@ -26,7 +26,8 @@ def card(name: str, settings: list[str]) -> Iterator[str]:
 def _sizes(name: str) -> Iterator[str]:
     """What it costs at two widths, all else at its defaults."""
     record, rows = registry.settings("model", name), []
-    shapes = [registry.make_task(TASK, {}, seqlen).shape for seqlen in LENGTHS]
+    task = POOLED_TASK if record.pooled_only else TASK
+    shapes = [registry.make_task(task, {}, seqlen).shape for seqlen in LENGTHS]
     for width in WIDTHS:
         try:
             chosen = record(d_model=width)

@@ -7,13 +7,15 @@ from seqgrid import cost, registry
 from seqgrid.data import Shape
 
 SHAPE = Shape(num_outputs=11, pooled=False, seqlen=16, vocab_size=11)
+POOLED = Shape(num_outputs=3, pooled=True, seqlen=16, num_channels=2)
 
 
 @pytest.mark.parametrize("name", registry.names("model"))
 def test_a_card_counts_every_parameter_once(name):
-    settings = registry.settings("model", name)().model_dump()
-    found = cost.card(name, settings, SHAPE)
-    made = registry.make_model(name, settings, SHAPE)
+    record = registry.settings("model", name)
+    settings, shape = record().model_dump(), POOLED if record.pooled_only else SHAPE
+    found = cost.card(name, settings, shape)
+    made = registry.make_model(name, settings, shape)
     assert found.total == made.num_parameters
     assert "others" not in found.parameters
     assert found.state_bytes == made.state_bytes(16)

@@ -1,81 +1,27 @@
-"""What holds for every model file, found by itself; then what is particular to some."""
+"""What holds for every model on the backbone, found by itself; then what some are."""
 
 import math
 from copy import deepcopy
 
 import pytest
 import torch
+from model_checks import SEQLEN, SHAPES, build, draw, loss_of, steps, stirred
 from model_variants import VARIANTS
 from pydantic import ValidationError
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 
 from seqgrid import compute, registry
 from seqgrid.cell import Compute
 from seqgrid.data import Shape
 
-SEQLEN = 33
-SMALL = {"d_model": 32, "num_layers": 2}
 MODELS = [
     pytest.param(name, settings, id=" ".join([name, *(f"{k}={v}" for k, v in settings.items())]))
-    for name in registry.names("model")
+    for name in registry.on_backbone()
     for settings in [{}, *VARIANTS.get(name, [])]
 ]
-SHAPES = {
-    "tokens": Shape(num_outputs=11, pooled=False, seqlen=SEQLEN, vocab_size=16),
-    "pooled channels": Shape(num_outputs=1, pooled=True, seqlen=SEQLEN, num_channels=2),
-    "pooled classes": Shape(num_outputs=5, pooled=True, seqlen=SEQLEN, vocab_size=16, slots=3),
-}
 every_model = pytest.mark.parametrize(("name", "settings"), MODELS)
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-
-
-def build(name, settings, shape=SHAPES["tokens"], seed=0):
-    torch.manual_seed(seed)
-    return registry.make_model(name, SMALL | settings, shape)
-
-
-@torch.no_grad()
-def stirred(model):
-    """The model, with matrices that start at zero moved from there: they hide what lies before."""
-    for p in model.parameters():
-        if p.ndim >= 2 and not p.any():
-            p.normal_(std=0.02)
-    return model
-
-
-def draw(shape, batch=4, seqlen=SEQLEN, seed=1):
-    """Inputs and targets; the values to regress have mean 0 and variance 1."""
-    g = torch.Generator().manual_seed(seed)
-    if shape.vocab_size:
-        inputs = torch.randint(shape.vocab_size, (batch, seqlen), generator=g)
-    else:
-        inputs = torch.randn(batch, seqlen, shape.num_channels, generator=g)
-    if shape.slots:
-        return inputs, torch.randint(shape.num_outputs, (batch, shape.slots), generator=g)
-    if shape.pooled:
-        targets = torch.randn(batch, shape.num_outputs, generator=g)
-        return inputs, (targets - targets.mean(0)) / targets.std(0, correction=0)
-    return inputs, torch.randint(shape.num_outputs, (batch, seqlen), generator=g)
-
-
-def loss_of(model, inputs, targets):
-    outputs = model(inputs)
-    if targets.is_floating_point():
-        return mse_loss(outputs, targets)
-    return cross_entropy(outputs.flatten(0, 1), targets.flatten())
-
-
-def steps(model, optimiser, batch, num_steps):
-    losses = []
-    for _ in range(num_steps):
-        loss = loss_of(model, *batch)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    return losses
 
 
 @every_model

@@ -11,7 +11,7 @@ from grid_factory import write_study
 
 from seqgrid import recipes, registry, sizing, study, study_schema
 from seqgrid.cell import Cell
-from seqgrid.settings import QuantumHydraSettings, Recipe
+from seqgrid.settings import Recipe
 from seqgrid.study_file import StudyError
 
 HERE = "config/studies/small.yaml: "
@@ -182,18 +182,26 @@ def test_only_a_model_with_a_recipe_can_follow_it(mistakes, monkeypatch):
     ]
 
 
-# the models of one study share a recipe, of one rate
-SHARED = QuantumHydraSettings.recipe
-OWN = [n for n in registry.names("model") if recipes.of(n) not in (None, SHARED)]
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_every_recipe_has_a_source_and_a_grid(name):
+@pytest.mark.parametrize("name", [n for n in registry.names("model") if recipes.of(n)])
+def test_every_recipe_has_a_source_and_rates(name):
     recipe = recipes.of(name)
     assert isinstance(recipe, Recipe)
-    assert "arXiv:" in recipe.source
-    assert len(recipe.learning_rates) > 1
+    assert "arXiv:" in recipe.source or "github.com/" in recipe.source
+    assert recipe.learning_rates
     assert list(recipe.learning_rates) == sorted(set(recipe.learning_rates))
+
+
+def test_one_answer_a_sequence_is_none_at_positions(mistakes, monkeypatch):
+    monkeypatch.setattr(registry.settings("model", "gru"), "pooled_only", True)
+    assert mistakes(models="{gru: }", tasks="{mqar: {settings: {num_pairs: 2}}}") == [
+        "models.gru: gives one answer a sequence and mqar asks at positions; "
+        "leave it out with tasks.mqar.models"
+    ]
+
+
+@pytest.mark.parametrize("name", registry.names("task"))
+def test_a_task_says_whether_it_asks_once_a_sequence(name):
+    assert registry.settings("task", name).pooled == registry.make_task(name, {}, 64).shape.pooled
 
 
 def test_a_recipe_can_start_from_weights_that_know_the_width():
@@ -324,7 +332,7 @@ def test_sizes_are_found_again_when_a_model_changes(load, monkeypatch):
 
 @pytest.mark.parametrize("name", registry.names("model"))
 def test_a_cell_is_equal_to_what_its_folder_says(load, tmp_path, name):
-    [row] = load(models=f"{{{name}: }}")
+    [row] = load(models=f"{{{name}: }}", tasks="{adding_problem: }")
     row.cell.write(tmp_path)
     assert Cell.read(tmp_path) == row.cell
 

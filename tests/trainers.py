@@ -22,12 +22,13 @@ LONG = {"steps": 1500, "batch_size": 8, "examples": 100}
 
 def make_cell(model="gru", settings=None, **training):
     num_layers = 2 if model == "hybrid" else 1  # one layer holds no two mixers
-    small = {"d_model": 16, "num_layers": num_layers, "dropout": 0.1} | (settings or {})
     record = registry.settings("model", model)
+    small = {"d_model": 16, "num_layers": num_layers, "dropout": 0.1, "num_qubits": 2}
+    small = {key: value for key, value in small.items() if key in record.model_fields}
     defaults = {"steps": 40, "batch_size": 8, "warmup_steps": 5, "schedule": "cosine"}
     return Cell(
         model=model,
-        model_settings=record(**small).model_dump(),
+        model_settings=record(**small | (settings or {})).model_dump(),
         task="adding_problem",
         task_settings=registry.settings("task", "adding_problem")().model_dump(),
         seqlen=9,

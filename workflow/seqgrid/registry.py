@@ -31,6 +31,11 @@ def names(kind: Kind) -> list[str]:
     return sorted(p.stem for p in FOLDERS[kind].glob("*.py") if not p.stem.startswith("_"))
 
 
+def on_backbone() -> list[str]:
+    """Models that answer at positions: those on the backbone that all share."""
+    return [name for name in names("model") if not settings("model", name).pooled_only]
+
+
 @cache
 def settings(kind: Kind, name: str) -> type[Any]:
     """The `Settings` class of a model or task file, built from its text alone.
