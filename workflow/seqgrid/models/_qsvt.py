@@ -77,8 +77,9 @@ class Angles(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Angles in 0 to 2 pi, (B, L, P); x (B, L, D)."""
-        x = self.dropout(self.positions(x))
-        return 2 * math.pi * self.feature_projection(x).sigmoid()
+        x = self.feature_projection(self.dropout(self.positions(x)))
+        # half precision would end in states that are not of norm 1
+        return 2 * math.pi * x.to(torch.promote_types(x.dtype, torch.float32)).sigmoid()
 
 
 class QSVTModel(PooledModel):
