@@ -29,8 +29,7 @@ from torch import Tensor
 
 from seqgrid.quantum.circuit import Circuit
 from seqgrid.quantum.lcu import num_ancillas, prepare, select, unitary
-from seqgrid.quantum.readout import pauli_expectations
-from seqgrid.quantum.simulate import run
+from seqgrid.quantum.simulate import run, run_expectations
 
 
 def qsvt_state(circuit: Circuit, angles: Tensor, weights: Tensor, phases: Tensor) -> Tensor:
@@ -79,7 +78,7 @@ def qsvt_expectations(
     column = run(prepare(_ancillas(angles, weights), len(weights)), weights.flatten())
     state = _until_last_select(circuit, angles, column, phases)
     # what is not normalised counts by its norm: the sum over the ancilla's outcomes
-    return pauli_expectations(run(then, then_angles, state)).sum(-2)
+    return run_expectations(then, then_angles, state).sum(-2)
 
 
 def _until_last_select(circuit: Circuit, angles: Tensor, column: Tensor, phases: Tensor) -> Tensor:
