@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from model_checks import softmax_biases
 from pennylane_circuits import simulate
 from pydantic import ValidationError
 from torch.nn.functional import silu, softplus
@@ -40,7 +41,7 @@ def draw(seqlen, batch=2, width=2, seed=1):
 def test_parameters_are_as_many_as_documented(name, documented, dead, complex_ones):
     shape = Shape(num_outputs=8, pooled=True, seqlen=200, num_channels=2)
     model = registry.make_model(name, {}, shape)
-    assert model.num_parameters + dead - complex_ones == documented
+    assert model.num_parameters + softmax_biases(model) + dead - complex_ones == documented
 
 
 @each_model

@@ -1,17 +1,26 @@
-"""Models of the quantum_hydra study whose circuits mix: superposed (2d, 2e)."""
+"""Models of the quantum_hydra study whose circuits mix: recurrent (2b, 2c), superposed (2d, 2e)."""
 
 import pennylane_circuits
 import pytest
 import torch
+from model_checks import softmax_biases
 from pydantic import ValidationError
 
 from seqgrid import registry
 from seqgrid.data import Shape
-from seqgrid.models import qh_2d
+from seqgrid.models import _qh_recurrence, qh_2d
+from seqgrid.quantum import pauli_expectations
 from seqgrid.quantum.ansatz import reversed_rings, rings
 from seqgrid.quantum.circuit import Gate
 
-COUNTS = {"qh_2d": (46_052, 46_507), "qh_2e": (71_582, 72_037)}  # of 1 and of 8 outputs
+COUNTS = {  # parameters of the original with 1 and with 8 outputs, and those that nothing reads
+    "qh_2b": (77_958, 78_861, 2 * 2 * 16 * 128),
+    "qh_2c": (196_368, 197_271, 2 * 2 * 2 * 16 * 128),
+    "qh_2d": (46_052, 46_507, 0),
+    "qh_2e": (71_582, 72_037, 0),
+}
+SUPERPOSED = ["qh_2d", "qh_2e"]
+RECURRENT = ["qh_2b", "qh_2c"]
 
 
 def make(name, num_outputs=2, **settings):
@@ -21,7 +30,7 @@ def make(name, num_outputs=2, **settings):
 
 
 def small(name, **settings):
-    sizes = {"d_model": 12, "num_qubits": 3, "num_layers": 2, "d_state": 3, "chunk_size": 8}
+    sizes = {"d_model": 16, "num_qubits": 3, "num_layers": 2, "chunk_size": 8}
     model = make(name, **(sizes | settings)).double().eval()
     with torch.no_grad():
         for p in model.parameters():  # zeros among initial values hide what lies behind them
@@ -37,10 +46,14 @@ def inputs(seqlen=21):
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters_are_as_many_as_those_of_the_original(name):
-    assert tuple(make(name, num_outputs=n).num_parameters for n in (1, 8)) == COUNTS[name]
+    *documented, unused = COUNTS[name]
+    models = [make(name, num_outputs=n) for n in (1, 8)]
+    assert [m.num_parameters + softmax_biases(m) + unused for m in models] == documented
 
 
-@pytest.mark.parametrize(("name", "n"), [("qh_2d", 2), ("qh_2d", 8), ("qh_2e", 3)])
+@pytest.mark.parametrize(
+    ("name", "n"), [("qh_2b", 4), ("qh_2c", 2), ("qh_2d", 2), ("qh_2d", 8), ("qh_2e", 3)]
+)
 def test_value_and_gradient_are_those_of_circuits_in_pennylane(name, n, monkeypatch):
     model = small(name, num_qubits=n, num_layers=1 if n == 8 else 2)
 
@@ -56,6 +69,7 @@ def test_value_and_gradient_are_those_of_circuits_in_pennylane(name, n, monkeypa
         return pennylane_circuits.simulate(angles, circuit, state, matrices)
 
     monkeypatch.setattr(qh_2d, "run", run)
+    monkeypatch.setattr(_qh_recurrence, "run_expectations", lambda *x: pauli_expectations(run(*x)))
     for one, two in zip(ours, found(), strict=True):
         # the bias of attention's weights, which cancels, has a gradient of rounding errors
         scale = max(1e-6, float(two.detach().abs().max()))
@@ -72,7 +86,7 @@ def test_reversed_rings_are_rings_with_wires_counted_from_the_other_end(n):
     assert renamed == reversed_rings(n, 2).gates
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", SUPERPOSED)
 def test_order_is_unknown_unless_positions_say_it(name):
     x = inputs(24)
     within = torch.cat((x[:, :8].flip(1), x[:, 8:]), 1)
@@ -85,9 +99,30 @@ def test_order_is_unknown_unless_positions_say_it(name):
     assert (blind(x) - blind(mixed)).abs().max() > 1e-4, "which chunk a position is in counts"
 
 
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_recurrence_knows_the_order_of_chunks_and_none_within(name):
+    model, x = small(name), inputs(24)
+    within = torch.cat((x[:, :8].flip(1), x[:, 8:]), 1)
+    across = torch.cat((x[:, 8:16], x[:, :8], x[:, 16:]), 1)
+    torch.testing.assert_close(model(x), model(within))
+    assert (model(x) - model(across)).abs().max() > 1e-4
+
+
+def test_2b_starts_a_layer_where_the_one_before_has_ended():
+    model = small("qh_2b")
+    x = torch.randn(1, 3, 16, dtype=torch.float64)
+    changed = x.clone()
+    changed[:, 2] += 1
+    reached = (model.mixed(x) - model.mixed(changed)).abs().amax((0, 2)) > 1e-9
+    assert reached.all()
+    del model.layers[1]
+    reached = (model.mixed(x) - model.mixed(changed)).abs().amax((0, 2)) > 1e-9
+    assert reached.tolist() == [False, False, True]
+
+
 def test_each_superposition_of_2e_is_one_of_2d():
     two, one = small("qh_2e"), small("qh_2d")
-    summary = torch.randn(2, 4, 12, dtype=torch.float64)
+    summary = torch.randn(2, 4, 16, dtype=torch.float64)
     both = two._superposed(summary)
     one.encoding_proj, one.dt_proj = two.encoding_proj, two.dt_proj
     for core in range(2):
@@ -101,10 +136,14 @@ def test_each_superposition_of_2e_is_one_of_2d():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"num_qubits": 1}, "greater than or equal to 2"), ({"d_model": 3}, "equal to 4")],
+    ("name", "settings", "message"),
+    [
+        *((name, {"num_qubits": 1}, "greater than or equal to 2") for name in COUNTS),
+        *((name, {"d_model": 3}, "equal to 4") for name in SUPERPOSED),
+        *((name, {"d_model": 15}, "equal to 16") for name in RECURRENT),
+        *((name, {"d_state": 16}, "Extra inputs") for name in RECURRENT),
+    ],
 )
-@pytest.mark.parametrize("name", COUNTS)
 def test_settings_that_cannot_be_built_are_refused(name, settings, message):
     with pytest.raises(ValidationError, match=message):
         registry.settings("model", name)(**settings)

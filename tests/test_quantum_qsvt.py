@@ -202,8 +202,10 @@ def made(name, L, **settings):
     return model, torch.randn(2, L, 2, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("name", "numbers"), [("2g", 259), ("2h", 22144), ("2i", 24525)])
-def test_models_are_as_large_as_the_originals(name, numbers):
-    """The original also trains phases that change nothing: two a core."""
+@pytest.mark.parametrize(
+    ("name", "numbers", "without_effect"), [("2g", 259, 2), ("2h", 22144, 3), ("2i", 24525, 5)]
+)
+def test_models_are_as_large_as_the_originals(name, numbers, without_effect):
+    """The original also trains two phases a core, and a bias in a softmax."""
     model, _ = made(name, 8)
-    assert model.num_parameters + 2 * (2 if name == "2i" else 1) == numbers
+    assert model.num_parameters + without_effect == numbers

@@ -6,7 +6,7 @@ use only what this module, `math`, `typing` and `pydantic` give.
 """
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,6 +53,20 @@ class Recipe(Chosen):
     initializer_std: Annotated[float, Field(gt=0)] | Literal["small"] = 0.02
 
 
+class Sight(NamedTuple):
+    """What of the order of positions can reach the answer of a model that reads in chunks.
+
+    Attributes:
+        order: `chunks`: which chunk a position is in, and no more; `unordered_chunks`: which
+            positions share a chunk, and which chunk is the shorter last; `chunks_both_ways`: as
+            `chunks`, in chunks from the start and in others from the end.
+        chunk_size: positions.
+    """
+
+    order: Literal["chunks", "unordered_chunks", "chunks_both_ways"]
+    chunk_size: int
+
+
 class ModelSettings(Chosen):
     """What every model lets a study set.
 
@@ -79,6 +93,14 @@ class ModelSettings(Chosen):
     def reads_ahead(self) -> bool:
         """Whether the output at a position may depend on later inputs."""
         return False
+
+    @property
+    def sight(self) -> Sight | None:
+        """What of the order of positions can reach the answer; None: nothing is known to be lost.
+
+        A task that knows what such a model can score at best gives that as the model's ceiling.
+        """
+        return None
 
     def unable(self, seqlen: int) -> str | None:
         """Why a model with these settings cannot read `seqlen` tokens; None where it can."""

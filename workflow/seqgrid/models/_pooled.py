@@ -128,11 +128,12 @@ def chunks(x: Tensor, size: int) -> Tensor:
 class AttentionPool(nn.Sequential):
     """A mean over positions with weights softmax(w2 tanh(W1 x)), without their order.
 
-    Parameters are named as those of a Sequential of Linear, Tanh, Linear.
+    Parameters are named as those of a Sequential of Linear, Tanh, Linear, but for a bias of the
+    second: a softmax is the same with and without it, so that its gradient would be rounding.
     """
 
     def __init__(self, width: int, hidden: int):
-        super().__init__(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        super().__init__(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def forward(self, input: Tensor) -> Tensor:
         """The mean, (..., L, D) -> (..., D)."""

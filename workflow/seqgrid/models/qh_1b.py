@@ -29,7 +29,7 @@ from seqgrid.models._qh_ssm import EXPAND, MambaBlock, mixer_flops
 from seqgrid.ops.selective_scan import selective_scan_from_state
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.quantum.simulate import simulate
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 
 class Settings(QuantumHydraSettings):
@@ -47,6 +47,11 @@ class Settings(QuantumHydraSettings):
     positions: Literal["none", "sinusoidal"] = Field(
         "none", description="what tells the order within a chunk; none, as in the original: nothing"
     )
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which chunk a position is in."""
+        return None if self.positions != "none" else Sight("chunks", self.chunk_size)
 
 
 class Model(PooledModel):

@@ -35,7 +35,7 @@ from seqgrid.models._qh_ssm import EXPAND, HydraBlock, mixer_flops
 from seqgrid.ops.selective_scan import selective_scan
 from seqgrid.quantum import run_expectations
 from seqgrid.quantum.simulate import simulate
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 
 class Settings(QuantumHydraSettings):
@@ -53,6 +53,11 @@ class Settings(QuantumHydraSettings):
     positions: Literal["none", "sinusoidal"] = Field(
         "none", description="what tells the order within a chunk; none, as in the original: nothing"
     )
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which chunk a position is in, counted from either end."""
+        return None if self.positions != "none" else Sight("chunks_both_ways", self.chunk_size)
 
 
 class Model(PooledModel):

@@ -12,17 +12,18 @@ with the same; V_3 is `rings` as it is. Source: JHPark9090/Quantum-Hydra-Mamba,
 models/QuantumHydraSSM.py, QuantumMambaHydraSSM.
 
 No order: the head sees a set of chunks, and of each chunk 3 n numbers that depend on a weighted
-mean of its positions, which forgets their order. Nothing is carried from chunk to chunk: this is
-no state space model, and delta no step of one. Chunks that hold the same positions in any order can
-be exchanged and nothing changes; only the last one shows what it is, by the zeros that fill it,
-where the length is no multiple of the chunk. `positions: sinusoidal`, which the original does not
-have, adds the place in the sequence to x: then a chunk's mean, and so the head, can know it.
+mean of its positions. Positions of a chunk can be exchanged, and so can chunks, and nothing
+changes; only the last chunk shows which it is, by the zeros that fill it, where the length is no
+multiple of the chunk. Nothing is carried from chunk to chunk: this is no state space model, and
+delta no step of one. `positions: sinusoidal`, which the original does not have, adds the place in
+the sequence to x: then a chunk's mean, and so the head, can know it.
 
 Here the projections of the three branches are one layer, which starts as theirs. `reversed_rings`
 is `rings` with the wires counted from the other end, so that the three branches are one batch of
 one circuit: the second reads theta backwards, and its state is put into the order of the others.
-What is superposed are vectors of amplitudes; a quantum computer would need more wires for it, and
-would succeed with a probability.
+The original divides c by its length first, which the division of psi undoes: the common size and
+phase of c_1, c_2, c_3 have no effect. What is superposed are vectors of amplitudes; a quantum
+computer would need more wires for it, and would succeed with a probability.
 
 B batch, L length, K chunks, D d_model, n qubits, P angles of the rings, R cores.
 """
@@ -44,10 +45,11 @@ from seqgrid.models._pooled import (
     chunks,
     linear_layers,
 )
+from seqgrid.models._qh_superposition import NUM_BRANCHES, superposed
 from seqgrid.quantum import pauli_expectations, run
 from seqgrid.quantum.ansatz import embedding, rings
 from seqgrid.quantum.simulate import simulate
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 
 class Settings(QuantumHydraSettings):
@@ -61,6 +63,11 @@ class Settings(QuantumHydraSettings):
     positions: Literal["none", "sinusoidal"] = Field(
         "none", description="what says where a position is; the original has nothing"
     )
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which positions share a chunk."""
+        return None if self.positions != "none" else Sight("unordered_chunks", self.chunk_size)
 
 
 class Model(PooledModel):
@@ -86,7 +93,7 @@ class Model(PooledModel):
         )
         self.positions = SinusoidalPositions() if settings.positions != "none" else nn.Identity()
         self.chunk_attention = AttentionPool(d_model, d_model // 4)
-        self.param_proj = nn.Linear(d_model, cores * 3 * 5 * n * layers)
+        self.param_proj = nn.Linear(d_model, cores * NUM_BRANCHES * 5 * n * layers)
         self.encoding_proj = nn.Linear(d_model, n)
         self.dt_proj = nn.Sequential(
             nn.Linear(d_model, settings.d_state),
@@ -95,7 +102,7 @@ class Model(PooledModel):
             nn.Sigmoid(),
         )
         # of each branch the real and the imaginary part
-        start = torch.tensor([3**-0.5, 0.0]).expand(cores, 3, 2)
+        start = torch.tensor([NUM_BRANCHES**-0.5, 0.0]).expand(cores, NUM_BRANCHES, 2)
         self.coefficients = nn.Parameter(start.clone())
         self.output_proj = nn.Sequential(
             nn.Linear(cores * 3 * n, d_model),
@@ -114,10 +121,6 @@ class Model(PooledModel):
         branches = torch.tensor([True, True, False])[:, None]
         self.modulated: Tensor
         self.register_buffer("modulated", branches & rotation.repeat(layers), persistent=False)
-        # the index of each basis state with the wires counted from the other end
-        mirror = torch.arange(2**n).view([2] * n).permute(*reversed(range(n))).flatten()
-        self.mirror: Tensor
-        self.register_buffer("mirror", mirror, persistent=False)
 
     def project(self, inputs: Tensor) -> Tensor:
         """What each position is by itself, (B, L, D)."""
@@ -133,22 +136,19 @@ class Model(PooledModel):
         """The state of each core, (B, K, R, 2^n); summary of each chunk (B, K, D)."""
         theta = self.encoding_proj(summary).tanh() * math.pi
         theta = torch.stack((theta, theta.flip(-1), theta), -2)[:, :, None]  # (B, K, 1, 3, n)
-        phi = self.param_proj(summary).unflatten(-1, (self.num_cores, 3, -1))  # (B, K, R, 3, P)
+        phi = self.param_proj(summary)
+        phi = phi.unflatten(-1, (self.num_cores, NUM_BRANCHES, -1))  # (B, K, R, 3, P)
         delta = self.dt_proj(summary)[..., None, None]
         phi = phi * torch.where(self.modulated, delta, 1.0)
         angles = torch.cat((theta.expand(*phi.shape[:-1], -1), phi), -1)
         # half precision would end in states that are not of norm 1
         angles = angles.to(torch.promote_types(angles.dtype, torch.float32))
-        first, second, third = run(self.circuit, angles).unbind(-2)
-        coefficients = torch.view_as_complex(self.coefficients)
-        coefficients = coefficients / (coefficients.abs().square().sum(-1, True) + 1e-9).sqrt()
-        a, b, c = coefficients[..., None].unbind(1)  # each (R, 1)
-        psi = a * first + b * second[..., self.mirror] + c * third
-        return psi / (torch.linalg.vector_norm(psi, dim=-1, keepdim=True) + 1e-9)
+        return superposed(run(self.circuit, angles), self.coefficients)
 
     def circuits(self, seqlen: int) -> tuple[CircuitUse, ...]:
         """Three branches of every core and chunk."""
-        return (CircuitUse(self.circuit, 3 * self.num_cores * -(-seqlen // self.chunk_size)),)
+        num_chunks = -(-seqlen // self.chunk_size)
+        return (CircuitUse(self.circuit, NUM_BRANCHES * self.num_cores * num_chunks),)
 
     def state_bytes(self, seqlen: int, bytes_per_element: int = 4) -> int:
         """The running means of a chunk and of chunks, each with the sum and maximum of weights."""

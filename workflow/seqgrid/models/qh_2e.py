@@ -16,7 +16,7 @@ from pydantic import Field
 from seqgrid.data import Shape
 from seqgrid.models import qh_2d
 from seqgrid.models._pooled import PooledModel
-from seqgrid.settings import QuantumHydraSettings
+from seqgrid.settings import QuantumHydraSettings, Sight
 
 
 class Settings(QuantumHydraSettings):
@@ -30,6 +30,11 @@ class Settings(QuantumHydraSettings):
     positions: Literal["none", "sinusoidal"] = Field(
         "none", description="what says where a position is; the original has nothing"
     )
+
+    @property
+    def sight(self) -> Sight | None:
+        """Which positions share a chunk."""
+        return None if self.positions != "none" else Sight("unordered_chunks", self.chunk_size)
 
 
 class Model(qh_2d.Model):

@@ -11,9 +11,9 @@ ParkYeong-hyeon/Quantum-Hydra-Mamba, models/QTSTransformer_v2.py (QuantumTSTrans
 What differs from its name: there is no attention and no transformer layer. Within a chunk positions
 interfere, their order enters by the weight of each place and by p_t; chunks do not. Channels are
 not projected: where there are two, the positions are added to two. The original has the whole
-sequence as one chunk if nothing is said; here chunks are those of 2h and 2i. Two of its trained
-numbers, the first and last phase, change nothing and are left out. Tokens, which the original
-cannot read, get vectors of d_model in place of channels.
+sequence as one chunk if nothing is said; here chunks are those of 2h and 2i. Two of its 259
+trained numbers for two channels and two classes, the first and last phase, change nothing and are
+left out. Tokens, which the original cannot read, get vectors of d_model in place of channels.
 """
 
 from pydantic import Field

@@ -11,7 +11,8 @@ positions; missing positions of the last chunk have angles 0. a is W2 tanh(W1 f)
 What differs from its name: there is no state space model and no recurrence. Within a chunk
 positions interfere, their order enters by the weight of each place and by p_t; chunks are averaged
 by attention that does not know their order. No amplitude outlasts a chunk. The original's d_state
-does nothing; two of its trained numbers, the first and last phase, change nothing and are left out.
+does nothing; three of its 22,144 trained numbers for two channels and two classes change nothing
+and are left out: the first and the last phase, and a bias in the softmax.
 
 Source: ParkYeong-hyeon/Quantum-Hydra-Mamba, models/QuantumQSVTSSM.py (QuantumQSVTMambaSSM).
 """

@@ -13,8 +13,9 @@ W2 tanh(W1 f).
 What differs from its name: there is no state space model and no recurrence, so that the second
 direction only gives each place of a chunk another weight. Chunks are averaged by attention that
 does not know their order. The original runs the second circuit over chunks from last to first,
-which changes nothing as they do not depend on each other. Its d_state does nothing; of its trained
-numbers four, the first and last phase of each circuit, change nothing and are left out.
+which changes nothing as they do not depend on each other. Its d_state does nothing; five of its
+24,525 trained numbers for two channels and two classes change nothing and are left out: the first
+and the last phase of each circuit, and a bias in the softmax.
 
 Source: ParkYeong-hyeon/Quantum-Hydra-Mamba, models/QuantumQSVTSSM.py (QuantumQSVTHydraSSM).
 """
