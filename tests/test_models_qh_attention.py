@@ -7,7 +7,9 @@ import torch
 from model_checks import softmax_biases
 from pennylane_circuits import simulate
 from pydantic import ValidationError
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import linear, relu, silu
+from torch.utils.flop_counter import FlopCounterMode
 
 from seqgrid import quantum, registry
 from seqgrid.data import Shape
@@ -169,6 +171,22 @@ def test_one_channel_tokens_and_slots_are_read(name):
     model = build(name, vocab_size=7, slots=2)
     assert model(torch.randint(7, (2, 10))).shape == (2, 2, 3)
     assert not torch.equal(*(model.train()(torch.ones(2, 10).long()) for _ in range(2)))
+
+
+@each_model
+def test_flops_are_those_torch_counts(monkeypatch, name):
+    model, inputs = build(name), draw(10)
+    for module in (qh_1a, qh_2a):
+        monkeypatch.setattr(module, "run_expectations", lambda circuit, angles, *_: angles[..., :9])
+    monkeypatch.setattr(qh_2a.SummedStates, "forward", without_circuits)
+    counter = FlopCounterMode(display=False)  # knows matrix products, not the CPU's fused kernel
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        model(inputs)
+    assert model.flops_per_token(10) * 2 * 10 == pytest.approx(counter.get_total_flops())
+
+
+def without_circuits(self, x):
+    return self.out_proj(self.angle_proj(x)[:, 0, :9])
 
 
 def test_circuits_are_counted():

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import conv1d, gelu, linear, silu, softplus
+from torch.utils.flop_counter import FlopCounterMode
 
 from seqgrid import registry
 from seqgrid.data import Shape
@@ -121,6 +123,14 @@ def test_the_transformer_is_its_definition():
         return model.classifier(rms(x, model.encoder.final_norm).mean(1))
 
     compared(model, defined, torch.randn(3, 13, 2, dtype=torch.float64))
+
+
+def test_flops_of_the_transformer_are_those_torch_counts():
+    model = make("qh_3a", SMALL["qh_3a"])
+    counter = FlopCounterMode(display=False)  # knows matrix products, not the CPU's fused kernel
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        model(torch.zeros(2, 13, 2, dtype=torch.float64))
+    assert model.flops_per_token(13) * 2 * 13 == pytest.approx(counter.get_total_flops())
 
 
 def scanned(v, decay, write, C, D):
