@@ -58,12 +58,13 @@ class QSVTCore(nn.Module):
         runs = -(-seqlen // self.chunk_size)
         ancillas = num_ancillas(self.chunk_size)
         forward, backward = (self.degree + 1) // 2, self.degree // 2
-        return (
+        uses = (
             CircuitUse(prepare(ancillas, ancillas), 1),
             CircuitUse(self.circuit, runs * self.chunk_size * forward),
             CircuitUse(self.circuit.inverse, runs * self.chunk_size * backward),
             CircuitUse(self.last, runs * 2**ancillas),
         )
+        return tuple(use for use in uses if use.runs)
 
 
 class Angles(nn.Module):
