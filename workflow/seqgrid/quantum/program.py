@@ -160,8 +160,16 @@ def coefficients(
     order = torch.tensor(made.order, dtype=torch.int64, device=device)
     signs = torch.tensor(made.signs, dtype=angles.dtype, device=device)
     half = angles.index_select(0, order) * (signs / 2)[:, None]
-    cosines, sines = half.cos(), half.sin()
-    found, begin = [], made.rotations
+    rotations, spins = half.split([made.rotations, len(half) - made.rotations])
+    # each as long as its kind: slices would each get a gradient as large as the whole
+    lengths = [
+        len(kind.taken[0])
+        for kind in made.kinds
+        for name, _ in kind.gates
+        if ACTS.get(name, name) in ROTATIONS
+    ]
+    cosines, sines = (iter(x.split(lengths)) for x in (spins.cos(), spins.sin()))
+    found = []
     for kind in made.kinds:
         if kind.gates[0][0].startswith("U"):
             found.append(_given(made, kind, matrices))
@@ -171,11 +179,9 @@ def coefficients(
         for name, inverse in kind.gates:
             acts = ACTS.get(name, name)
             if acts in ROTATIONS:
-                end = begin + count
                 spin = _left(acts[-1], False, product)
                 turned = (spin @ product.flatten(1)).view(product.shape)
-                product = torch.addcmul(cosines[begin:end] * product, sines[begin:end], turned)
-                begin = end
+                product = torch.addcmul(next(cosines) * product, next(sines), turned)
             else:
                 phase *= _phase(acts, inverse)
                 spin = _left(acts, inverse, product)
@@ -184,7 +190,7 @@ def coefficients(
         flat = product.expand(4, count, -1).flatten(1)
         matrix = torch.complex(real @ flat, imaginary @ flat)
         found.append(matrix.view(2, 1 if kind.start else 2, count, -1))
-    return half[: made.rotations], found
+    return rotations, found
 
 
 def _given(made: Program, kind: Kind, matrices: Sequence[Tensor]) -> Tensor:

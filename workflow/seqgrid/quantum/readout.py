@@ -33,11 +33,11 @@ def pauli_expectations(state: Tensor) -> Tensor:
     Returns:
         (..., 3 n) real.
     """
-    found = Readout.apply(state.reshape(-1, state.shape[-1]))
+    found = _Readout.apply(state.reshape(-1, state.shape[-1]))
     return found.view(*state.shape[:-1], found.shape[-1])
 
 
-class Readout(torch.autograd.Function):
+class _Readout(torch.autograd.Function):
     """Expectations (B, 3 n) of states (B, 2^n)."""
 
     @staticmethod

@@ -103,7 +103,7 @@ class _Reversible(torch.autograd.Function):
 def _tiles(made: Program, batch: int, device: torch.device) -> list[slice]:
     """Parts of the batch, of like size."""
     most = CACHE >> made.num_qubits if device.type == "cpu" else batch
-    count = -(-batch // max(most, 1))
+    count = max(-(-batch // max(most, 1)), 1)
     return [slice(batch * i // count, batch * (i + 1) // count) for i in range(count)]
 
 
