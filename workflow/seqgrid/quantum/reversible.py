@@ -142,22 +142,23 @@ class _Work:
             sines = half.sin() * sign
             tangents = sines / (1 + half.cos().abs())
             numbers = torch.stack((-tangents, sines) if not undone else (tangents, -sines))
-            # (3, R, 2 T): shears and sign, of real and imaginary part
-            self.numbers = torch.cat((numbers, sign[None])).repeat_interleave(2, -1)
-            self.columns = [_columns(x.detach(), undone) for x in kinds]
+            numbers = torch.cat((numbers, sign[None])).repeat_interleave(2, -1)
+            # of each rotation (2 T,): both shears and the sign, of real and imaginary part
+            self.numbers = list(zip(*(x.unbind() for x in numbers.unbind()), strict=True))
+            self.columns = [_columns(x.detach(), undone).unbind() for x in kinds]
 
     def unframed(self, like: Tensor) -> Tensor:
         """What a state in the frame is multiplied by, (2^n, 1)."""
         if not self.made.frame:
             return like.new_ones(1, 1)
-        return frame(self.made.num_qubits, like).conj().resolve_conj()[:, None]
+        return frame(self.made.num_qubits, like.dtype, like.device).conj().resolve_conj()[:, None]
 
     def act(self, step: Step) -> None:
         """One step on the states."""
         if step.kind is None:
             self._turn(step)
             return
-        columns = self.columns[step.kind][step.place]
+        columns = self.columns[step.kind][step.place].unbind()
         where = _where(self.states, step)
         if step.control is None and len(step.wires) == 1:
             _multiply(columns, where, out=_where(self.spare, step))
@@ -169,7 +170,7 @@ class _Work:
 
     def _turn(self, step: Step) -> None:
         zero, one = _halves(self.states, step)
-        tangent, sine, sign = self.numbers[:, step.place].unbind()
+        tangent, sine, sign = self.numbers[step.place]
         zero.addcmul_(one, tangent)
         one.addcmul_(zero, sine)
         zero.addcmul_(one, tangent)
@@ -179,14 +180,16 @@ class _Work:
 
     def undo(self) -> list[Tensor]:
         """All steps undone; cotangents of `made_of`."""
-        of_half = torch.zeros_like(self.numbers[0])
+        of_half = torch.empty_like(self.made_of[1]).repeat_interleave(2, -1)
+        rows = of_half.unbind()
         of_kinds = [x.new_zeros(x.shape) for x in self.made_of[2:]]
         for step in reversed(self.made.steps):
             if step.kind is None:
                 zero, one = _halves(self.states, step)
-                product = torch.mul(zero[0], one[1], out=_contiguous(zero[0].shape, zero))
-                product.addcmul_(one[0], zero[1], value=-1)
-                torch.sum(product, (0, 1, 2), out=of_half[step.place])
+                (zero, zero_of), (one, one_of) = zero.unbind(), one.unbind()
+                product = torch.mul(zero, one_of, out=_contiguous(zero.shape, zero))
+                product.addcmul_(one, zero_of, value=-1)
+                torch.sum(product, (0, 1, 2), out=rows[step.place])
                 self.act(step)
             else:
                 cotangent = _where(self.states, step).flatten(0, -6)[:, 1].conj_physical()
@@ -213,10 +216,11 @@ def _columns(matrices: Tensor, undone: bool) -> Tensor:
     return found[:, :, :, None, None, None, None]
 
 
-def _multiply(columns: Tensor, before: Tensor, out: Tensor) -> Tensor:
+def _multiply(columns: Sequence[Tensor], before: Tensor, out: Tensor) -> Tensor:
     """A matrix on amplitudes (d, stack, ..., T)."""
-    torch.mul(columns[0], before[0], out=out)
-    for column, x in zip(columns[1:], before[1:], strict=True):
+    first, *others = before.unbind()
+    torch.mul(columns[0], first, out=out)
+    for column, x in zip(columns[1:], others, strict=True):
         out.addcmul_(column, x)
     return out
 
