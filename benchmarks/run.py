@@ -11,7 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 NAMES = ("overhead", "generation", "planning", "startup", "jobs", "threads", "allocator")
-ASKED = ("executors", "learning", "operators", "mixers")  # run only when named
+ASKED = ("executors", "learning", "operators", "mixers", "quantum")  # run only when named
 
 
 def main() -> int:

@@ -3,7 +3,8 @@
 Two ways, chosen by the shapes: where the whole batch shares the angles and matrices and is larger
 than a state, the circuit's matrix is made once, from basis states, and applied by one product, for
 at most MOST_MULTIPLIED qubits; anything else is `reversible`, on fused steps (`program`).
-Half precision is computed in float32. First derivatives only.
+Half precision is computed in float32. First derivatives only. Matrices of the gates `U` have to be
+unitary: others could not be undone.
 """
 
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ def _simulate(
     with torch.autocast(angles.device.type, enabled=False):
         angles = angles.to(torch.promote_types(angles.dtype, torch.float32))
         dtype = angles.dtype.to_complex()
+        matrices = [_unitary(m.to(dtype)) for m in matrices]
         own = [angles.shape[:-1], *(m.shape[:-2] for m in matrices)]
         before = () if state is None else state.shape[:-1]
         batch = torch.broadcast_shapes(*own, before)
@@ -59,10 +61,24 @@ def _simulate(
             batch.numel(),
             _flat(angles, batch, 1),
             state,
-            [_flat(m.to(dtype), batch, 2) for m in matrices],
+            [_flat(m, batch, 2) for m in matrices],
             readout,
         )
     return found.view(*batch, found.shape[-1])
+
+
+def _unitary(matrix: Tensor) -> Tensor:
+    """What was given.
+
+    Raises:
+        ValueError: it is not unitary.
+    """
+    known = matrix.detach()
+    one = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    off = (known.mH @ known - one).abs().max() if known.numel() else 0.0
+    if not off < torch.finfo(matrix.dtype).eps ** 0.5:
+        raise ValueError(f"a matrix of U is {off:.2g} off a unitary one: normalise it first")
+    return matrix
 
 
 def _basis(size: int, like: Tensor) -> Tensor:
@@ -73,4 +89,4 @@ def _flat(x: Tensor, batch: torch.Size, keep: int) -> Tensor:
     """One dimension for the batch (...), of 1 where all of it shares x, before the last `keep`."""
     if x.shape[:-keep].numel() == 1:
         return x.reshape(1, *x.shape[-keep:])
-    return x.expand(*batch, *x.shape[-keep:]).reshape(-1, *x.shape[-keep:])
+    return x.expand(*batch, *x.shape[-keep:]).reshape(batch.numel(), *x.shape[-keep:])

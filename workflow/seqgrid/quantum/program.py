@@ -21,11 +21,10 @@ from seqgrid.quantum.circuit import CONTROLLED, ROTATIONS, Circuit, Gate
 from seqgrid.quantum.gates import FIXED, PAULI
 
 ACTS = {name: name[1:] for name in CONTROLLED} | {"CNOT": "X", "CZ": "Z"}  # on the second wire
-UNITS = torch.stack(
-    [
-        torch.eye(2, dtype=torch.complex128),
-        *(-1j * torch.tensor(PAULI[axis], dtype=torch.complex128) for axis in "XYZ"),
-    ]
+UNITS = torch.tensor(  # 1 and -i P of each Pauli matrix P; models may be imported for shapes alone
+    [[[1, 0], [0, 1]], *([[-1j * x for x in row] for row in PAULI[axis]] for axis in "XYZ")],
+    dtype=torch.complex128,
+    device="cpu",
 )
 
 
@@ -82,8 +81,8 @@ class Program:
     start: list[tuple[int, int] | None] = field(default_factory=list)
     kinds: list[Kind] = field(default_factory=list)
     rotations: int = 0
-    order: list[int] = field(default_factory=list)
-    signs: list[float] = field(default_factory=list)
+    order: tuple[int, ...] = ()
+    signs: tuple[float, ...] = ()
 
 
 @lru_cache(maxsize=256)
@@ -113,8 +112,8 @@ def program(circuit: Circuit, from_zero: bool) -> Program:
             assert gate.index is not None
             made.steps.append(Step(gate.wires[1:], gate.wires[0], None, made.rotations))
             made.rotations += 1
-            made.order.append(gate.index)
-            made.signs.append(-1.0 if gate.inverse else 1.0)
+            made.order += (gate.index,)
+            made.signs += (-1.0 if gate.inverse else 1.0,)
         elif gate.name == "U":
             made.steps.append(Step(gate.wires, None, *_place(made, [gate])))
         else:
@@ -124,8 +123,8 @@ def program(circuit: Circuit, from_zero: bool) -> Program:
     for kind in made.kinds:
         for (name, inverse), taken in zip(kind.gates, kind.taken, strict=True):
             if ACTS.get(name, name) in ROTATIONS:
-                made.order += [index for index in taken if index is not None]
-                made.signs += [-1.0 if inverse else 1.0] * len(taken)
+                made.order += tuple(index for index in taken if index is not None)
+                made.signs += (-1.0 if inverse else 1.0,) * len(taken)
     return made
 
 
@@ -157,11 +156,18 @@ def coefficients(
         T is 1 where all that they are made of is shared.
     """
     device = angles.device
-    order = torch.tensor(made.order, dtype=torch.int64, device=device)
-    signs = torch.tensor(made.signs, dtype=angles.dtype, device=device)
-    half = angles.index_select(0, order) * (signs / 2)[:, None]
-    cosines, sines = half.cos(), half.sin()
-    found, begin = [], made.rotations
+    order, signs = _order(made.order, made.signs, angles.dtype, device)
+    half = angles.index_select(0, order) * signs
+    rotations, spins = half.split([made.rotations, len(half) - made.rotations])
+    # each as long as its kind: slices would each get a gradient as large as the whole
+    lengths = [
+        len(kind.taken[0])
+        for kind in made.kinds
+        for name, _ in kind.gates
+        if ACTS.get(name, name) in ROTATIONS
+    ]
+    cosines, sines = (iter(x.split(lengths)) for x in (spins.cos(), spins.sin()))
+    found = []
     for kind in made.kinds:
         if kind.gates[0][0].startswith("U"):
             found.append(_given(made, kind, matrices))
@@ -171,20 +177,18 @@ def coefficients(
         for name, inverse in kind.gates:
             acts = ACTS.get(name, name)
             if acts in ROTATIONS:
-                end = begin + count
-                spin = _left(acts[-1], False, product)
+                spin = _left(acts[-1], False, angles.dtype, device)
                 turned = (spin @ product.flatten(1)).view(product.shape)
-                product = torch.addcmul(cosines[begin:end] * product, sines[begin:end], turned)
-                begin = end
+                product = torch.addcmul(next(cosines) * product, next(sines), turned)
             else:
                 phase *= _phase(acts, inverse)
-                spin = _left(acts, inverse, product)
+                spin = _left(acts, inverse, angles.dtype, device)
                 product = (spin @ product.flatten(1)).view(product.shape)
-        real, imaginary = _to_matrix(made.frame, phase, kind.start, product)
+        real, imaginary = _to_matrix(made.frame, phase, kind.start, angles.dtype, device)
         flat = product.expand(4, count, -1).flatten(1)
         matrix = torch.complex(real @ flat, imaginary @ flat)
         found.append(matrix.view(2, 1 if kind.start else 2, count, -1))
-    return half[: made.rotations], found
+    return rotations, found
 
 
 def _given(made: Program, kind: Kind, matrices: Sequence[Tensor]) -> Tensor:
@@ -195,7 +199,7 @@ def _given(made: Program, kind: Kind, matrices: Sequence[Tensor]) -> Tensor:
     if kind.gates[0][1]:
         found = found.transpose(0, 1).conj()
     if made.frame:
-        phases = frame(found.shape[0].bit_length() - 1, found)
+        phases = frame(found.shape[0].bit_length() - 1, found.dtype, found.device)
         found = found * (phases[:, None] * phases.conj())[..., None, None]
     return found.resolve_conj()
 
@@ -212,26 +216,31 @@ def product_state(made: Program, kinds: Sequence[Tensor], like: Tensor) -> Tenso
     return state
 
 
-def frame(num_wires: int, like: Tensor) -> Tensor:
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # else training could not use them later
+def _order(
+    order: tuple[int, ...], signs: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """`Program.order` and half of `Program.signs`, (S,) and (S, 1)."""
+    half = torch.tensor(signs, dtype=dtype, device=device)[:, None] / 2
+    return torch.tensor(order, dtype=torch.int64, device=device), half
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # else training could not use them later
+def frame(num_wires: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The diagonal of W = diag(1, i) on each wire, (2^w,)."""
-    return _frame(num_wires).to(like)
+    ones = torch.tensor([bin(state).count("1") for state in range(2**num_wires)], device=device)
+    return torch.tensor([1, 1j, -1, -1j], dtype=dtype, device=device)[ones % 4]
 
 
-@lru_cache(maxsize=64)
-def _frame(num_wires: int) -> Tensor:
-    ones = torch.tensor([bin(state).count("1") for state in range(2**num_wires)])
-    return torch.tensor([1, 1j, -1, -1j], dtype=torch.complex128)[ones % 4]
-
-
-def _left(name: str, inverse: bool, like: Tensor) -> Tensor:
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # else training could not use them later
+def _left(name: str, inverse: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """What a gate does to the quaternion of what acted before, (4, 4)."""
-    return _left_of(name, inverse).to(like)
-
-
-@lru_cache(maxsize=64)
-def _left_of(name: str, inverse: bool) -> Tensor:
     matrix = _fixed(name, inverse) / _phase(name, inverse)  # of a Pauli matrix P: -i P
-    return torch.einsum("jba,bc,lca->jl", UNITS.conj(), matrix, UNITS).real / 2
+    found = torch.einsum("jba,bc,lca->jl", UNITS.conj(), matrix, UNITS).real / 2
+    return found.to(device, dtype)
 
 
 @lru_cache(maxsize=64)
@@ -241,21 +250,19 @@ def _phase(name: str, inverse: bool) -> complex:
 
 
 def _fixed(name: str, inverse: bool) -> Tensor:
-    matrix = torch.tensor(FIXED[name], dtype=torch.complex128)
+    matrix = torch.tensor(FIXED[name], dtype=torch.complex128, device="cpu")
     return matrix.mH if inverse else matrix
 
 
-@lru_cache(maxsize=64)
-def _to_matrix_of(framed: bool, phase: complex, start: bool) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # else training could not use them later
+def _to_matrix(
+    framed: bool, phase: complex, start: bool, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Maps of a quaternion (4,) to the real and imaginary parts of its matrix, or first column."""
     units = UNITS * phase
     if framed:
-        phases = _frame(1)
+        phases = frame(1, units.dtype, units.device)
         units = units * (phases[:, None] * phases.conj())
-    units = (units[:, :, :1] if start else units).flatten(1).t()
-    return units.real.contiguous(), units.imag.contiguous()
-
-
-def _to_matrix(framed: bool, phase: complex, start: bool, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps of a quaternion (4,) to the real and imaginary parts of its matrix, or first column."""
-    real, imaginary = _to_matrix_of(framed, phase, start)
-    return real.to(like), imaginary.to(like)
+    units = (units[:, :, :1] if start else units).flatten(1).t().to(device)
+    return units.real.to(dtype).contiguous(), units.imag.to(dtype).contiguous()

@@ -33,11 +33,11 @@ def pauli_expectations(state: Tensor) -> Tensor:
     Returns:
         (..., 3 n) real.
     """
-    found = Readout.apply(state.reshape(-1, state.shape[-1]))
+    found = _Readout.apply(state.reshape(-1, state.shape[-1]))
     return found.view(*state.shape[:-1], found.shape[-1])
 
 
-class Readout(torch.autograd.Function):
+class _Readout(torch.autograd.Function):
     """Expectations (B, 3 n) of states (B, 2^n)."""
 
     @staticmethod
@@ -81,7 +81,7 @@ def expectations_backward(cotangent: Tensor, state: Tensor, out: Tensor, frame: 
     """Cotangent of states (2^n, T) into `out`, from that of `expectations` (3 n, T)."""
     of_x, of_y, of_z = (2 * cotangent).chunk(3)
     signs = z_signs(len(state), of_x.dtype, state.device)
-    twice = of_z.repeat_interleave(2, -1)  # real and imaginary part
+    twice = of_z[..., None].expand(-1, -1, 2).flatten(1)  # real and imaginary part
     torch.mul(torch.mm(signs.t(), twice), torch.view_as_real(state).flatten(1),
               out=torch.view_as_real(out).flatten(1))  # fmt: skip
     raised = torch.complex(of_x.contiguous(), -of_y)

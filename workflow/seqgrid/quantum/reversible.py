@@ -14,6 +14,7 @@ T circuits, as many as stay in the cache, are the last dimension: states are (st
 the stack is the state alone or the state and its cotangent.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -103,7 +104,7 @@ class _Reversible(torch.autograd.Function):
 def _tiles(made: Program, batch: int, device: torch.device) -> list[slice]:
     """Parts of the batch, of like size."""
     most = CACHE >> made.num_qubits if device.type == "cpu" else batch
-    count = -(-batch // max(most, 1))
+    count = max(-(-batch // max(most, 1)), 1)
     return [slice(batch * i // count, batch * (i + 1) // count) for i in range(count)]
 
 
@@ -137,27 +138,29 @@ class _Work:
             self.first = state.t() * self.unframed(self.states).conj()
         self.made_of = self.first, half, *kinds
         with torch.no_grad():
-            sign = torch.where(half.cos() < 0, -1.0, 1.0).to(half.dtype)
-            self.turned_over = (sign < 0).any(1).tolist()
-            sines = half.sin() * sign
-            tangents = sines / (1 + half.cos().abs())
-            numbers = torch.stack((-tangents, sines) if not undone else (tangents, -sines))
-            # (3, R, 2 T): shears and sign, of real and imaginary part
-            self.numbers = torch.cat((numbers, sign[None])).repeat_interleave(2, -1)
-            self.columns = [_columns(x.detach(), undone) for x in kinds]
+            cosines, sines = half.cos(), half.sin()
+            sign = torch.ones_like(cosines).copysign_(cosines)
+            self.turned_over = (cosines < 0).any(1).tolist()
+            sines *= sign if not undone else -sign
+            tangents = sines / (-1 - cosines.abs_())
+            numbers = torch.stack((tangents, sines, sign))[..., None].expand(-1, -1, -1, 2)
+            numbers = numbers.flatten(2)
+            # of each rotation (2 T,): both shears and the sign, of real and imaginary part
+            self.numbers = list(zip(*(x.unbind() for x in numbers.unbind()), strict=True))
+            self.columns = [_columns(x.detach(), undone).unbind() for x in kinds]
 
     def unframed(self, like: Tensor) -> Tensor:
         """What a state in the frame is multiplied by, (2^n, 1)."""
         if not self.made.frame:
             return like.new_ones(1, 1)
-        return frame(self.made.num_qubits, like).conj().resolve_conj()[:, None]
+        return frame(self.made.num_qubits, like.dtype, like.device).conj().resolve_conj()[:, None]
 
     def act(self, step: Step) -> None:
         """One step on the states."""
         if step.kind is None:
             self._turn(step)
             return
-        columns = self.columns[step.kind][step.place]
+        columns = self.columns[step.kind][step.place].unbind()
         where = _where(self.states, step)
         if step.control is None and len(step.wires) == 1:
             _multiply(columns, where, out=_where(self.spare, step))
@@ -169,7 +172,7 @@ class _Work:
 
     def _turn(self, step: Step) -> None:
         zero, one = _halves(self.states, step)
-        tangent, sine, sign = self.numbers[:, step.place].unbind()
+        tangent, sine, sign = self.numbers[step.place]
         zero.addcmul_(one, tangent)
         one.addcmul_(zero, sine)
         zero.addcmul_(one, tangent)
@@ -177,31 +180,34 @@ class _Work:
             zero.mul_(sign)
             one.mul_(sign)
 
+    def _scratch(self, size: Sequence[int], like: Tensor) -> Tensor:
+        """Contiguous memory for a product, in the cache where it can: quick to sum."""
+        free = self.spare.view(-1).view(like.dtype)
+        count = math.prod(size)
+        return free[:count].view(size) if count <= len(free) else like.new_empty(size)
+
     def undo(self) -> list[Tensor]:
         """All steps undone; cotangents of `made_of`."""
-        of_half = torch.zeros_like(self.numbers[0])
+        of_half = self.made_of[1].new_empty(len(self.numbers), 2 * self.states.shape[-1])
+        rows = of_half.unbind()
         of_kinds = [x.new_zeros(x.shape) for x in self.made_of[2:]]
         for step in reversed(self.made.steps):
             if step.kind is None:
                 zero, one = _halves(self.states, step)
-                product = torch.mul(zero[0], one[1], out=_contiguous(zero[0].shape, zero))
-                product.addcmul_(one[0], zero[1], value=-1)
-                torch.sum(product, (0, 1, 2), out=of_half[step.place])
+                (zero, zero_of), (one, one_of) = zero.unbind(), one.unbind()
+                product = torch.mul(zero, one_of, out=self._scratch(zero.shape, zero))
+                product.addcmul_(one, zero_of, value=-1)
+                torch.sum(product, (0, 1, 2), out=rows[step.place])
                 self.act(step)
             else:
                 cotangent = _where(self.states, step).flatten(0, -6)[:, 1].conj_physical()
                 self.act(step)
                 state = _where(self.states, step).flatten(0, -6)[:, 0]
                 size = len(state), *state.shape
-                product = torch.mul(cotangent[:, None], state, out=_contiguous(size, state))
+                product = torch.mul(cotangent[:, None], state, out=self._scratch(size, state))
                 of_kinds[step.kind][:, :, step.place] = product.sum((2, 3, 4))
         of_half = of_half[:, ::2] + of_half[:, 1::2]
         return [self.states[1], of_half, *(x.conj_physical() for x in of_kinds)]
-
-
-def _contiguous(size: Sequence[int], like: Tensor) -> Tensor:
-    """Memory for a product, which would take the strides of its factors: slow to sum."""
-    return like.new_empty(size)
 
 
 def _columns(matrices: Tensor, undone: bool) -> Tensor:
@@ -213,10 +219,11 @@ def _columns(matrices: Tensor, undone: bool) -> Tensor:
     return found[:, :, :, None, None, None, None]
 
 
-def _multiply(columns: Tensor, before: Tensor, out: Tensor) -> Tensor:
+def _multiply(columns: Sequence[Tensor], before: Tensor, out: Tensor) -> Tensor:
     """A matrix on amplitudes (d, stack, ..., T)."""
-    torch.mul(columns[0], before[0], out=out)
-    for column, x in zip(columns[1:], before[1:], strict=True):
+    first, *others = before.unbind()
+    torch.mul(columns[0], first, out=out)
+    for column, x in zip(columns[1:], others, strict=True):
         out.addcmul_(column, x)
     return out
 
@@ -229,7 +236,7 @@ def _where(states: Tensor, step: Step) -> Tensor:
 
 def _halves(states: Tensor, step: Step) -> tuple[Tensor, Tensor]:
     """Amplitudes of 0 and of 1 where a step acts, as reals (stack, ., ., ., 2 T), views."""
-    reals = torch.view_as_real(states).flatten(-2)
+    reals = states.view(states.dtype.to_real())
     size, stride, offset = _geometry(reals.shape, step.wires, step.control)
     zero = reals.as_strided(size[1:], stride[1:], offset)
     return zero, reals.as_strided(size[1:], stride[1:], offset + stride[0])

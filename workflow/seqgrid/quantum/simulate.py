@@ -75,7 +75,7 @@ def apply(unitary: Tensor, gate: Gate, psi: Tensor, n: int) -> Tensor:
     axes = [len(batch) + wire for wire in gate.wires]
     rest = [axis for axis in range(len(batch), len(batch) + n) if axis not in axes]
     order = [*range(len(batch)), *axes, *rest]
-    split = psi.reshape(*batch, *[2] * n).permute(order).reshape(*batch, 2**w, -1)
+    split = psi.reshape(*batch, *[2] * n).permute(order).reshape(*batch, 2**w, 2 ** (n - w))
     acted = (unitary @ split).reshape(*batch, *[2] * n)
     back = sorted(range(len(order)), key=order.__getitem__)
     return acted.permute(back).reshape(*batch, 2**n)
