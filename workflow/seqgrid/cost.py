@@ -105,6 +105,11 @@ def page(options: argparse.Namespace) -> str:
     asked = _read(options.task_settings, registry.settings("task", options.task), "--task-settings")
     chosen = _read(options.compute, Compute, "--compute")
     lengths = _lengths(options.lengths)
+    if settings.pooled_only and not asked.pooled:
+        raise WrongCall(
+            f"--task: {options.model} gives one answer a sequence and {options.task} asks at "
+            f"positions; choose one that does not, such as selective_copy"
+        )
     for seqlen in lengths:
         if reason := asked.impossible(seqlen):
             raise WrongCall(f"--lengths: {options.task} does not exist at {seqlen}: {reason}")

@@ -211,6 +211,14 @@ TABLES: dict[str, list[Column]] = {
         ("examples", INT, "test examples"),
         ("scored", INT, "scored outputs"),
         ("correct", INT, "scored outputs that are right; null for R2, MSE and loss"),
+        (
+            "model_ceiling",
+            FLOAT,
+            "the best that a model can score that sees so little of the order of positions; null "
+            "where nothing is known to be lost",
+        ),
+        ("model_ceiling_name", TEXT, "what it sees"),
+        ("model_ceiling_derivation", TEXT, "where the value comes from"),
     ],
     "levels": [
         ("task", TEXT, "label of the task in the study"),
@@ -260,6 +268,9 @@ TABLES: dict[str, list[Column]] = {
         ("shortcut", TEXT, "name of the best shortcut"),
         ("shortcut_value", FLOAT, "its level"),
         ("ceiling", FLOAT, "best score there can be"),
+        ("model_ceiling", FLOAT, "best score that this model can have; null where not known"),
+        ("model_ceiling_name", TEXT, "what it sees of the order of positions"),
+        ("model_ceiling_derivation", TEXT, "where the value comes from"),
         ("solved", FLOAT, "level from which the task counts as solved"),
     ],
     "verdicts": [

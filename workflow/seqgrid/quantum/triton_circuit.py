@@ -72,7 +72,9 @@ def expectations_triton(
 
     Arguments are those of `simulate_reference`.
     """
-    if circuit.num_matrices or not _takes(angles, circuit):
+    if not _takes(angles, circuit):
+        return simulate.expectations.chunked(angles, circuit, state, matrices)
+    if circuit.num_matrices:
         return pauli_expectations(simulate_triton(angles, circuit, state, matrices))
     start = None if state is None else state.to(torch.complex64)
     return _run(angles.float(), circuit, start, read=True)
