@@ -58,6 +58,7 @@ VARIANTS = {
     "qh_1b": [{"positions": "sinusoidal", "chunk_size": 5, "num_qubits": 3}],
     "qh_1c": [{"positions": "sinusoidal", "chunk_size": 5, "num_qubits": 3}],
     "qh_2d": [{"positions": "sinusoidal", "chunk_size": 5, "num_qubits": 3}],
+    "qh_2g": [{"degree": 3, "chunk_size": 5, "num_qubits": 3}],
     "retnet": [{"use_short_conv": True, "num_kv_heads": 1, "use_output_gate": False}],
     "hydra": [
         {"learnable_init_states": True, "ngroups": 2, "headdim": 16, "dt_limit": [0.0, 0.5]},

@@ -29,7 +29,7 @@ def _ceiling(given):
     if given is None:
         return {}
     name, value = given
-    words = "of what it can know"
+    words = "knowing this much"
     columns = {"": value, "_name": name, "_derivation": words}
     return {f"model_ceiling{column}": said for column, said in columns.items()}
 

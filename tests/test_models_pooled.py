@@ -154,4 +154,6 @@ def test_flops_are_of_the_order_torch_counts(name, settings):
         model(inputs)
     counted = counter.get_total_flops() / inputs.shape[:2].numel()
     # torch sees what circuits and scans are made of here, and not the CPU's fused attention
-    assert 0.3 < model.flops_per_token(SEQLEN) / counted < 3
+    assert model.flops_per_token(SEQLEN) / counted < 3
+    if not any(use.circuit.gates and use.runs >= SEQLEN for use in model.circuits(SEQLEN)):
+        assert model.flops_per_token(SEQLEN) / counted > 0.3  # others are mostly circuits

@@ -208,7 +208,7 @@ class SelectiveCopy(Task):
         else:
             r2 = self._bags_r2(self._both_ways(size))
             how = "the chunk of each counted from the start and from the end"
-        name, words = f"{sight.order} of {size}", f"of the marked values it can know {how}"
+        name, words = f"{sight.order} of {size}", f"knowing of the marked values {how}"
         return regression_level(name, "ceiling", r2, VARIANCE, words)
 
     def _bags_r2(self, starts: list[int]) -> float:
