@@ -12,9 +12,7 @@ from triton.runtime.interpreter import ReduceOps
 
 from seqgrid.quantum.ansatz import embedding, reversed_rings, rings, sim14
 from seqgrid.quantum.circuit import Circuit, Gate
-from seqgrid.quantum.readout import pauli_expectations
-from seqgrid.quantum.simulate import simulate, simulate_reference
-from seqgrid.quantum.triton_circuit import expectations_triton, simulate_triton
+from seqgrid.quantum.simulate import expectations, simulate
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 by_python = ReduceOps.generic_reduce
@@ -61,11 +59,8 @@ def draw(circuit, batch, shared, start, seed=0):
     return angles, state / torch.linalg.vector_norm(state, dim=-1, keepdim=True)
 
 
-def read_reference(*given):
-    return pauli_expectations(simulate_reference(*given))
-
-
-STATES, READ = (simulate_triton, simulate_reference), (expectations_triton, read_reference)
+STATES = simulate.fused, simulate.reference
+READ = expectations.fused, expectations.reference
 
 
 def agree(circuit, angles, state, matrices=(), tolerance=3e-6, functions=STATES):
@@ -142,7 +137,7 @@ def test_a_given_matrix_is_done_between_two_runs_of_the_kernel():
 
 def test_no_gate_and_no_gradient_of_the_state():
     angles, state = draw(Circuit(2), 3, False, "each")
-    assert torch.equal(simulate_triton(angles, Circuit(2), state), state)
+    assert torch.equal(simulate.fused(angles, Circuit(2), state), state)
     circuit = every_gate(2)
     angles, state = draw(circuit, 3, False, "each")
     agree(circuit, angles.bfloat16().float(), None)
@@ -152,11 +147,12 @@ def test_no_gate_and_no_gradient_of_the_state():
 def test_float64_and_wide_circuits_run_on_the_other_path():
     circuit = every_gate(2)
     angles, _ = draw(circuit, 3, False, None)
-    found = simulate_triton(angles.double(), circuit)
+    found = simulate.fused(angles.double(), circuit)
     assert torch.equal(found, simulate.chunked(angles.double(), circuit))
     wide = embedding(11)
     angles, _ = draw(wide, 1, False, None)
-    assert torch.equal(simulate_triton(angles, wide), simulate.chunked(angles, wide))
+    for operator in (simulate, expectations):
+        assert torch.equal(operator.fused(angles, wide), operator.chunked(angles, wide))
 
 
 COMPILED = """
@@ -190,13 +186,13 @@ def test_the_kernel_compiles_for_a_gpu_that_is_not_here(tmp_path):
 def test_half_precision_is_computed_in_float32():
     circuit = every_gate(2)
     angles = draw(circuit, 3, False, None)[0].bfloat16()
-    found, expected = simulate_triton(angles, circuit), simulate_reference(angles.float(), circuit)
+    found, expected = simulate.fused(angles, circuit), simulate.reference(angles.float(), circuit)
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
 
 
 def test_the_shortcut_of_these_tests_changes_nothing(monkeypatch):
     circuit = every_gate(2)
     angles, _ = draw(circuit, 1, False, None)
-    quick = simulate_triton(angles, circuit)
+    quick = simulate.fused(angles, circuit)
     monkeypatch.setattr(ReduceOps, "generic_reduce", by_python)
-    assert torch.equal(simulate_triton(angles, circuit), quick)
+    assert torch.equal(simulate.fused(angles, circuit), quick)

@@ -8,7 +8,7 @@ a and b are the two entries of row k of the gate's 2x2 matrix, cos(angle / 2) A 
 with A and B constants of the table: A = 1 and B = -i P for the rotation about P; of a gate without
 an angle A is its matrix and the angle 0. Amplitudes that differ in one bit change places within
 registers, by shuffles between lanes, or where a state lies on several warps through shared memory;
-global memory is touched at both ends alone.
+global memory is touched at both ends alone. Expectations are read while a state is in registers.
 
 The derivative walks the table backwards from the final state and its cotangent, undoing each gate
 on both (the adjoint method: Jones & Gacon, arXiv:2009.02823): no state between is ever stored. For
@@ -72,7 +72,9 @@ def expectations_triton(
 
     Arguments are those of `simulate_reference`.
     """
-    if circuit.num_matrices or not _takes(angles, circuit):
+    if not _takes(angles, circuit):
+        return simulate.expectations.chunked(angles, circuit, state, matrices)
+    if circuit.num_matrices:
         return pauli_expectations(simulate_triton(angles, circuit, state, matrices))
     start = None if state is None else state.to(torch.complex64)
     return _run(angles.float(), circuit, start, read=True)
