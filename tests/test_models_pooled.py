@@ -8,7 +8,8 @@ from model_checks import SEQLEN, SHAPES, build, draw, loss_of, steps, stirred
 from model_variants import VARIANTS
 from torch.utils.flop_counter import FlopCounterMode
 
-from seqgrid import registry
+from seqgrid import optimiser, registry
+from seqgrid.cell import Training
 
 CHANNELS = SHAPES["pooled channels"]
 POOLED = [name for name in registry.names("model") if name not in registry.on_backbone()]
@@ -157,3 +158,16 @@ def test_flops_are_of_the_order_torch_counts(name, settings):
     assert model.flops_per_token(SEQLEN) / counted < 3
     if not any(use.circuit.gates and use.runs >= SEQLEN for use in model.circuits(SEQLEN)):
         assert model.flops_per_token(SEQLEN) / counted > 0.3  # others are mostly circuits
+
+
+@every_model
+def test_the_matrix_that_embeds_can_be_spared_the_decay(name, settings):
+    model = small(name, settings)
+    [group] = [
+        g
+        for g in optimiser.make(model, Training(decay_embeddings=False)).param_groups
+        if g["weight_decay"] == 0
+    ]
+    spared = {id(p) for p in group["params"]}
+    widths = [p for p in model.parameters() if getattr(p, "_embeds", False)]
+    assert [id(p) in spared for p in widths] == [True] * len(widths)

@@ -55,10 +55,14 @@ class PooledModel(nn.Module, ABC):
 
     def input_layer(self, width: int) -> nn.Linear | nn.Embedding:
         """What turns channels (B, L, C), or tokens (B, L), into vectors (B, L, width)."""
+        layer: nn.Linear | nn.Embedding
         if self.shape.num_channels is None:
             assert self.shape.vocab_size is not None
-            return nn.Embedding(self.shape.vocab_size, width)
-        return nn.Linear(self.shape.num_channels, width)
+            layer = nn.Embedding(self.shape.vocab_size, width)
+        else:
+            layer = nn.Linear(self.shape.num_channels, width)
+        setattr(layer.weight, "_embeds", True)  # whatever the model calls it
+        return layer
 
     @abstractmethod
     def project(self, inputs: Tensor) -> Tensor:
