@@ -114,9 +114,7 @@ def test_a_moving_ceiling_is_no_degradation():
 def test_a_model_that_cannot_score_more_is_at_its_ceiling():
     found = verdicts(study([0.41, 0.4, 0.395], model_ceiling=("chunks of 32", 0.4)))
     assert found["AT MODEL CEILING"]["label"] == "AT MODEL CEILING (chunks of 32)"
-    assert (
-        "0.4, the best there can be knowing this much" in found["AT MODEL CEILING"]["statement"]
-    )
+    assert "0.4, the best there can be knowing this much" in found["AT MODEL CEILING"]["statement"]
     assert json.loads(found["AT MODEL CEILING"]["evidence"])["model_ceiling"] == 0.4
     below = verdicts(study([0.41, 0.4, 0.3], model_ceiling=("chunks of 32", 0.4)))
     assert not {"AT MODEL CEILING", "ABOVE MODEL CEILING"} & below.keys()
