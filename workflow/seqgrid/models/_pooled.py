@@ -61,7 +61,7 @@ class PooledModel(nn.Module, ABC):
             layer = nn.Embedding(self.shape.vocab_size, width)
         else:
             layer = nn.Linear(self.shape.num_channels, width)
-        setattr(layer.weight, "_embeds", True)  # whatever the model calls it
+        layer.weight._embeds = True  # ty: ignore[missing-attribute]
         return layer
 
     @abstractmethod
