@@ -13,9 +13,11 @@ import cmath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from seqgrid.quantum.circuit import CONTROLLED, ROTATIONS, Circuit, Gate
 from seqgrid.quantum.gates import FIXED, PAULI
@@ -206,14 +208,37 @@ def _given(made: Program, kind: Kind, matrices: Sequence[Tensor]) -> Tensor:
 
 def product_state(made: Program, kinds: Sequence[Tensor], like: Tensor) -> Tensor:
     """The state before the first step, from |0...0>; (2^n, T) for `like` (1, T), differentiable."""
-    state = torch.ones_like(like)
-    for placed in made.start:
-        if placed is None:
-            state = torch.stack((state, torch.zeros_like(state)), 1).flatten(0, 1)
-        else:
-            kind, place = placed
-            state = (state[:, None] * kinds[kind][:, 0, place]).flatten(0, 1)
-    return state
+    zero = torch.cat((torch.ones_like(like), torch.zeros_like(like)))
+    columns = (zero if x is None else kinds[x[0]][:, 0, x[1]] for x in made.start)
+    return _Product.apply(*columns)
+
+
+class _Product(torch.autograd.Function):
+    """The product of wires, each (2, T); its derivative in fewer passes than autograd's."""
+
+    @staticmethod
+    def forward(ctx: Any, *wires: Tensor):
+        ctx.save_for_backward(*wires)
+        return _products(wires)[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents):
+        (cotangent,) = cotangents
+        wires, found = [wire.conj_physical() for wire in ctx.saved_tensors], []
+        for wire, before in zip(reversed(wires), reversed(_products(wires)[:-1]), strict=True):
+            both = cotangent.view(-1, 2, cotangent.shape[-1])
+            found.append((before[:, None] * both).sum(0))
+            cotangent = (both[:, 0] * wire[0]).addcmul_(both[:, 1], wire[1])
+        return tuple(reversed(found))
+
+
+def _products(wires: Sequence[Tensor]) -> list[Tensor]:
+    """States of no wire, of the first, of the first two, ...; of all (2^n, T)."""
+    found = [torch.ones_like(wires[0][:1])]
+    for wire in wires:
+        found.append((found[-1][:, None] * wire).flatten(0, 1))
+    return found
 
 
 @lru_cache(maxsize=256)
