@@ -62,9 +62,7 @@ class _Reversible(torch.autograd.Function):
                 work.act(step)
             final = work.states[0]
             finals.append(final)
-            found.append(
-                expectations(final, made.frame) if readout else final * work.unframed(final)
-            )
+            found.append(expectations(final, made.frame) if readout else _rotated(final, made, -1))
         ctx.made, ctx.readout, ctx.batch, ctx.count = made, readout, batch, len(matrices)
         ctx.save_for_backward(angles, state, *matrices, *finals)
         return torch.cat([x.t() for x in found])
@@ -87,7 +85,7 @@ class _Reversible(torch.autograd.Function):
             if ctx.readout:
                 expectations_backward(given, final, work.states[1], made.frame)
             else:
-                torch.mul(given, work.unframed(final).conj(), out=work.states[1])
+                work.states[1].copy_(_rotated(given, made, 1))
             pairs = [(x, g) for x, g in zip(work.made_of, work.undo(), strict=True)
                      if x.requires_grad]  # fmt: skip
             if not pairs:
@@ -110,6 +108,14 @@ def _tiles(made: Program, batch: int, device: torch.device) -> list[slice]:
 
 def _part(x: Any, tile: slice) -> Any:
     return x if x is None or x.shape[0] == 1 else x[tile]
+
+
+def _rotated(state: Tensor, made: Program, way: int) -> Tensor:
+    """A state (2^n, T) into the frame, way 1, or out of it, way -1."""
+    if not made.frame:
+        return state
+    phases = frame(made.num_qubits, state.dtype, state.device)[:, None]
+    return state * (phases if way == 1 else phases.conj())
 
 
 class _Work:
@@ -135,7 +141,7 @@ class _Work:
         if state is None:
             self.first = product_state(made, kinds, self.states[0, :1])
         else:
-            self.first = state.t() * self.unframed(self.states).conj()
+            self.first = _rotated(state.t(), made, 1)
         self.made_of = self.first, half, *kinds
         with torch.no_grad():
             cosines, sines = half.cos(), half.sin()
@@ -148,12 +154,6 @@ class _Work:
             # of each rotation (2 T,): both shears and the sign, of real and imaginary part
             self.numbers = list(zip(*(x.unbind() for x in numbers.unbind()), strict=True))
             self.columns = [_columns(x.detach(), undone).unbind() for x in kinds]
-
-    def unframed(self, like: Tensor) -> Tensor:
-        """What a state in the frame is multiplied by, (2^n, 1)."""
-        if not self.made.frame:
-            return like.new_ones(1, 1)
-        return frame(self.made.num_qubits, like.dtype, like.device).conj().resolve_conj()[:, None]
 
     def act(self, step: Step) -> None:
         """One step on the states."""
