@@ -39,6 +39,7 @@ STYLE: "dict[RcKeyType, float | str]" = {
     "svg.fonttype": "none",
 }
 
+OWN_CEILINGS = "; a strip in a model's colour: the best that it can score, whatever its training"
 NOTE = "Every seed is a point; hollow points are not final"
 
 
@@ -73,6 +74,7 @@ def draw(content: Content, folder: Path) -> dict[str, str]:
         ),
         "cost": (panels.cost, panels.tasks_with_values(content), f"{NOTE}; training time, test"),
     }
+    strips = any(row["model_ceiling"] is not None for row in content.summary)
     drawn = {}
     with mpl.rc_context(STYLE):
         for name, (panel, places, caption) in plans.items():
@@ -85,7 +87,8 @@ def draw(content: Content, folder: Path) -> dict[str, str]:
                 arrows = (
                     "; triangles at an edge: values beyond it, written there" if clipped else ""
                 )
-                drawn[name] = f"{caption}{arrows}{left}."
+                own = OWN_CEILINGS if name in ("results", "length", "beyond") and strips else ""
+                drawn[name] = f"{caption}{own}{arrows}{left}."
     return drawn
 
 
