@@ -293,3 +293,19 @@ def test_models_that_had_to_cut_their_batches_are_not_equal_and_named(tmp_path):
 
 def test_a_bar_in_a_cell_does_not_break_a_table():
     assert table(["a"], [["x | y"]]).splitlines()[-1] == "| x \\| y |"
+
+
+def test_a_report_says_what_a_model_can_score_at_best(tmp_path):
+    made = Tables(models=["blind", "seeing"], tasks=["copy"])
+    levels = {"chance": 0.0, "ceiling": 1.0, "solved": 0.95}
+    for seqlen, best in ((100, 0.4), (200, 0.6)):
+        made.levels("copy", [seqlen], metric="r2", **levels)
+        values = [best - 0.004, best, best + 0.004]
+        known = {"metric": "r2", "model_ceiling": ("chunks of 32", best)}
+        made.cells("blind", "copy", seqlen, values, **known)
+        made.cells("seeing", "copy", seqlen, [0.9, 0.91, 0.92], metric="r2")
+    write(made.write(tmp_path))
+    page = " ".join((tmp_path / "report.md").read_text(encoding="utf-8").split())
+    assert "The best that a model can score here: blind 0.4000 (knowing this much)." in page
+    assert "AT MODEL CEILING (chunks of 32): blind at 100, 200" in page
+    assert "a strip in a model's colour: the best that it can score" in page

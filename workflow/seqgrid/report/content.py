@@ -22,6 +22,8 @@ HEADLINES = (
     "SOLVED",
     "NOT A NUMBER",
     "AT CEILING",
+    "ABOVE MODEL CEILING",
+    "AT MODEL CEILING",
     "AT SHORTCUT",
     "AT CHANCE",
     "ABOVE",
@@ -34,6 +36,7 @@ HEADLINES = (
 # Said in brackets behind the headline: what keeps it from being the whole story.
 CAVEATS = (
     "CONTROL FAILED",
+    "ABOVE MODEL CEILING",
     "SHORTCUT SUFFICES",
     "SEEN IN TRAINING",
     "UNSTABLE ACROSS SEEDS",
@@ -47,7 +50,7 @@ CAVEATS = (
 # Left out of the results tables: study-wide, or a matter of learning curves.
 ELSEWHERE = ("SINGLE LR", "AT GRID EDGE", "PLATEAU")
 # They say more than the highest level passed.
-STRONGER = ("SOLVED", "AT CEILING", "AT SHORTCUT")
+STRONGER = ("SOLVED", "AT CEILING", "AT MODEL CEILING", "AT SHORTCUT")
 
 
 class Unreadable(Exception):
