@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis import selection, stats
-from seqgrid.analysis.groups import Cell, Group, Levels, ModelCeiling, Selection, Verdict
+from seqgrid.analysis.groups import Cell, Group, Levels, Selection, Verdict
+from seqgrid.analysis.places import ceiling_columns, model_ceiling, place_of
 from seqgrid.analysis.verdicts import RULES
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
-Place = tuple[int, str, str]  # evaluated length, test set, slice
 
 HISTORY_COLUMNS = [
     *("model", "task", "variant", "seqlen_tokens", "seed"),
@@ -79,10 +79,10 @@ class Study:
             self.rivals[key[0], key[1], key[3]].append(key)
         self.values: dict[Key, dict[tuple, dict[int, dict]]] = defaultdict(dict)
         for row in evaluations:
-            at = (_place(row), row["weights"], row["metric"])
+            at = (place_of(row), row["weights"], row["metric"])
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.failed = _failed(self.cells, read["controls"].to_pylist())
-        self.levels = _levels(read["levels"].to_pylist())
+        self.levels = levels_by_place(read["levels"].to_pylist())
         self.primary = _primary(evaluations, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
@@ -107,7 +107,7 @@ class Study:
             levels = self.levels.get((task, *place, metric), Levels(self._better(task)))
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
-            ceiling = _model_ceiling(rows.values())
+            ceiling = model_ceiling(rows.values())
             more = (tuple(sorted(swept)), self.failed[key], self.standing[key], ceiling)
             found.append((weights, Group(*about, *more)))
         return found
@@ -152,7 +152,7 @@ class Study:
             "shortcut": shortcut[0],
             "shortcut_value": shortcut[1],
             "ceiling": group.levels.ceiling,
-            **_of_model(group.model_ceiling),
+            **ceiling_columns(group.model_ceiling),
             "solved": group.levels.solved,
         }
 
@@ -227,10 +227,6 @@ def _key(row: dict) -> Key:
     return row["model"], row["task"], row["variant"] or "", row["seqlen_tokens"]
 
 
-def _place(row: dict) -> Place:
-    return row["evaluated_seqlen_tokens"], row["test_set"] or "", row["slice"] or ""
-
-
 def _failed(cells: dict[Key, list[dict]], controls: list[dict]) -> dict[Key, tuple[dict, ...]]:
     """The failed controls of the task file behind each group."""
     kept = ("control", "expected", "observed", "reason", "study", "paths")
@@ -252,44 +248,6 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
     value = nan if row["value"] is None or not isfinite(row["value"]) else row["value"]
     counted = {name: row[name] for name in ("low", "high", "scored", "correct")}
     return replace(cell, value=value, **counted)
-
-
-def _model_ceiling(rows: Iterable[dict]) -> ModelCeiling | None:
-    """The ceiling of the model at one place, the same for every seed."""
-    for row in rows:
-        if row["model_ceiling"] is not None:
-            words = row["model_ceiling_name"], row["model_ceiling_derivation"]
-            return ModelCeiling(words[0], row["model_ceiling"], words[1])
-    return None
-
-
-def _of_model(ceiling: ModelCeiling | None) -> dict:
-    if ceiling is None:
-        return {}
-    return {
-        "model_ceiling": ceiling.value,
-        "model_ceiling_name": ceiling.name,
-        "model_ceiling_derivation": ceiling.derivation,
-    }
-
-
-def _levels(rows: list[dict]) -> dict[tuple, Levels]:
-    """Levels by task, place and metric; the best of several chance levels counts."""
-    places: dict[tuple, list[dict]] = defaultdict(list)
-    for row in rows:
-        if row["value"] is not None and not isnan(row["value"]):
-            places[row["task"], *_place(row), row["metric"]].append(row)
-    found = {}
-    for place, here in places.items():
-        better = here[0]["better"] or "higher"
-        best = max if better == "higher" else min
-        kinds = {
-            kind: best((r["value"] for r in here if r["kind"] == kind), default=None)
-            for kind in ("chance", "ceiling", "solved")
-        }
-        shortcuts = tuple((r["level"], r["value"]) for r in here if r["kind"] == "shortcut")
-        found[place] = Levels(better=better, shortcuts=shortcuts, **kinds)
-    return found
 
 
 def _primary(evaluations: list[dict], levels: dict[tuple, Levels]) -> dict[str, str]:

@@ -1,0 +1,243 @@
+"""The rules that hold a group's scores against its levels: chance, shortcuts, ceilings, solved."""
+
+from seqgrid.analysis import stats
+from seqgrid.analysis.groups import (
+    LEVEL_SHARE,
+    UNLEARNABLE_SHARE,
+    Finding,
+    Group,
+    rule,
+    short,
+    values_of,
+)
+
+
+@rule(
+    "UNLEARNABLE AS SCORED",
+    "level",
+    f"The ceiling lies within {UNLEARNABLE_SHARE:.0%} of chance, so no score can show learning; "
+    "every other statement about quality is withheld.",
+)
+def unlearnable(group: Group) -> Finding | None:
+    """The task cannot be learned as it is scored."""
+    levels = group.levels
+    if levels.chance is None or levels.ceiling is None or not levels.unlearnable:
+        return None
+    return (
+        "UNLEARNABLE AS SCORED",
+        f"the ceiling {short(levels.ceiling)} is chance {short(levels.chance)}: "
+        f"{group.metric} cannot show learning",
+        {"chance": levels.chance, "ceiling": levels.ceiling},
+    )
+
+
+@rule(
+    "ABOVE CEILING",
+    "level",
+    "A final seed's interval (95 % jointly) lies beyond the best score there can be, by more than "
+    f"{LEVEL_SHARE:.0%} of the span from chance, or of the ceiling where that is chance: the input "
+    "gives the answer away, or the level is wrong. No other statement about quality holds then.",
+)
+def above_ceiling(group: Group) -> Finding | None:
+    """A score that cannot be."""
+    levels = group.levels
+    if levels.ceiling is None:
+        return None
+    slack = LEVEL_SHARE * (levels.span if not levels.unlearnable else abs(levels.ceiling))
+    limit = levels.goodness(levels.ceiling) + slack
+    seeds = [
+        c.seed for c, (worse, _) in zip(group.final, group.bands, strict=True) if worse > limit
+    ]
+    if not seeds:
+        return None
+    return (
+        "ABOVE CEILING",
+        f"seed {', '.join(map(str, seeds))} lies beyond the best score there can be, "
+        f"{short(levels.ceiling)}: the answers leak, or the level is wrong",
+        {"ceiling": levels.ceiling, "seeds": seeds, **evidence(group)},
+    )
+
+
+@rule(
+    "SHORTCUT SUFFICES",
+    "level",
+    "A solver without the skill tested reaches the solved level, so that no score at that level "
+    "shows the skill: SOLVED is not said.",
+)
+def shortcut_suffices(group: Group) -> Finding | None:
+    """The threshold of success does not separate."""
+    held = group.levels.sufficient
+    if not held or group.levels.unlearnable or not group.final:
+        return None
+    name, value = held[0]
+    return (
+        f"SHORTCUT SUFFICES ({name})",
+        f"{name} scores {short(value)} without the skill tested, and solved is "
+        f"{short(group.levels.solved or 0.0)}",
+        {"shortcuts": dict(held), "solved": group.levels.solved},
+    )
+
+
+@rule(
+    "SOLVED",
+    "level",
+    "k of n: k seeds finished and reached the solved level on the test split with the weights best "
+    "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
+    "unfinished and failed ones are unknown, diverged ones have not solved it; the steps are the "
+    "median over the seeds that solved it. Not said where a shortcut reaches the solved level.",
+)
+def solved(group: Group) -> Finding | None:
+    """How many seeds passed the solved level."""
+    bar = group.levels.bar
+    if bar is None or not group.solved:
+        return None
+    k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
+    steps = group.solved_steps
+    after = f", median {short(stats.median(steps))} steps" if steps else ""
+    open_ = f", {unknown} unknown" if unknown else ""
+    return (
+        f"SOLVED {k}/{n}",
+        f"{k} of {n} seeds reached {short(bar)} {group.metric}{open_}{after}",
+        {"solved": k, "asked": n, "unknown": unknown, "steps": steps, **evidence(group)},
+    )
+
+
+@rule(
+    "AT CEILING",
+    "level",
+    "Every final seed's interval (95 % jointly, over test examples) excludes chance and holds the "
+    "ceiling: it cannot be told from the best score there can be. A ceiling below a perfect score, "
+    f"which may be an estimate, counts as held within {LEVEL_SHARE:.0%} of the span.",
+)
+def at_ceiling(group: Group) -> Finding | None:
+    """No seed can be told from the ceiling."""
+    levels = group.levels
+    if levels.unlearnable or levels.ceiling is None or not group.above_chance:
+        return None
+    perfect = levels.ceiling == (1.0 if levels.better == "higher" else 0.0)
+    if not group.at(levels.ceiling, share=0.0 if perfect else LEVEL_SHARE):
+        return None
+    return (
+        "AT CEILING",
+        f"no seed can be told from the ceiling {short(levels.ceiling)}",
+        {"ceiling": levels.ceiling, **evidence(group)},
+    )
+
+
+@rule(
+    "AT MODEL CEILING",
+    "level",
+    "Every final seed's interval (95 % jointly) excludes chance and holds, within "
+    f"{LEVEL_SHARE:.0%} of the span, the best score of any model that sees as little of the order "
+    "of positions as this one does: more training cannot raise it.",
+)
+def at_model_ceiling(group: Group) -> Finding | None:
+    """The model scores all that it can."""
+    ceiling = group.model_ceiling
+    if ceiling is None or group.levels.unlearnable or not group.above_chance:
+        return None
+    if not group.at(ceiling.value):
+        return None
+    return (
+        f"AT MODEL CEILING ({ceiling.name})",
+        f"no seed can be told from {short(ceiling.value)}, the best there can be "
+        f"{ceiling.derivation}",
+        {"model_ceiling": ceiling.value, "name": ceiling.name, **evidence(group)},
+    )
+
+
+@rule(
+    "ABOVE MODEL CEILING",
+    "level",
+    "A final seed's interval (95 % jointly) lies beyond the best score of any model that sees as "
+    f"little of the order of positions, by more than {LEVEL_SHARE:.0%} of the span: what is said "
+    "of this model's sight is wrong, or the answers leak.",
+)
+def above_model_ceiling(group: Group) -> Finding | None:
+    """The explanation by what the model cannot see is refuted."""
+    ceiling, levels = group.model_ceiling, group.levels
+    if ceiling is None or levels.unlearnable:
+        return None
+    limit = levels.goodness(ceiling.value) + LEVEL_SHARE * levels.span
+    seeds = [
+        c.seed for c, (worse, _) in zip(group.final, group.bands, strict=True) if worse > limit
+    ]
+    if not seeds:
+        return None
+    return (
+        f"ABOVE MODEL CEILING ({ceiling.name})",
+        f"seed {', '.join(map(str, seeds))} lies beyond {short(ceiling.value)}, said to be the "
+        f"best there can be {ceiling.derivation}: the model sees more than its file says",
+        {"model_ceiling": ceiling.value, "name": ceiling.name, "seeds": seeds, **evidence(group)},
+    )
+
+
+@rule(
+    "AT SHORTCUT",
+    "level",
+    "Every final seed's interval (95 % jointly) excludes chance and holds the score of a named "
+    f"solver without the skill tested, or comes within {LEVEL_SHARE:.0%} of the span; the nearest "
+    "such level is named.",
+)
+def at_shortcut(group: Group) -> Finding | None:
+    """The score is what a solver without the skill gets."""
+    levels = group.levels
+    if levels.unlearnable or not group.final or not group.above_chance:
+        return None
+    held = [(name, value) for name, value in levels.shortcuts if group.at(value)]
+    if not held:
+        return None
+    middle = stats.median(group.values, levels.better)
+    name, value = min(held, key=lambda pair: abs(pair[1] - middle))
+    return (
+        f"AT SHORTCUT ({name})",
+        f"no seed can be told from {name} at {short(value)}, which needs none of the skill tested",
+        {"shortcut": name, "level": value, "held": dict(held), **evidence(group)},
+    )
+
+
+@rule(
+    "AT CHANCE",
+    "level",
+    "Every final seed's interval (95 % jointly, over test examples) holds chance or lies on its "
+    "worse side; a score worse than chance is chance, not a finding.",
+)
+def at_chance(group: Group) -> Finding | None:
+    """No seed can be told from chance."""
+    levels = group.levels
+    if levels.unlearnable or levels.chance is None or not group.bands or group.not_numbers:
+        return None
+    if any(worse > levels.goodness(levels.chance) for worse, _ in group.bands):
+        return None
+    return (
+        "AT CHANCE",
+        f"no seed can be told from chance {short(levels.chance)}",
+        {"chance": levels.chance, **evidence(group)},
+    )
+
+
+@rule(
+    "ABOVE",
+    "level",
+    "The best of chance and the shortcuts that every final seed's interval (95 % jointly) excludes "
+    "on its better side.",
+)
+def above(group: Group) -> Finding | None:
+    """The highest level that every seed has passed."""
+    if group.levels.unlearnable:
+        return None
+    passed = [(name, value) for name, value in group.levels.passable if group.beyond(value)]
+    if not passed:
+        return None
+    name, value = passed[-1]
+    return (
+        f"ABOVE {name}",
+        f"every final seed lies above {name} at {short(value)}",
+        {"level": value, "name": name, "passed": dict(passed), **evidence(group)},
+    )
+
+
+def evidence(group: Group) -> dict:
+    """The values a statement rests on, and where they were measured."""
+    place = {"evaluated_seqlen_tokens": group.evaluated_seqlen, "test_set": group.test_set}
+    return {"values": values_of(group.final), **place}
