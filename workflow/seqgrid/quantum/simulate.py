@@ -12,22 +12,28 @@ from seqgrid.kernels import Operator
 from seqgrid.quantum.circuit import Circuit, Gate
 from seqgrid.quantum.fast import expectations_fast, simulate_fast
 from seqgrid.quantum.gates import matrix
-from seqgrid.quantum.readout import pauli_expectations
+from seqgrid.quantum.readout import pauli_expectations, pauli_expectations_reference
 
 
 def run(
     circuit: Circuit, angles: Tensor, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
 ) -> Tensor:
-    """The state behind a circuit, (..., 2^n); arguments of `simulate_reference`."""
+    """The state behind a circuit, (..., 2^n); arguments of `simulate_reference`.
+
+    First derivatives only.
+
+    Raises:
+        ValueError: a matrix is not unitary.
+    """
     return simulate(angles, circuit, state, matrices)
 
 
 def run_expectations(
     circuit: Circuit, angles: Tensor, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
 ) -> Tensor:
-    """<X>, <Y>, <Z> of every wire, (..., 3 n); arguments of `simulate_reference`."""
+    """<X>, <Y>, <Z> of every wire, (..., 3 n); else as `run`."""
     if angles.device.type == "cpu":  # elsewhere the state may come from a kernel of its own
-        return expectations_fast(angles, circuit, state, matrices)
+        return expectations(angles, circuit, state, matrices)
     return pauli_expectations(simulate(angles, circuit, state, matrices))
 
 
@@ -61,6 +67,13 @@ def simulate_reference(
     return psi
 
 
+def expectations_reference(
+    angles: Tensor, circuit: Circuit, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
+) -> Tensor:
+    """<X>, <Y>, <Z> of every wire (..., 3 n); arguments of `simulate_reference`."""
+    return pauli_expectations_reference(simulate_reference(angles, circuit, state, matrices))
+
+
 def given(gate: Gate, angles: Tensor, matrices: Sequence[Tensor]) -> Tensor | None:
     """What a gate takes of the angles (..., P) and matrices; None: nothing."""
     if gate.index is None:
@@ -83,4 +96,11 @@ def apply(unitary: Tensor, gate: Gate, psi: Tensor, n: int) -> Tensor:
 
 simulate = Operator(
     "quantum_circuit", reference=simulate_reference, chunked=simulate_fast, path="torch"
+)
+
+expectations = Operator(
+    "quantum_expectations",
+    reference=expectations_reference,
+    chunked=expectations_fast,
+    path="torch",
 )
