@@ -10,6 +10,7 @@ from seqgrid.report.markdown import count, size
 
 WIDTHS = (64, 128)
 LENGTHS = (256, 1024)
+CEILING_LENGTHS = (100, 200, 500, 1000)
 TASK, POOLED_TASK = "mqar", "selective_copy"
 # Keys of a recipe in the order of its row.
 RECIPE = ("learning_rates", "schedule", "warmup_fraction", "beta1", "beta2", "weight_decay",
@@ -20,7 +21,28 @@ def card(name: str, settings: list[str]) -> Iterator[str]:
     """The lines of a model's card; `settings`: those of its reference."""
     source = (registry.FOLDERS["model"] / f"{name}.py").read_text(encoding="utf-8")
     yield from (f"## {name}", "", (ast.get_docstring(ast.parse(source)) or "").strip(), "")
-    yield from (*settings, *_sizes(name), *_recipe(name))
+    yield from (*settings, *_ceilings(name), *_sizes(name), *_recipe(name))
+
+
+def _ceilings(name: str) -> Iterator[str]:
+    """What it can score at best where the order is the task, if it does not see all of it."""
+    sight = registry.settings("model", name)().sight
+    if sight is None:
+        return
+    levels = {
+        length: registry.make_task(POOLED_TASK, {}, length).model_ceilings(sight)[0]
+        for length in CEILING_LENGTHS
+    }
+    how = {level.derivation for level in levels.values()}.pop()
+    yield from (
+        f"The best R2 that it can have on [{POOLED_TASK}](tasks/{POOLED_TASK}.md) as set by "
+        f"default, {how}:",
+        "",
+        _line(["length", *map(str, levels)]),
+        "|" + "---:|" * (len(levels) + 1),
+        _line(["R2", *(f"{level.value:.3f}" for level in levels.values())]),
+        "",
+    )
 
 
 def _sizes(name: str) -> Iterator[str]:

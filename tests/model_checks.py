@@ -5,6 +5,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from seqgrid import registry
 from seqgrid.data import Shape
+from seqgrid.models._pooled import AttentionPool
 
 SEQLEN = 33
 SMALL = {"d_model": 32, "num_layers": 2}
@@ -62,3 +63,8 @@ def steps(model, optimiser, batch, num_steps):
         optimiser.step()
         losses.append(loss.item())
     return losses
+
+
+def softmax_biases(model):
+    """Parameters of an original that ours is without: biases of what goes into a softmax."""
+    return sum(isinstance(module, AttentionPool) for module in model.modules())

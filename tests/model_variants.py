@@ -55,6 +55,10 @@ VARIANTS = {
         {"feature_map": "dpfp", "output_norm": "identity"},
     ],
     "mlstm": [{"bias": True, "conv1d_kernel_size": 0, "qkv_proj_blocksize": 8}],
+    "qh_1b": [{"positions": "sinusoidal", "chunk_size": 5, "num_qubits": 3}],
+    "qh_1c": [{"positions": "sinusoidal", "chunk_size": 5, "num_qubits": 3}],
+    "qh_2d": [{"positions": "sinusoidal", "chunk_size": 5, "num_qubits": 3}],
+    "qh_2g": [{"degree": 3, "chunk_size": 5, "num_qubits": 3}],
     "retnet": [{"use_short_conv": True, "num_kv_heads": 1, "use_output_gate": False}],
     "hydra": [
         {"learnable_init_states": True, "ngroups": 2, "headdim": 16, "dt_limit": [0.0, 0.5]},

@@ -25,6 +25,15 @@ PROVENANCE = {
 }
 
 
+def _ceiling(given):
+    if given is None:
+        return {}
+    name, value = given
+    words = "knowing this much"
+    columns = {"": value, "_name": name, "_derivation": words}
+    return {f"model_ceiling{column}": said for column, said in columns.items()}
+
+
 class Tables:
     """Collects rows; `read()` gives the five Arrow tables, `write(folder)` puts them on disk."""
 
@@ -82,9 +91,12 @@ class Tables:
         reason=None,
         error=None,
         died=None,
+        model_ceiling=None,
         **columns,
     ):
         """One cell; `value` is its test score, `curve` its validations.
+
+        model_ceiling: (name, the best that the model can score).
 
         elsewhere: {length, or (length, test set, slice): score}.
         """
@@ -177,6 +189,7 @@ class Tables:
                         "value": shown,
                         "low": shown - half,
                         "high": shown + half,
+                        **_ceiling(model_ceiling),
                         "interval": "bootstrap",
                         "examples": 500,
                         "scored": 500,

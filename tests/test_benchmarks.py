@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -39,10 +41,13 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are():
     assert "overhead, generation, planning" in done.stderr
 
 
-def test_without_its_rival_a_benchmark_says_in_a_line_how_to_get_it(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "option"), [("zoology_mqar", "zoology"), ("quantum_epoch", "original")]
+)
+def test_without_its_rival_a_benchmark_says_in_a_line_how_to_get_it(name, option, tmp_path):
     done = subprocess.run(
-        [sys.executable, "benchmarks/zoology_mqar.py", "--zoology", str(tmp_path)],
+        [sys.executable, f"benchmarks/{name}.py", f"--{option}", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2
-    assert re.fullmatch(r"no zoology here: git clone .*--zoology\n", done.stdout)
+    assert re.fullmatch(rf"no {option} here: git clone .*--{option}\n", done.stdout)

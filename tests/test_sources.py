@@ -162,7 +162,7 @@ def test_a_change_reaches_the_cells_that_use_it_and_no_other(package, what):
 def test_modules_that_only_plan_and_record_reach_nothing(package):
     before = digests(package), sources.evaluation_digest("gru", "mqar")
     for module in sources.NEUTRAL:
-        path = package / f"{module}.py"
+        path = package / f"{module.replace('.', '/')}.py"
         path.write_text(path.read_text() + "\nSURPRISE = 1\n")
     assert (digests(package), sources.evaluation_digest("gru", "mqar")) == before
 

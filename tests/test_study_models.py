@@ -11,7 +11,7 @@ from grid_factory import write_study
 
 from seqgrid import recipes, registry, sizing, study, study_schema
 from seqgrid.cell import Cell
-from seqgrid.settings import Recipe
+from seqgrid.settings import QuantumHydraSettings, Recipe
 from seqgrid.study_file import StudyError
 
 HERE = "config/studies/small.yaml: "
@@ -182,13 +182,29 @@ def test_only_a_model_with_a_recipe_can_follow_it(mistakes, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names("model") if recipes.of(n)])
-def test_every_recipe_has_a_source_and_rates(name):
+# the models of one study share a recipe, of one rate
+SHARED = QuantumHydraSettings.recipe
+OWN = [n for n in registry.names("model") if recipes.of(n) not in (None, SHARED)]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_every_recipe_has_a_source_and_a_grid(name):
     recipe = recipes.of(name)
     assert isinstance(recipe, Recipe)
-    assert "arXiv:" in recipe.source or "github.com/" in recipe.source
-    assert recipe.learning_rates
+    assert "arXiv:" in recipe.source
+    assert len(recipe.learning_rates) > 1
     assert list(recipe.learning_rates) == sorted(set(recipe.learning_rates))
+
+
+def test_a_recipe_with_one_rate_sets_it_and_makes_no_grid(load):
+    [row] = load(models="{qh_2d: {recipe: literature}}", tasks="{adding_problem: }")
+    assert (row.variant, row.cell.training.learning_rate) == ("", 1e-3)
+    assert row.cell.training.weight_decay == 1e-4
+    [row] = load(
+        models="{qh_2d: {recipe: literature}}", tasks="{adding_problem: }",
+        training="{learning_rate: 2e-3}",
+    )  # fmt: skip
+    assert row.cell.training.learning_rate == 2e-3
 
 
 def test_one_answer_a_sequence_is_none_at_positions(mistakes, monkeypatch):

@@ -3,6 +3,7 @@
 import importlib
 import math
 from dataclasses import replace
+from itertools import combinations, permutations
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import seqgrid.tasks
 from seqgrid import predict, registry
 from seqgrid.data import IGNORE, Batch
 from seqgrid.metrics import BETTER, LOSS_METRIC, loss_of, summarise
-from seqgrid.settings import TaskSettings
+from seqgrid.settings import Sight, TaskSettings
 from seqgrid.tasks._base import Task
 
 NAMES = sorted(
@@ -292,26 +293,48 @@ def level(task: Task, metric: str, name: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("seqlen", "padded", "chunks", "both_ways"),
+    ("seqlen", "padded", "unordered", "chunks", "both_ways"),
     [
-        (100, 0.161, 0.396, 0.495),
-        (200, 0.160, 0.604, 0.733),
-        (500, 0.160, 0.810, 0.894),
-        (1000, 0.133, 0.898, 0.936),
+        (100, 0.161, 0.186, 0.396, 0.495),
+        (200, 0.160, 0.175, 0.604, 0.733),
+        (500, 0.160, 0.165, 0.810, 0.894),
+        (1000, 0.133, 0.135, 0.898, 0.936),
     ],
 )
-def test_selective_copy_has_the_known_ceilings_of_chunked_models(seqlen, padded, chunks, both_ways):
+def test_selective_copy_has_the_known_ceilings_of_chunked_models(
+    seqlen, padded, unordered, chunks, both_ways
+):
     task = build("selective_copy", seqlen)
     assert level(task, "r2", "bag") == pytest.approx(0.125)
     assert level(task, "mse", "bag") == pytest.approx(0.0729, abs=5e-5)
     assert level(task, "r2", "bag_and_padded_chunk") == pytest.approx(padded, abs=5e-4)
     assert level(task, "r2", "chunks") == pytest.approx(chunks, abs=5e-4)
     assert level(task, "r2", "chunks_both_ways") == pytest.approx(both_ways, abs=5e-4)
+    assert level(task, "r2", "unordered_chunks") == pytest.approx(unordered, abs=5e-4)
+    for order in ("chunks", "chunks_both_ways", "unordered_chunks"):
+        for ceiling in task.model_ceilings(Sight(order, 32)):
+            assert ceiling.name == f"{order} of 32"
+            assert ceiling.value == level(task, ceiling.metric, order)
+
+
+def test_what_shares_a_chunk_says_more_than_a_bag_and_less_than_its_place():
+    """Every deal of 4 markers to 6 positions in chunks of 2, and every order of the chunks."""
+    task = build("selective_copy", 6, num_markers=4, chunk_sizes=[2])
+    explained, deals = 0.0, list(combinations(range(6), 4))
+    for deal in deals:
+        shares = torch.zeros(4, 4)  # of the guess of the i-th, what the j-th value has
+        chunks = [[j for j, at in enumerate(deal) if at // 2 == chunk] for chunk in range(3)]
+        for order in permutations(range(3)):
+            ranks = [chunk for place in order for chunk in [place] * len(chunks[place])]
+            for i, chunk in enumerate(ranks):
+                shares[i, chunks[chunk]] += 1 / len(chunks[chunk]) / 6
+        explained += shares.square().sum().item() / 4 / len(deals)
+    assert level(task, "r2", "unordered_chunks") == (pytest.approx(explained))
 
 
 def test_selective_copy_lists_a_partition_once():
     assert list(build("selective_copy", 32).shortcuts()) == ["bag"]
-    assert list(build("selective_copy", 64).shortcuts()) == ["bag", "chunks"]
+    assert list(build("selective_copy", 64).shortcuts()) == ["bag", "chunks", "unordered_chunks"]
 
 
 def test_adding_markers_stand_where_the_setting_says():

@@ -111,6 +111,30 @@ def test_a_moving_ceiling_is_no_degradation():
     assert names.count("AT CEILING") == 4
 
 
+def test_a_model_that_cannot_score_more_is_at_its_ceiling():
+    found = verdicts(study([0.41, 0.4, 0.395], model_ceiling=("chunks of 32", 0.4)))
+    assert found["AT MODEL CEILING"]["label"] == "AT MODEL CEILING (chunks of 32)"
+    assert "0.4, the best there can be knowing this much" in found["AT MODEL CEILING"]["statement"]
+    assert json.loads(found["AT MODEL CEILING"]["evidence"])["model_ceiling"] == 0.4
+    below = verdicts(study([0.41, 0.4, 0.3], model_ceiling=("chunks of 32", 0.4)))
+    assert not {"AT MODEL CEILING", "ABOVE MODEL CEILING"} & below.keys()
+    at_chance = verdicts(study([0.1, 0.1, 0.1], model_ceiling=("chunks of 32", 0.11)))
+    assert "AT MODEL CEILING" not in at_chance
+    assert "AT MODEL CEILING" not in verdicts(study([0.41, 0.4, 0.395]))
+
+
+def test_a_seed_beyond_what_its_model_can_see_refutes_the_explanation():
+    found = verdicts(study([0.4, 0.4, 0.5], model_ceiling=("chunks of 32", 0.4)))
+    assert found["ABOVE MODEL CEILING"]["label"] == "ABOVE MODEL CEILING (chunks of 32)"
+    assert found["ABOVE MODEL CEILING"]["statement"].startswith("seed 2 lies beyond 0.4")
+    assert "AT MODEL CEILING" not in found
+    lower = {"metric": "mse", "better": "lower", "chance": 1.0, "ceiling": 0.0, "solved": 0.1}
+    better = study([0.5] * 3, lower, metric="mse", model_ceiling=("chunks of 32", 0.6))
+    worse = study([0.7] * 3, lower, metric="mse", model_ceiling=("chunks of 32", 0.6))
+    assert "ABOVE MODEL CEILING" in verdicts(better)
+    assert "ABOVE MODEL CEILING" not in verdicts(worse)
+
+
 def test_unfinished_cells_bound_the_success_and_enter_no_median():
     made = study([0.99, 0.98])
     made.cell("model", "task", 64, 2, 0.2, outcome="timed_out", reason="out of time")

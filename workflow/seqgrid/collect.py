@@ -180,6 +180,7 @@ class Collector:
             "parameters": progress.parameters,
             "state_bytes": progress.state_bytes,
             "flops_per_token": progress.flops_per_token,
+            **{name: getattr(progress, name) for name in tables.CIRCUITS},
             "started_at": facts.time(s.outcomes[0].started_at),
             "ended_at": facts.time(last.ended_at),
         }
@@ -230,10 +231,15 @@ class Collector:
                 "value": level["value"],
                 "derivation": level["derivation"],
             }
+        ceilings = {
+            (*(level.get(name, "") for name in PLACE), level["metric"]): level
+            for level in json.loads(about.get("seqgrid.model_ceilings", "[]"))
+        }
         parts = _parts(table)
         for group, columns in parts:
             found = metrics.summarise(_numbers(columns), about["seqgrid.loss"])  # type: ignore[arg-type]
             for metric, summary in found.items():
+                ceiling = ceilings.get((*(group[name] for name in PLACE), metric), {})
                 self.rows["evaluations"].append(
                     who
                     | group
@@ -248,6 +254,9 @@ class Collector:
                         "examples": summary.examples,
                         "scored": summary.scored,
                         "correct": summary.correct,
+                        "model_ceiling": ceiling.get("value"),
+                        "model_ceiling_name": ceiling.get("name"),
+                        "model_ceiling_derivation": ceiling.get("derivation"),
                     }
                 )
         refused = json.loads(about.get("seqgrid.refused", "{}"))

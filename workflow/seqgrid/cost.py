@@ -3,7 +3,8 @@
     python -m seqgrid.cost gru --settings d_model=128 num_layers=4 --task mqar --lengths 64,1024
 
 Sizes and FLOPs are those of the study's tables. Tokens a second are measured here and now, over
-forward and backward of whole batches: the best of a few, to compare on one machine alone.
+forward and backward of whole batches: the best of a few, to compare on one machine alone. Of a
+quantum model a second table has its circuits, counted as seqgrid/quantum/cost.py says.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,10 +21,16 @@ from pydantic import BaseModel, ValidationError
 from seqgrid import registry, sizing
 from seqgrid.cell import Compute
 from seqgrid.job import WRONG_CALL, say
-from seqgrid.report.markdown import count, size, table
+from seqgrid.report.markdown import blocks, count, size, table
 from seqgrid.study_file import Loader, explain, unknown
 
+if TYPE_CHECKING:
+    from seqgrid.quantum.cost import CircuitCost
+
 REPEATS, LEAST_SECONDS = 3, 0.3  # of a measurement, after one pass to warm up
+# Of circuits: their cost, in the order of CircuitCost, all of one sequence but the last.
+CIRCUITS = ["length", "qubits", "depth", "gates", "circuits", "simulated FLOPs", "circuits/s"]
+COUNTED = " Gates, circuits and simulated FLOPs, forward and gate by gate, are those of a sequence."
 # Component -> what its parameters are called.
 COMPONENTS = {
     "embedding": ("embed.", "positions."),
@@ -43,13 +50,15 @@ class Card:
     """What a model costs on a task at one length.
 
     state_bytes: recurrent state or cache of one sequence after `seqlen` tokens, in float32.
-    flops_per_token: forward, 2 a multiply-add, as the mean over the sequence.
+    flops_per_token: forward, 2 a multiply-add, as the mean over the sequence; without circuits.
+    circuits: of one sequence; None for a model without any.
     """
 
     seqlen: int
     parameters: dict[str, int]
     state_bytes: int
     flops_per_token: float
+    circuits: "CircuitCost | None" = None
 
     @property
     def total(self) -> int:
@@ -96,12 +105,17 @@ def page(options: argparse.Namespace) -> str:
     asked = _read(options.task_settings, registry.settings("task", options.task), "--task-settings")
     chosen = _read(options.compute, Compute, "--compute")
     lengths = _lengths(options.lengths)
+    if settings.pooled_only and not asked.pooled:
+        raise WrongCall(
+            f"--task: {options.model} gives one answer a sequence and {options.task} asks at "
+            f"positions; choose one that does not, such as selective_copy"
+        )
     for seqlen in lengths:
         if reason := asked.impossible(seqlen):
             raise WrongCall(f"--lengths: {options.task} does not exist at {seqlen}: {reason}")
         if reason := settings.unable(seqlen):
             raise WrongCall(f"--lengths: {options.model} cannot read {seqlen} tokens: {reason}")
-    cards, rows, words = [], [], ""
+    cards, rows, circuits, words = [], [], [], ""
     for seqlen in lengths:
         task = registry.make_task(options.task, asked.model_dump(), seqlen)
         cards.append(card(options.model, settings.model_dump(), task.shape))
@@ -115,34 +129,42 @@ def page(options: argparse.Namespace) -> str:
                 count(speed),
             ]
         )
+        if found := cards[-1].circuits:
+            per_second = found.circuits_per_example * speed / seqlen
+            circuits.append([str(seqlen), *map(count, [*vars(found).values(), per_second])])
     differing = settings.model_dump(exclude_defaults=True)
     named = " ".join(f"{key}={value}" for key, value in differing.items())
     title = f"{' '.join(filter(None, [options.model, named]))} on {options.task}"
     parts = [[name, count(number)] for name, number in cards[0].parameters.items()]
     head = ["length", "parameters", "state", "FLOPs/token", "tokens/s"]
-    return "\n\n".join(
-        [
-            title,
-            table(["component", f"parameters at {lengths[0]}"], parts),
-            table(head, rows, left=0),
-            words,
-        ]
+    return blocks(
+        title,
+        table(["component", f"parameters at {lengths[0]}"], parts),
+        table(head, rows, left=0),
+        table(CIRCUITS, circuits, left=0) if circuits else "",
+        f"{words}{COUNTED if circuits else ''}",
     )
 
 
 def card(model: str, settings: dict[str, Any], shape: Any) -> Card:
     """What a model costs, counted; nothing runs."""
+    from seqgrid.quantum.cost import of_model
+
     made = sizing.counted(model, settings, shape)
     parameters: dict[str, int] = defaultdict(int)
+    backbone = not registry.settings("model", model).pooled_only
     for name, value in made.named_parameters():
         if value.requires_grad:
-            parameters[_component(name)] += value.numel()
-    ordered = {name: parameters[name] for name in [*COMPONENTS, "others"] if parameters[name]}
+            parameters[_component(name) if backbone else name.partition(".")[0]] += value.numel()
+    order = [*COMPONENTS, "others"] if backbone else [*parameters]
+    ordered = {name: parameters[name] for name in order if parameters[name]}
     seqlen = shape.seqlen
-    return Card(seqlen, ordered, made.state_bytes(seqlen), float(made.flops_per_token(seqlen)))
+    flops = float(made.flops_per_token(seqlen))
+    return Card(seqlen, ordered, made.state_bytes(seqlen), flops, of_model(made, seqlen))
 
 
 def _component(name: str) -> str:
+    """Of a model on the backbone; of others the parts are those that the model has itself."""
     for component, marks in COMPONENTS.items():
         if any(mark in name if mark.startswith(".") else name.startswith(mark) for mark in marks):
             return component

@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 def evaluate(
     cell: Cell, part: Part, evaluation: Evaluation, pieces: int = 1
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Blocks of rows of evaluation_file, and the levels and refused lengths as metadata.
+    """Blocks of rows of evaluation_file; as metadata all levels, and the lengths refused.
 
     pieces: that the training had to cut its batches into; the test examples are cut likewise.
     """
@@ -103,6 +103,7 @@ def evaluate(
     settings = registry.settings("model", cell.model)(**cell.model_settings)
     blocks: list[dict[str, Any]] = []
     levels: list[dict[str, Any]] = []
+    ceilings: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
     for seqlen in evaluation.lengths:
         task = registry.make_task(cell.task, cell.task_settings, seqlen)
@@ -110,6 +111,9 @@ def evaluate(
         sets = task.tested(cell.seqlen)
         for name, tested in sets.items():
             levels += [own | asdict(level) | {"test_set": name} for level in tested.levels()]
+            if settings.sight is not None:
+                for level in tested.model_ceilings(settings.sight):
+                    ceilings.append(own | asdict(level) | {"test_set": name})
         if reason := settings.unable(seqlen):
             refused[str(seqlen)] = reason
         elif model is not None and model.max_seqlen is not None and seqlen > model.max_seqlen:
@@ -124,6 +128,7 @@ def evaluate(
                 blocks += [own | {"test_set": name} | block for block in found]
     return blocks, {
         "seqgrid.levels": json.dumps(levels),
+        "seqgrid.model_ceilings": json.dumps(ceilings),
         "seqgrid.refused": json.dumps(refused),
         "seqgrid.loss": home.loss,
         "seqgrid.metric": home.metric,

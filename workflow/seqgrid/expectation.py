@@ -16,6 +16,7 @@ EXPECTED = (
     "NOT SOLVED",
     "AT CEILING",
     "AT SHORTCUT",
+    "AT MODEL CEILING",
     "AT CHANCE",
     "ABOVE",
     "UNLEARNABLE AS SCORED",

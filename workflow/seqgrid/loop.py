@@ -18,6 +18,7 @@ from seqgrid import checkpoint, compute, memory, metrics, optimiser, predict, re
 from seqgrid.cell import Cell
 from seqgrid.examples import Examples
 from seqgrid.outcome import Progress
+from seqgrid.quantum.cost import of_model
 from seqgrid.seeds import derive
 
 FINITE_CHECK_STEPS = 25  # asking a GPU for a number on every step would stall it
@@ -180,6 +181,7 @@ class Loop:
             parameters=self.model.num_parameters,
             state_bytes=self.model.state_bytes(self.cell.seqlen),
             flops_per_token=self._flops_per_token(),
+            **self._circuits(),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -195,6 +197,11 @@ class Loop:
         """None where a model of its own does not say."""
         count = getattr(self.model, "flops_per_token", None)
         return None if count is None else float(count(self.cell.seqlen))
+
+    def _circuits(self) -> dict[str, Any]:
+        """What its circuits cost, by the names of `Progress`; nothing where it has none."""
+        found = of_model(self.model, self.cell.seqlen)
+        return {} if found is None else vars(found)
 
     def _dtype(self) -> str:
         chosen = self.cell.compute

@@ -37,7 +37,8 @@ def make(model: nn.Module, training: Training) -> AdamW:
     for name, p in model.named_parameters():
         if p.requires_grad:
             spared = getattr(p, "_no_weight_decay", False) or (
-                name.startswith("embed.") and not training.decay_embeddings
+                not training.decay_embeddings
+                and (name.startswith("embed.") or getattr(p, "_embeds", False))
             )
             (exempt if p.ndim < 2 or spared else decaying).append(p)
     groups = [

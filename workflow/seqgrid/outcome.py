@@ -69,6 +69,12 @@ class Progress(Strict):
     parameters: int | None = None
     state_bytes: int | None = None
     flops_per_token: float | None = None
+    # of the circuits of a quantum model; None: it has none
+    qubits: int | None = None
+    circuit_depth: int | None = None
+    gates_per_example: int | None = None
+    circuits_per_example: int | None = None
+    simulated_flops_per_example: float | None = None
 
 
 class Provenance(Strict):

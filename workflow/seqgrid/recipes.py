@@ -27,4 +27,6 @@ def training(recipe: Recipe, given: Collection[str], steps: int) -> dict[str, An
     """The recipe's keys of `training` for a training of `steps`, but for those given."""
     found = recipe.model_dump(exclude=APART | SETTINGS)
     found["warmup_steps"] = round(recipe.warmup_fraction * steps)
+    if len(recipe.learning_rates) == 1:  # of several the study makes a grid
+        (found["learning_rate"],) = recipe.learning_rates
     return {key: value for key, value in found.items() if key not in given}

@@ -6,7 +6,7 @@ use only what this module, `math`, `typing` and `pydantic` give.
 """
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,6 +53,20 @@ class Recipe(Chosen):
     initializer_std: Annotated[float, Field(gt=0)] | Literal["small"] = 0.02
 
 
+class Sight(NamedTuple):
+    """What of the order of positions can reach the answer of a model that reads in chunks.
+
+    Attributes:
+        order: `chunks`: which chunk a position is in, and no more; `unordered_chunks`: which
+            positions share a chunk, and which chunk is the shorter last; `chunks_both_ways`: as
+            `chunks`, in chunks from the start and in others from the end.
+        chunk_size: positions.
+    """
+
+    order: Literal["chunks", "unordered_chunks", "chunks_both_ways"]
+    chunk_size: int
+
+
 class ModelSettings(Chosen):
     """What every model lets a study set.
 
@@ -79,6 +93,14 @@ class ModelSettings(Chosen):
     def reads_ahead(self) -> bool:
         """Whether the output at a position may depend on later inputs."""
         return False
+
+    @property
+    def sight(self) -> Sight | None:
+        """What of the order of positions can reach the answer; None: nothing is known to be lost.
+
+        A task that knows what such a model can score at best gives that as the model's ceiling.
+        """
+        return None
 
     def unable(self, seqlen: int) -> str | None:
         """Why a model with these settings cannot read `seqlen` tokens; None where it can."""
@@ -112,6 +134,27 @@ class BackboneSettings(ModelSettings):
         if self.initializer_std == "small":
             return math.sqrt(2 / (5 * self.d_model))
         return self.initializer_std
+
+
+class QuantumHydraSettings(ModelSettings):
+    """What the models of the quantum_hydra study share (JHPark9090/Quantum-Hydra-Mamba).
+
+    The defaults are those of the study, so that a study that sets nothing is that study.
+    """
+
+    pooled_only: ClassVar[bool] = True
+    recipe: ClassVar[Recipe | None] = Recipe(
+        learning_rates=(1e-3,),
+        weight_decay=1e-4,
+        warmup_fraction=0.0,
+        source="all of it: JHPark9090/Quantum-Hydra-Mamba, scripts/run_synthetic_benchmark.py, "
+        "with batches of 32. There the cosine falls once an epoch, here at every step; there "
+        "biases and norms decay too; there training stops after 20 epochs without a better "
+        "validation loss",
+    )
+
+    d_model: int = Field(128, ge=1, le=65536, description="width of a position, channels")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout, where the original has it")
 
 
 class TaskSettings(Chosen):

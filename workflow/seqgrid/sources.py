@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).parent
 # They decide what runs, where and how it is recorded, never what a number comes out as.
 NEUTRAL = {
     "cell", "collect", "collection", "control_results", "control_study", "controls", "driver",
-    "expectation", "facts", "grid", "job", "lease", "outcome", "plan", "provenance", "recipes",
-    "registry", "rows", "settings", "sizing", "sources", "status", "store", "study", "study_file",
-    "study_schema", "sweeps", "tables", "templates", "train", "unlock", "worker",
+    "expectation", "facts", "grid", "job", "lease", "outcome", "plan", "provenance", "quantum.cost",
+    "recipes", "registry", "rows", "settings", "sizing", "sources", "status", "store", "study",
+    "study_file", "study_schema", "sweeps", "tables", "templates", "train", "unlock", "worker",
 }  # fmt: skip
 # Of a class: what is known about a task or model, which decides no example, weight or score. What
 # a study takes from a recipe stands in the cell's settings.
@@ -72,7 +72,7 @@ def _parsed(module: str) -> tuple[str, list[str]]:
         elif isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
     ours = {name.removeprefix("seqgrid.") for name in imported if name.startswith("seqgrid.")}
-    kept = sorted(name for name in ours if name.split(".")[0] not in NEUTRAL and _file(name))
+    kept = sorted(n for n in ours if NEUTRAL.isdisjoint((n, n.split(".")[0])) and _file(n))
     meaning = repr(_meaning(_without_words(tree)))
     return hashlib.sha256(meaning.encode()).hexdigest(), kept
 

@@ -57,6 +57,29 @@ _PROVENANCE: list[Column] = [
     ("job_id", TEXT, "scheduler's job id; null for a local run"),
 ]
 
+# Null for a model that runs no circuits.
+_CIRCUITS: list[Column] = [
+    ("qubits", INT, "qubits of the largest circuit; null for a model without circuits"),
+    ("circuit_depth", INT, "depth of the deepest circuit; null for a model without circuits"),
+    (
+        "gates_per_example",
+        INT,
+        "gates of all circuits run for one training example; null for a model without circuits",
+    ),
+    (
+        "circuits_per_example",
+        INT,
+        "circuits run for one training example; null for a model without circuits",
+    ),
+    (
+        "simulated_flops_per_example",
+        FLOAT,
+        "forward FLOPs to simulate them gate by gate on all amplitudes, 2 each real multiply-add, "
+        "not in flops_per_token; null for a model without circuits",
+    ),
+]
+CIRCUITS = tuple(name for name, _, _ in _CIRCUITS)  # also names of `outcome.Progress`
+
 _COST: list[Column] = [
     ("training_seconds", FLOAT, "time in training steps"),
     ("validation_seconds", FLOAT, "time in validation"),
@@ -137,6 +160,7 @@ TABLES: dict[str, list[Column]] = {
             FLOAT,
             "forward FLOPs a token at the training length, 2 each multiply-add",
         ),
+        *_CIRCUITS,
         ("tokens_per_second", FLOAT, "tokens of training steps, forward and backward, a second"),
         *_COST,
         ("evaluation_seconds", FLOAT, "time of the evaluate job"),
@@ -187,6 +211,14 @@ TABLES: dict[str, list[Column]] = {
         ("examples", INT, "test examples"),
         ("scored", INT, "scored outputs"),
         ("correct", INT, "scored outputs that are right; null for R2, MSE and loss"),
+        (
+            "model_ceiling",
+            FLOAT,
+            "the best that a model can score that sees so little of the order of positions; null "
+            "where nothing is known to be lost",
+        ),
+        ("model_ceiling_name", TEXT, "what it sees"),
+        ("model_ceiling_derivation", TEXT, "where the value comes from"),
     ],
     "levels": [
         ("task", TEXT, "label of the task in the study"),
@@ -236,6 +268,9 @@ TABLES: dict[str, list[Column]] = {
         ("shortcut", TEXT, "name of the best shortcut"),
         ("shortcut_value", FLOAT, "its level"),
         ("ceiling", FLOAT, "best score there can be"),
+        ("model_ceiling", FLOAT, "best score that this model can have; null where not known"),
+        ("model_ceiling_name", TEXT, "what it sees of the order of positions"),
+        ("model_ceiling_derivation", TEXT, "where the value comes from"),
         ("solved", FLOAT, "level from which the task counts as solved"),
     ],
     "verdicts": [

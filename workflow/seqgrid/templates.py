@@ -117,7 +117,9 @@ class Templates:
         found = sweeps.merged((study.sweep, "sweep"), (model.sweep, f"{here}.sweep"))
         recipe = recipes.of(self.files["model"][label]) if model.recipe else None
         given = {*study.training.model_fields_set, *study.tasks[task_label].training}
-        if recipe and sweeps.RATE not in found and "learning_rate" not in {*given, *model.training}:
+        if recipe is None or len(recipe.learning_rates) == 1:
+            return found
+        if sweeps.RATE not in found and "learning_rate" not in {*given, *model.training}:
             found |= sweeps.merged(({sweeps.RATE: list(recipe.learning_rates)}, f"{here}.recipe"))
         return found
 

@@ -147,6 +147,15 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class ModelCeiling:
+    """The best that a model can score that does not see all of the order of positions."""
+
+    name: str
+    value: float
+    derivation: str
+
+
+@dataclass(frozen=True)
 class Group:
     """The seeds of one model, task, variant and training length, at one place.
 
@@ -167,6 +176,7 @@ class Group:
     swept: tuple[str, ...] = field(default=())
     failed_controls: tuple[dict, ...] = field(default=())
     selection: Selection = Selection()
+    model_ceiling: ModelCeiling | None = None
 
     @cached_property
     def final(self) -> tuple[Cell, ...]:

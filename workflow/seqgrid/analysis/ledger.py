@@ -7,6 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from seqgrid import tables
 from seqgrid.analysis import stats
 
 COSTS = ("training_seconds", "validation_seconds", "checkpoint_seconds", "evaluation_seconds")
@@ -125,6 +126,35 @@ def step_seconds(cells: list[dict]) -> dict[tuple[str, str, int], float]:
         if cell["training_seconds"] and cell["step_steps"]:
             places[_place(cell)].append(cell["training_seconds"] / cell["step_steps"])
     return {place: stats.median(times, "lower") for place, times in places.items()}
+
+
+def circuits(cells: list[dict]) -> list[dict]:
+    """What circuits cost, by model, task and length, of those models that run any.
+
+    Lists of the different values among cells, and under `circuits_per_second` the median over
+    cells of circuits run in training steps, each forward and backward.
+    """
+    places: dict[tuple[str, str, int], list[dict]] = defaultdict(list)
+    for cell in cells:
+        if cell["circuits_per_example"]:
+            places[_place(cell)].append(cell)
+    rows = []
+    for (model, task, seqlen), here in places.items():
+        rates = [
+            c["tokens_per_second"] / seqlen * c["circuits_per_example"]
+            for c in here
+            if c["tokens_per_second"]
+        ]
+        rows.append(
+            {
+                "model": model,
+                "task": task,
+                "seqlen_tokens": seqlen,
+                **{name: sorted({c[name] for c in here}) for name in tables.CIRCUITS},
+                "circuits_per_second": stats.median(rates, "lower") if rates else None,
+            }
+        )
+    return rows
 
 
 def asked(parts: list[dict]) -> list[dict]:

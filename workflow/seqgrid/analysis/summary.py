@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis import selection, stats
-from seqgrid.analysis.groups import Cell, Group, Levels, Selection, Verdict
+from seqgrid.analysis.groups import Cell, Group, Levels, ModelCeiling, Selection, Verdict
 from seqgrid.analysis.verdicts import RULES
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
@@ -107,7 +107,8 @@ class Study:
             levels = self.levels.get((task, *place, metric), Levels(self._better(task)))
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
-            more = (tuple(sorted(swept)), self.failed[key], self.standing[key])
+            ceiling = _model_ceiling(rows.values())
+            more = (tuple(sorted(swept)), self.failed[key], self.standing[key], ceiling)
             found.append((weights, Group(*about, *more)))
         return found
 
@@ -151,6 +152,7 @@ class Study:
             "shortcut": shortcut[0],
             "shortcut_value": shortcut[1],
             "ceiling": group.levels.ceiling,
+            **_of_model(group.model_ceiling),
             "solved": group.levels.solved,
         }
 
@@ -250,6 +252,25 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
     value = nan if row["value"] is None or not isfinite(row["value"]) else row["value"]
     counted = {name: row[name] for name in ("low", "high", "scored", "correct")}
     return replace(cell, value=value, **counted)
+
+
+def _model_ceiling(rows: Iterable[dict]) -> ModelCeiling | None:
+    """The ceiling of the model at one place, the same for every seed."""
+    for row in rows:
+        if row["model_ceiling"] is not None:
+            words = row["model_ceiling_name"], row["model_ceiling_derivation"]
+            return ModelCeiling(words[0], row["model_ceiling"], words[1])
+    return None
+
+
+def _of_model(ceiling: ModelCeiling | None) -> dict:
+    if ceiling is None:
+        return {}
+    return {
+        "model_ceiling": ceiling.value,
+        "model_ceiling_name": ceiling.name,
+        "model_ceiling_derivation": ceiling.derivation,
+    }
 
 
 def _levels(rows: list[dict]) -> dict[tuple, Levels]:

@@ -147,6 +147,54 @@ def at_ceiling(group: Group) -> Finding | None:
 
 
 @rule(
+    "AT MODEL CEILING",
+    "level",
+    "Every final seed's interval (95 % jointly) excludes chance and holds, within "
+    f"{LEVEL_SHARE:.0%} of the span, the best score of any model that sees as little of the order "
+    "of positions as this one does: more training cannot raise it.",
+)
+def at_model_ceiling(group: Group) -> Finding | None:
+    """The model scores all that it can."""
+    ceiling = group.model_ceiling
+    if ceiling is None or group.levels.unlearnable or not group.above_chance:
+        return None
+    if not group.at(ceiling.value):
+        return None
+    return (
+        f"AT MODEL CEILING ({ceiling.name})",
+        f"no seed can be told from {short(ceiling.value)}, the best there can be "
+        f"{ceiling.derivation}",
+        {"model_ceiling": ceiling.value, "name": ceiling.name, **_evidence(group)},
+    )
+
+
+@rule(
+    "ABOVE MODEL CEILING",
+    "level",
+    "A final seed's interval (95 % jointly) lies beyond the best score of any model that sees as "
+    f"little of the order of positions, by more than {LEVEL_SHARE:.0%} of the span: what is said "
+    "of this model's sight is wrong, or the answers leak.",
+)
+def above_model_ceiling(group: Group) -> Finding | None:
+    """The explanation by what the model cannot see is refuted."""
+    ceiling, levels = group.model_ceiling, group.levels
+    if ceiling is None or levels.unlearnable:
+        return None
+    limit = levels.goodness(ceiling.value) + LEVEL_SHARE * levels.span
+    seeds = [
+        c.seed for c, (worse, _) in zip(group.final, group.bands, strict=True) if worse > limit
+    ]
+    if not seeds:
+        return None
+    return (
+        f"ABOVE MODEL CEILING ({ceiling.name})",
+        f"seed {', '.join(map(str, seeds))} lies beyond {short(ceiling.value)}, said to be the "
+        f"best there can be {ceiling.derivation}: the model sees more than its file says",
+        {"model_ceiling": ceiling.value, "name": ceiling.name, "seeds": seeds, **_evidence(group)},
+    )
+
+
+@rule(
     "AT SHORTCUT",
     "level",
     "Every final seed's interval (95 % jointly) excludes chance and holds the score of a named "
@@ -294,6 +342,8 @@ RULES: tuple[Rule, ...] = (
     shortcut_suffices,
     solved,
     at_ceiling,
+    above_model_ceiling,
+    at_model_ceiling,
     at_shortcut,
     at_chance,
     above,

@@ -55,10 +55,14 @@ class PooledModel(nn.Module, ABC):
 
     def input_layer(self, width: int) -> nn.Linear | nn.Embedding:
         """What turns channels (B, L, C), or tokens (B, L), into vectors (B, L, width)."""
+        layer: nn.Linear | nn.Embedding
         if self.shape.num_channels is None:
             assert self.shape.vocab_size is not None
-            return nn.Embedding(self.shape.vocab_size, width)
-        return nn.Linear(self.shape.num_channels, width)
+            layer = nn.Embedding(self.shape.vocab_size, width)
+        else:
+            layer = nn.Linear(self.shape.num_channels, width)
+        layer.weight._embeds = True  # ty: ignore[missing-attribute]
+        return layer
 
     @abstractmethod
     def project(self, inputs: Tensor) -> Tensor:
@@ -128,15 +132,33 @@ def chunks(x: Tensor, size: int) -> Tensor:
 class AttentionPool(nn.Sequential):
     """A mean over positions with weights softmax(w2 tanh(W1 x)), without their order.
 
-    Parameters are named as those of a Sequential of Linear, Tanh, Linear.
+    Parameters are named as those of a Sequential of Linear, Tanh, Linear, but for a bias of the
+    second: a softmax is the same with and without it, so that its gradient would be rounding.
     """
 
     def __init__(self, width: int, hidden: int):
-        super().__init__(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        super().__init__(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def forward(self, input: Tensor) -> Tensor:
         """The mean, (..., L, D) -> (..., D)."""
         return (super().forward(input).softmax(-2) * input).sum(-2)
+
+
+class SinusoidalPositions(nn.Module):
+    """Adds sines and cosines of the position, of wavelengths from 2 pi to 10,000 x 2 pi.
+
+        p[t, 2 i] = sin(t / 10000^(2 i / D))      p[t, 2 i + 1] = cos(t / 10000^(2 i / D))
+
+    Source: Vaswani et al., arXiv:1706.03762, section 3.5. No parameters, any length.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Vectors that know where they stand; (B, L, D) -> (B, L, D)."""
+        L, D = x.shape[1:]
+        # in float64: float32 is off by 1e-4 at position 1,000
+        t = torch.arange(L, device=x.device, dtype=torch.float64)[:, None]
+        angle = t * 10000.0 ** (-torch.arange(0, D, 2, device=x.device, dtype=torch.float64) / D)
+        return x + torch.stack((angle.sin(), angle.cos()), -1).flatten(1)[:, :D].to(x.dtype)
 
 
 def linear_layers(*modules: nn.Module) -> Iterator[nn.Linear]:

@@ -15,6 +15,14 @@ def step_bias(size: int, dt_min: float, dt_max: float, dt_init_floor: float) -> 
 
 
 @torch.no_grad()
+def start_steps(dt_proj: nn.Linear) -> None:
+    """As mamba-ssm by default: weights that keep the variance, steps between 0.001 and 0.1."""
+    channels, rank = dt_proj.weight.shape
+    nn.init.uniform_(dt_proj.weight, -(rank**-0.5), rank**-0.5)
+    dt_proj.bias.copy_(step_bias(channels, 0.001, 0.1, 1e-4))
+
+
+@torch.no_grad()
 def initialise_projections(in_proj: nn.Linear, out_proj: nn.Linear, residual_std: float) -> None:
     """As mamba-ssm: weights in keep torch's uniform values, biases are zero.
 

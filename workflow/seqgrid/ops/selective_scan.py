@@ -261,3 +261,8 @@ selective_scan = Operator(
     selective_scan_fused,
     package="mamba-ssm",
 )
+
+# the kernel of mamba-ssm cannot start from a state and gives the last one no gradient
+selective_scan_from_state = Operator(
+    "selective_scan_from_state", selective_scan_reference, selective_scan_chunked
+)

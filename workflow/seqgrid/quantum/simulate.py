@@ -12,7 +12,7 @@ from seqgrid.kernels import Operator
 from seqgrid.quantum.circuit import Circuit, Gate
 from seqgrid.quantum.fast import expectations_fast, simulate_fast
 from seqgrid.quantum.gates import matrix
-from seqgrid.quantum.readout import pauli_expectations, pauli_expectations_reference
+from seqgrid.quantum.readout import pauli_expectations_reference
 
 
 def run(
@@ -32,9 +32,7 @@ def run_expectations(
     circuit: Circuit, angles: Tensor, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
 ) -> Tensor:
     """<X>, <Y>, <Z> of every wire, (..., 3 n); else as `run`."""
-    if angles.device.type == "cpu":  # elsewhere the state may come from a kernel of its own
-        return expectations(angles, circuit, state, matrices)
-    return pauli_expectations(simulate(angles, circuit, state, matrices))
+    return expectations(angles, circuit, state, matrices)
 
 
 def simulate_reference(
@@ -67,13 +65,6 @@ def simulate_reference(
     return psi
 
 
-def expectations_reference(
-    angles: Tensor, circuit: Circuit, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
-) -> Tensor:
-    """<X>, <Y>, <Z> of every wire (..., 3 n); arguments of `simulate_reference`."""
-    return pauli_expectations_reference(simulate_reference(angles, circuit, state, matrices))
-
-
 def given(gate: Gate, angles: Tensor, matrices: Sequence[Tensor]) -> Tensor | None:
     """What a gate takes of the angles (..., P) and matrices; None: nothing."""
     if gate.index is None:
@@ -94,13 +85,44 @@ def apply(unitary: Tensor, gate: Gate, psi: Tensor, n: int) -> Tensor:
     return acted.permute(back).reshape(*batch, 2**n)
 
 
-simulate = Operator(
-    "quantum_circuit", reference=simulate_reference, chunked=simulate_fast, path="torch"
-)
+def expectations_reference(
+    angles: Tensor, circuit: Circuit, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
+) -> Tensor:
+    """<X>, <Y>, <Z> of every wire, (..., 3 n); arguments of `simulate_reference`."""
+    return pauli_expectations_reference(simulate_reference(angles, circuit, state, matrices))
 
+
+def simulate_fused(
+    angles: Tensor, circuit: Circuit, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
+) -> Tensor:
+    """The state by a Triton kernel; arguments of `simulate_reference`."""
+    from seqgrid.quantum.triton_circuit import simulate_triton
+
+    return simulate_triton(angles, circuit, state, matrices)
+
+
+def expectations_fused(
+    angles: Tensor, circuit: Circuit, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
+) -> Tensor:
+    """The expectations by a Triton kernel; arguments of `simulate_reference`."""
+    from seqgrid.quantum.triton_circuit import expectations_triton
+
+    return expectations_triton(angles, circuit, state, matrices)
+
+
+simulate = Operator(
+    "quantum_circuit",
+    reference=simulate_reference,
+    chunked=simulate_fast,
+    fused=simulate_fused,
+    package="triton",
+    path="torch",
+)
 expectations = Operator(
-    "quantum_expectations",
+    "quantum_circuit",
     reference=expectations_reference,
     chunked=expectations_fast,
+    fused=expectations_fused,
+    package="triton",
     path="torch",
 )

@@ -60,8 +60,37 @@ def cost(content: Content) -> str:
         table([*header], body),
         text(*notes),
         matrix(content, steps, "Training time per step, median over cells"),
+        _circuits(content),
         _asked(content),
         figure(content, "cost"),
+    )
+
+
+def _circuits(content: Content) -> str:
+    """What quantum models run beside their classical part; nothing where there are none."""
+    rows = ledger.circuits(content.cells)
+    if not rows:
+        return ""
+    body = [
+        [
+            *(row["model"], row["task"], str(row["seqlen_tokens"])),
+            *(span(row[name], count) for name in tables.CIRCUITS),
+            count(row["circuits_per_second"]),
+        ]
+        for row in rows
+    ]
+    header = ["model", "task", "length", "qubits", "depth", "gates/example", "circuits/example"]
+    header += ["simulated FLOPs/example", "circuits/s"]
+    hidden = len(rows[MOST_ROWS:])
+    return blocks(
+        text(
+            "Quantum circuits, simulated: of the largest circuit its qubits, of the deepest its "
+            "depth, and all that is run for one example. FLOPs are those of a forward simulation "
+            "gate by gate on all amplitudes; FLOPs a token of section 7 leave them out. Circuits a "
+            "second are those of training, forward and backward, the median over cells:"
+        ),
+        table(header, body[:MOST_ROWS], left=2),
+        f"{hidden} more stand in `cells.parquet`." if hidden else "",
     )
 
 

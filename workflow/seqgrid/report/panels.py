@@ -68,6 +68,7 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
         clip.scatter(spread, points, looks[row["model"]])
         if row["median"] is not None and not math.isnan(row["median"]):
             axis.plot([x - 0.4, x + 0.4], [row["median"]] * 2, color=looks[row["model"]][0], lw=1)
+        _own_ceiling(clip, row, (x - 0.48, x + 0.48), looks)
     for i, at in enumerate(lengths):
         here = [r for r in rows if r["seqlen_tokens"] == at]
         if here:
@@ -197,6 +198,7 @@ def _against_length(
         nudge = 1 + 0.03 * (j - (len(models) - 1) / 2)  # so that equal values stay visible
         for row in here:
             points = points_of(row)
+            _own_ceiling(clip, row, (row[column] * nudge / 1.12, row[column] * nudge * 1.12), looks)
             clip.scatter([row[column] * nudge] * len(points), points, looks[model])
         known = [r for r in here if r["median"] is not None and not math.isnan(r["median"])]
         heights = clip.clipped([r["median"] for r in known])
@@ -209,6 +211,11 @@ def _against_length(
         for row, height in zip(known, heights, strict=True):
             if column == "evaluated_seqlen_tokens" and not _elsewhere(row):
                 axis.plot(row[column] * nudge, height, "o", ms=11, mfc="none", mec=colour, mew=0.8)
+
+
+def _own_ceiling(clip: View, row: dict, ends: tuple[float, float], looks: Looks) -> None:
+    if row["model_ceiling"] is not None:
+        clip.own_ceiling(ends, row["model_ceiling"], looks[row["model"]][0])
 
 
 def _level_steps(content: Content, rows: list[dict], clip: View, column: str) -> None:

@@ -119,7 +119,7 @@ def _results_table(content: Content, rows: list[dict]) -> str:
     else:
         words = f"trained at {trained} and evaluated at {evaluated} tokens"
     title = f"**{first['task']}{_named(first['test_set'])}, {words}**"
-    about = [level_line(content, first)]
+    about = [level_line(content, first), *_model_ceilings(rows)]
     if len(methods) == 1:
         about.append(f"Intervals of the median over seeds: {methods.pop()}.")
     if swept:
@@ -149,6 +149,20 @@ def level_line(content: Content, row: dict) -> str:
         for v in levels
     ]
     return f"Metric: {metric}. Levels: {', '.join(named)}."
+
+
+def _model_ceilings(rows: list[dict]) -> list[str]:
+    """What each model that does not see all of the order can score at best."""
+    found: dict[tuple[str, float, str], list[str]] = defaultdict(list)
+    for row in rows:
+        if row["model_ceiling"] is not None:
+            key = (row["model_ceiling_name"], row["model_ceiling"], row["model_ceiling_derivation"])
+            found[key].append(f"{row['model']} {row['variant']}".strip())
+    named = [
+        f"{', '.join(dict.fromkeys(models))} {number(value)} ({words})"
+        for (_, value, words), models in sorted(found.items(), key=lambda pair: pair[0][1])
+    ]
+    return [f"The best that a model can score here: {'; '.join(named)}."] if named else []
 
 
 def _seeds_table(rows: list[dict]) -> str:

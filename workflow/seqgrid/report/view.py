@@ -93,6 +93,12 @@ class View:
                     annotation_clip=False,
                 )
 
+    def own_ceiling(self, ends: tuple[float, float], height: float, colour: str) -> None:
+        """The best that one model can score, in its colour: an edge with a hatch above it."""
+        self.axis.plot(ends, [height, height], color=colour, lw=1.6, ls="--", zorder=2)
+        above = height + 0.025 * (self.high - self.low)
+        self.axis.fill_between(ends, height, above, color=colour, alpha=0.18, lw=0, zorder=1)
+
     def all_levels(self, at: list[list[dict]]) -> None:
         """The levels of several lengths over the whole width, named where they hold last."""
         for i, levels in enumerate(at):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from seqgrid.data import Batch, Shape
-from seqgrid.settings import TaskSettings
+from seqgrid.settings import Sight, TaskSettings
 from seqgrid.streams import Stream, split_key
 
 
@@ -109,6 +109,10 @@ class Task(ABC):
     @abstractmethod
     def levels(self) -> list[Level]:
         """Chance, every known shortcut, ceiling and the threshold of success."""
+
+    def model_ceilings(self, sight: Sight) -> list[Level]:
+        """The best that a model can score that sees so little of the order; empty: not known."""
+        return []
 
     @abstractmethod
     def oracle(self, batch: Batch) -> Tensor:

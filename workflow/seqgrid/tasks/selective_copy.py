@@ -13,8 +13,10 @@ sequence leaves (m - 1)/12 over the m marked values of an occupied cell, so that
 
     R2 = E[occupied cells] / K = sum over cells of size s of (1 - C(L - s, K) / C(L, K)) / K.
 
-A model that reads in chunks without order inside one has this ceiling, which rises with L. The
-chunk lengths looked for are settings, as they are a model's and not the task's.
+A model that reads in chunks without order inside one has this ceiling, which rises with L. One
+that pools the chunks without order, too, still knows which values stood together, which is more
+than one bag: `_unordered_chunks.py` has what it can score. The chunk lengths looked for are
+settings, as they are a model's and not the task's.
 
 A value within 0.1 of its target counts as right: 1 in 5 are for the constant 1/2, all K at once in
 0.2^K of the examples.
@@ -33,9 +35,10 @@ from pydantic import Field
 from torch import Tensor
 
 from seqgrid.data import Batch, Shape
-from seqgrid.settings import TaskSettings
+from seqgrid.settings import Sight, TaskSettings
 from seqgrid.streams import Stream
 from seqgrid.tasks._base import Control, Level, Published, Task, regression_level
+from seqgrid.tasks._unordered_chunks import MOST_MARKERS, unordered_guess, unordered_r2
 
 VARIANCE = 1 / 12  # of a uniform
 WITHIN = 0.1  # of a target that counts as right
@@ -100,7 +103,7 @@ class SelectiveCopy(Task):
             "500 test examples; inputs are padded to a multiple of 32",
         )
         for model, found, shortcut, at in (
-            ("2d", "0.169, 0.169, 0.156, 0.131", "bag_and_padded_chunk", "0.161 to 0.133"),
+            ("2d", "0.169, 0.169, 0.156, 0.131", "unordered_chunks", "0.186 to 0.135"),
             ("1b", "0.333, 0.514, 0.731, 0.791", "chunks", "0.396 to 0.898"),
             ("1c", "0.394, 0.658, 0.859, 0.895", "chunks_both_ways", "0.495 to 0.936"),
         )
@@ -121,18 +124,36 @@ class SelectiveCopy(Task):
         """Where cells begin, by the name of the shortcut that knows a bag for each cell."""
         named = {"bag": [0]}
         for size in self.settings.chunk_sizes:
-            which = f"_{size}" if len(self.settings.chunk_sizes) > 1 else ""
-            forward = list(range(0, self.seqlen, size))
-            backward = [self.seqlen - start for start in forward]
+            which, chunks = self._which(size), self._starts(size)
             # zeros that pad the last chunk give it away to a model that reads the rest as one bag
-            named[f"bag_and_padded_chunk{which}"] = [0, forward[-1] if self.seqlen % size else 0]
-            named[f"chunks{which}"] = forward
-            named[f"chunks_both_ways{which}"] = [*forward, *backward[1:]]
+            padded = [0, chunks[-1] if self.seqlen % size else 0]
+            named[f"bag_and_padded_chunk{which}"] = sorted({*padded})
+            named[f"chunks{which}"] = chunks
+            named[f"chunks_both_ways{which}"] = self._both_ways(size)
         distinct: dict[str, list[int]] = {}
         for name, starts in named.items():
-            if (starts := sorted({*starts})) not in distinct.values():
+            if starts not in distinct.values():
                 distinct[name] = starts
         return distinct
+
+    @property
+    def unordered(self) -> dict[str, int]:
+        """Chunk lengths by the name of the shortcut that knows which values share a chunk."""
+        return {
+            f"unordered_chunks{self._which(size)}": size
+            for size in self.settings.chunk_sizes
+            if 1 < size <= self.seqlen // 2 and 1 < self.settings.num_markers <= MOST_MARKERS
+        }
+
+    def _which(self, size: int) -> str:
+        return f"_{size}" if len(self.settings.chunk_sizes) > 1 else ""
+
+    def _starts(self, size: int) -> list[int]:
+        return list(range(0, self.seqlen, size))
+
+    def _both_ways(self, size: int) -> list[int]:
+        """Where one of the chunks counted from the start, or from the end, begins."""
+        return sorted({*self._starts(size), *(self.seqlen - at for at in self._starts(size)[1:])})
 
     def sample(self, stream: Stream) -> Batch:
         """Inputs (B, L, 2), targets (B, K)."""
@@ -149,6 +170,9 @@ class SelectiveCopy(Task):
                 f"knows the marked values as a bag in each of {len(starts)} cells, not their order"
             )
             rows.append((name, "shortcut", self._bags_r2(starts), how))
+        for name, size in self.unordered.items():
+            how = f"knows which marked values share a chunk of {size}, and no order"
+            rows.append((name, "shortcut", unordered_r2(*self._lengths, size), how))
         rows.append(("ceiling", "ceiling", 1.0, "the target is a function of the input"))
         rows.append(("solved", "solved", *self._solved()))
         levels = [
@@ -167,6 +191,25 @@ class SelectiveCopy(Task):
                 Level(metric, "solved", "solved", solved, "what the threshold of R2 is made from"),
             ]
         return levels
+
+    @property
+    def _lengths(self) -> tuple[int, int]:
+        return self.seqlen, self.settings.num_markers
+
+    def model_ceilings(self, sight: Sight) -> list[Level]:
+        """R2 and MSE of the best guess from what such a model sees."""
+        size = sight.chunk_size
+        if sight.order == "unordered_chunks":
+            if self.settings.num_markers > MOST_MARKERS:
+                return []
+            r2, how = unordered_r2(*self._lengths, size), "which share a chunk, and no order"
+        elif sight.order == "chunks":
+            r2, how = self._bags_r2(self._starts(size)), "the chunk of each, and no order within"
+        else:
+            r2 = self._bags_r2(self._both_ways(size))
+            how = "the chunk of each counted from the start and from the end"
+        name, words = f"{sight.order} of {size}", f"knowing of the marked values {how}"
+        return regression_level(name, "ceiling", r2, VARIANCE, words)
 
     def _bags_r2(self, starts: list[int]) -> float:
         """Expected share of occupied cells among the markers."""
@@ -197,7 +240,7 @@ class SelectiveCopy(Task):
         return {
             name: partial(self._bags, torch.tensor(starts))
             for name, starts in self.partitions.items()
-        }
+        } | {name: partial(self._unordered, size) for name, size in self.unordered.items()}
 
     def _marked(self, batch: Batch) -> Tensor:
         """Positions of the markers in order, (B, K)."""
@@ -211,3 +254,10 @@ class SelectiveCopy(Task):
         cell = torch.bucketize(marked.contiguous(), starts.to(marked.device), right=True)  # (B, K)
         same = (cell[:, :, None] == cell[:, None, :]).to(values.dtype)  # (B, K, K)
         return (same @ values[..., None]).squeeze(2) / same.sum(2)
+
+    def _unordered(self, size: int, batch: Batch) -> Tensor:
+        """The best guess from which values share a chunk, (B, K)."""
+        marked = self._marked(batch)
+        values = batch.inputs[..., 0].gather(1, marked)
+        last = self.seqlen // size if self.seqlen % size else None
+        return unordered_guess(values, marked // size, last)
