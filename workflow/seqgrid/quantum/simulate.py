@@ -18,14 +18,20 @@ from seqgrid.quantum.readout import pauli_expectations_reference
 def run(
     circuit: Circuit, angles: Tensor, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
 ) -> Tensor:
-    """The state behind a circuit, (..., 2^n); arguments of `simulate_reference`."""
+    """The state behind a circuit, (..., 2^n); arguments of `simulate_reference`.
+
+    First derivatives only.
+
+    Raises:
+        ValueError: a matrix is not unitary.
+    """
     return simulate(angles, circuit, state, matrices)
 
 
 def run_expectations(
     circuit: Circuit, angles: Tensor, state: Tensor | None = None, matrices: Sequence[Tensor] = ()
 ) -> Tensor:
-    """<X>, <Y>, <Z> of every wire, (..., 3 n); arguments of `simulate_reference`."""
+    """<X>, <Y>, <Z> of every wire, (..., 3 n); else as `run`."""
     return expectations(angles, circuit, state, matrices)
 
 
