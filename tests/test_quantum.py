@@ -13,6 +13,7 @@ from seqgrid.quantum import pauli_expectations, run, run_expectations
 from seqgrid.quantum.ansatz import embedding, reversed_rings, rings, sim14
 from seqgrid.quantum.circuit import CONTROLLED, ROTATIONS, TWO_WIRES, Circuit, Gate
 from seqgrid.quantum.encodings import amplitude, product
+from seqgrid.quantum.program import programs
 from seqgrid.quantum.readout import pauli_expectations_reference
 from seqgrid.quantum.simulate import simulate_reference
 
@@ -229,6 +230,33 @@ def test_what_is_kept_for_the_derivative_does_not_grow_with_depth(readout):
 
     assert kept(64) == kept(2)
     assert kept(64) <= 32 * 16 * 8 * 2  # the final state
+
+
+@pytest.mark.parametrize("readout", [run, run_expectations])
+def test_a_deep_circuit_is_done_in_parts(readout):
+    """More gates than are held at once: rings of two kinds, so that the frame changes between."""
+    n = 3
+    turned = Circuit(n, tuple(Gate("CRY", (i % n, (i + 1) % n), i) for i in range(200)))
+    circuit = embedding(n).then(rings(n, 10)).then(turned).then(rings(n, 10).inverse)
+    assert len(programs(circuit, True)) > 3
+    angles = torch.randn(4, circuit.num_angles, dtype=torch.float64)
+    state = normalize(torch.randn(4, 2**n, dtype=torch.complex128), dim=-1)
+    wanted = None
+    for simulator in (readout, reference_of(readout)):
+        inputs = angles.clone().requires_grad_(), state.clone().requires_grad_()
+        found = simulator(circuit, *inputs)
+        grads = torch.autograd.grad((found * torch.arange(found.shape[-1])).abs().sum(), inputs)
+        wanted = wanted or (found, *grads)
+    for one, other in zip(wanted, (found, *grads), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def reference_of(readout):
+    def simulated(circuit, angles, state):
+        found = simulate_reference(angles, circuit, state)
+        return found if readout is run else pauli_expectations_reference(found)
+
+    return simulated
 
 
 def test_what_cannot_be_undone_is_refused():

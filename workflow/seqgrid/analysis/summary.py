@@ -16,7 +16,12 @@ import pyarrow as pa
 from seqgrid import tables
 from seqgrid.analysis import selection, stats
 from seqgrid.analysis.groups import Cell, Group, Levels, Selection, Verdict
-from seqgrid.analysis.places import ceiling_columns, model_ceiling, place_of
+from seqgrid.analysis.places import (
+    ceiling_columns,
+    levels_by_place,
+    model_ceiling,
+    place_of,
+)
 from seqgrid.analysis.verdicts import RULES
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length

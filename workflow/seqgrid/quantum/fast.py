@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seqgrid.quantum.circuit import Circuit
-from seqgrid.quantum.program import program
+from seqgrid.quantum.program import programs
 from seqgrid.quantum.readout import pauli_expectations
 from seqgrid.quantum.reversible import run_reversible
 
@@ -61,7 +61,7 @@ def _simulate(
                 psi = (state @ whole).view(*batch, size)
                 return pauli_expectations(psi) if readout else psi
         found = run_reversible(
-            program(circuit, state is None),
+            programs(circuit, state is None),
             batch.numel(),
             _flat(angles, batch, 1),
             state,

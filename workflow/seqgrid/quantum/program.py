@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from seqgrid.quantum.circuit import CONTROLLED, ROTATIONS, Circuit, Gate
 from seqgrid.quantum.quaternions import spun
 
+MOST_GATES = 128  # of one program; circuits of models have 66
 ACTS = {name: name[1:] for name in CONTROLLED} | {"CNOT": "X", "CZ": "Z"}  # on the second wire
 
 
@@ -82,8 +83,18 @@ class Program:
 
 
 @lru_cache(maxsize=256)
-def program(circuit: Circuit, from_zero: bool) -> Program:
-    """The steps of a circuit; `from_zero`: it acts on |0...0>, else on any state."""
+def programs(circuit: Circuit, from_zero: bool) -> tuple[Program, ...]:
+    """The steps of a circuit, MOST_GATES at a time; `from_zero`: it acts on |0...0>, not any state.
+
+    What steps are made of takes more memory than angles do, so that it is made and forgotten in
+    parts: however deep a circuit is, no more is held than for one of them.
+    """
+    n, gates = circuit.num_qubits, circuit.gates
+    parts = [gates[i : i + MOST_GATES] for i in range(0, len(gates), MOST_GATES)] or [()]
+    return tuple(_program(Circuit(n, p), from_zero and i == 0) for i, p in enumerate(parts))
+
+
+def _program(circuit: Circuit, from_zero: bool) -> Program:
     n, counts = circuit.num_qubits, circuit.gate_counts
     made = Program(n, frame=counts.get("CRX", 0) > counts.get("CRY", 0))
     made.start = [None] * n

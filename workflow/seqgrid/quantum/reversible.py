@@ -30,7 +30,7 @@ CACHE = 2**17  # amplitudes of a tile on a CPU: quickest of 2^14 to 2^17 with 6 
 
 
 def run_reversible(
-    made: Program,
+    parts: tuple[Program, ...],
     batch: int,
     angles: Tensor,
     state: Tensor | None,
@@ -40,63 +40,94 @@ def run_reversible(
     """States (B, 2^n), or with `readout` expectations (B, 3 n). First derivatives only.
 
     Args:
-        made: the program of the circuit.
+        parts: the programs of the circuit.
         batch: B.
         angles: (B, P), radians; (1, P): shared.
-        state: (B, 2^n) complex; None: |0...0>, if the program starts from it.
+        state: (B, 2^n) complex; None: |0...0>, if the first program starts from it.
         matrices: of the gates `U`, unitary, each (B, d, d) complex or (1, d, d).
         readout: whether only the expectations of the state are wanted.
     """
-    return _Reversible.apply(made, readout, batch, angles, state, *matrices)
+    return _Reversible.apply(parts, readout, batch, angles, state, *matrices)
 
 
 class _Reversible(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, made: Program, readout: bool, batch: int, angles, state, *matrices):
+    def forward(ctx: Any, parts: tuple, readout: bool, batch: int, angles, state, *matrices):
         finals, found = [], []
-        for tile in _tiles(made, batch, angles.device):
-            parts = (_part(x, tile) for x in (angles, state, *matrices))
-            work = _Work(made, tile.stop - tile.start, 1, *parts)
-            work.states[0].copy_(work.first)
-            for step in made.steps:
-                work.act(step)
-            final = work.states[0]
+        for tile in _tiles(parts[0], batch, angles.device):
+            own, first, *given = (_part(x, tile) for x in (angles, state, *matrices))
+            for made in parts:
+                work = _Work(made, tile.stop - tile.start, 1, own, first, *given)
+                work.states[0].copy_(work.first)
+                for step in made.steps:
+                    work.act(step)
+                final = work.states[0]
+                if made is not parts[-1]:
+                    first = _rotated(final, made, -1).t()
             finals.append(final)
             found.append(expectations(final, made.frame) if readout else _rotated(final, made, -1))
-        ctx.made, ctx.readout, ctx.batch, ctx.count = made, readout, batch, len(matrices)
+        ctx.parts, ctx.readout, ctx.batch, ctx.count = parts, readout, batch, len(matrices)
         ctx.save_for_backward(angles, state, *matrices, *finals)
         return torch.cat([x.t() for x in found])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents):
-        saved, made = ctx.saved_tensors, ctx.made
+        saved = ctx.saved_tensors
         inputs, finals = saved[: 2 + ctx.count], saved[2 + ctx.count :]
         sums = [torch.zeros_like(x) if need else None
                 for x, need in zip(inputs, ctx.needs_input_grad[3:], strict=True)]  # fmt: skip
-        for tile, final in zip(_tiles(made, ctx.batch, inputs[0].device), finals, strict=True):
-            own = [_part(x, tile) for x in inputs]
-            with torch.enable_grad():
-                for i in (i for i, total in enumerate(sums) if total is not None):
-                    own[i] = own[i].detach().requires_grad_()
-                work = _Work(made, tile.stop - tile.start, 2, *own)
-            work.states[0].copy_(final)
-            given = cotangents[0][tile].t()
+        tiles = _tiles(ctx.parts[0], ctx.batch, inputs[0].device)
+        for tile, state in zip(tiles, finals, strict=True):
+            last, given = ctx.parts[-1], cotangents[0][tile].t()
             if ctx.readout:
-                expectations_backward(given, final, work.states[1], made.frame)
+                cotangent = torch.empty_like(state)
+                expectations_backward(given, state, cotangent, last.frame)
             else:
-                work.states[1].copy_(_rotated(given, made, 1))
-            pairs = [(x, g) for x, g in zip(work.made_of, work.undo(), strict=True)
-                     if x.requires_grad]  # fmt: skip
-            if not pairs:
-                continue
-            wanted = [x for x, total in zip(own, sums, strict=True) if total is not None]
-            outputs, given = zip(*pairs, strict=True)
-            grads = iter(torch.autograd.grad(outputs, wanted, given, allow_unused=True))
-            for total in (x for x in sums if x is not None):
-                if (part := next(grads)) is not None:
-                    _part(total, tile).add_(part)
+                cotangent = _rotated(given, last, 1)
+            both = torch.stack((state, cotangent))
+            for place in reversed(range(len(ctx.parts))):
+                made, own = ctx.parts[place], [_part(x, tile) for x in inputs]
+                totals = list(sums)
+                if place:  # where it began is known once it is undone
+                    own[1], totals[1] = state.t(), None
+                both = _undone(made, own, totals, tile, both)
+                if place:
+                    both = _rotated(_rotated(both, made, -1), ctx.parts[place - 1], 1)
         return None, None, None, *sums
+
+
+def _undone(
+    made: Program,
+    own: list,
+    sums: list[Tensor | None],
+    tile: slice,
+    both: Tensor,
+) -> Tensor:
+    """State and cotangent (2, 2^n, T) before a program, from those behind it; adds to the sums.
+
+    Args:
+        made: the program.
+        own: inputs of the tile: angles, the state it begins with, matrices.
+        sums: gradients of all inputs, of all tiles and programs; None: not wanted.
+        tile: which part of the batch it is.
+        both: behind the program, in its frame.
+    """
+    wanted = [i for i, total in enumerate(sums) if total is not None]
+    with torch.enable_grad():
+        for i in wanted:
+            own[i] = own[i].detach().requires_grad_()
+        work = _Work(made, tile.stop - tile.start, 2, *own)
+    work.states.copy_(both)
+    pairs = [(x, g) for x, g in zip(work.made_of, work.undo(), strict=True) if x.requires_grad]
+    if pairs:
+        outputs, given = zip(*pairs, strict=True)
+        found = torch.autograd.grad(outputs, [own[i] for i in wanted], given, allow_unused=True)
+        for i, part in zip(wanted, found, strict=True):
+            total = sums[i]
+            if part is not None and total is not None:
+                _part(total, tile).add_(part)
+    return work.states
 
 
 def _tiles(made: Program, batch: int, device: torch.device) -> list[slice]:
