@@ -81,9 +81,11 @@ def _recipe(name: str) -> Iterator[str]:
         return
     rates = " ".join(f"{rate:g}" for rate in recipe.learning_rates)
     values = {key: str(getattr(recipe, key)) for key in RECIPE} | {"learning_rates": rates}
+    lacking = recipes.SETTINGS - set(registry.settings("model", name).model_fields)
+    shown = [key for key in RECIPE if key not in lacking]
     yield from ("`recipe: literature`:", "")
-    yield _line([key.replace("_", " ") for key in RECIPE])
-    yield from ("|" + "---|" * len(RECIPE), _line([values[key] for key in RECIPE]), "")
+    yield _line([key.replace("_", " ") for key in shown])
+    yield from ("|" + "---|" * len(shown), _line([values[key] for key in shown]), "")
     yield from (f"{recipe.source.rstrip('.')}.", "")
 
 

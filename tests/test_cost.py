@@ -22,6 +22,13 @@ def test_a_card_counts_every_parameter_once(name):
     assert found.flops_per_token == made.flops_per_token(16)
 
 
+def test_the_task_that_is_not_named_is_one_that_the_model_can_do(capsys, monkeypatch):
+    monkeypatch.setattr(cost, "LEAST_SECONDS", 0.0)
+    small = ["--settings", "d_model=8", "num_qubits=2", "--lengths", "16", "--batch", "2"]
+    assert cost.main(["qh_2d", *small]) == 0
+    assert capsys.readouterr().out.startswith("qh_2d d_model=8 num_qubits=2 on selective_copy\n")
+
+
 def test_what_is_counted_takes_no_memory():
     found = cost.card("attention", {"d_model": 2**15, "num_layers": 40}, SHAPE)
     assert found.total > 300e9

@@ -287,6 +287,7 @@ def test_a_hybrid_can_do_what_all_of_its_mixers_can():
     [
         ({"pattern": ["gru", "nope"]}, "pattern.1: no mixer has this name; there are attention"),
         ({"pattern": ["gru", "hybrid"]}, "pattern.1: no mixer has this name"),
+        ({"pattern": ["gru", "qh_2d"]}, "pattern.1: no mixer has this name"),
         ({"pattern": ["gru", "gru", "lstm"]}, "pattern.2: num_layers=2 ends before it; at least 3"),
         ({"pattern": []}, "pattern: at least one entry is needed"),
         ({"mixers": {"gru": {}}}, "mixers.gru: the pattern names deltanet, attention"),

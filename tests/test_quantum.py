@@ -210,6 +210,16 @@ def test_half_precision_is_computed_in_single(dtype):
     assert angles.grad.dtype == dtype
 
 
+def test_a_readout_is_not_rounded_by_autocast():
+    state = normalize(torch.randn(3, 16, dtype=torch.complex64), dim=-1).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pauli_expectations(state)
+        (grad,) = torch.autograd.grad(found.square().sum(), state)
+    (wanted,) = torch.autograd.grad(pauli_expectations(state).square().sum(), state)
+    assert torch.equal(found, pauli_expectations(state))
+    torch.testing.assert_close(grad, wanted)
+
+
 @pytest.mark.parametrize("readout", [run, run_expectations])
 def test_what_is_kept_for_the_derivative_does_not_grow_with_depth(readout):
     def kept(num_layers):

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import combinations, permutations
 from pathlib import Path
@@ -317,19 +318,47 @@ def test_selective_copy_has_the_known_ceilings_of_chunked_models(
             assert ceiling.value == level(task, ceiling.metric, order)
 
 
-def test_what_shares_a_chunk_says_more_than_a_bag_and_less_than_its_place():
-    """Every deal of 4 markers to 6 positions in chunks of 2, and every order of the chunks."""
-    task = build("selective_copy", 6, num_markers=4, chunk_sizes=[2])
-    explained, deals = 0.0, list(combinations(range(6), 4))
-    for deal in deals:
-        shares = torch.zeros(4, 4)  # of the guess of the i-th, what the j-th value has
-        chunks = [[j for j, at in enumerate(deal) if at // 2 == chunk] for chunk in range(3)]
-        for order in permutations(range(3)):
-            ranks = [chunk for place in order for chunk in [place] * len(chunks[place])]
-            for i, chunk in enumerate(ranks):
-                shares[i, chunks[chunk]] += 1 / len(chunks[chunk]) / 6
-        explained += shares.square().sum().item() / 4 / len(deals)
-    assert level(task, "r2", "unordered_chunks") == (pytest.approx(explained))
+def seen(order, positions, labels, seqlen, size):
+    """What a model of such a sight can tell apart: which labelled values stand where."""
+    cells = {}
+    for at, label in zip(positions, labels, strict=True):
+        back = (seqlen - 1 - at) // size if order == "chunks_both_ways" else 0
+        cells.setdefault((at // size, back), set()).add(label)
+    named = {cell: frozenset(values) for cell, values in cells.items()}
+    if order != "unordered_chunks":
+        return frozenset(named.items())
+    last = seqlen // size if seqlen % size else None
+    full = frozenset(v for (chunk, _), v in named.items() if chunk != last)
+    return full, frozenset(v for (chunk, _), v in named.items() if chunk == last)
+
+
+@pytest.mark.parametrize("order", ["chunks", "chunks_both_ways", "unordered_chunks"])
+@pytest.mark.parametrize(
+    ("seqlen", "markers", "size"),
+    [(8, 3, 3), (6, 4, 2), (6, 3, 1), (6, 3, 6), (6, 3, 9), (7, 3, 4), (8, 1, 3), (5, 5, 2)],
+)
+def test_a_ceiling_of_a_model_is_what_its_sight_can_tell(order, seqlen, markers, size):
+    """Every placing and every naming of the values; of each, how often it is the i-th."""
+    found = defaultdict(list)
+    for positions in combinations(range(seqlen), markers):
+        for labels in permutations(range(markers)):
+            found[seen(order, positions, labels, seqlen, size)].append(labels)
+    explained = total = 0
+    for alike in found.values():
+        total += len(alike)
+        for rank in range(markers):
+            counts = Counter(labels[rank] for labels in alike)
+            explained += sum(count**2 for count in counts.values()) / len(alike)
+    task = build("selective_copy", seqlen, num_markers=markers)
+    ceilings = {x.metric: x.value for x in task.model_ceilings(Sight(order, size))}
+    assert ceilings["r2"] == pytest.approx(explained / total / markers)
+    assert ceilings["mse"] == pytest.approx((1 - explained / total / markers) / 12, abs=1e-15)
+
+
+def test_more_markers_than_can_be_dealt_with_have_no_ceiling_of_unordered_chunks():
+    task = build("selective_copy", 64, num_markers=17)
+    assert task.model_ceilings(Sight("unordered_chunks", 8)) == []
+    assert task.model_ceilings(Sight("chunks", 8))
 
 
 def test_selective_copy_lists_a_partition_once():

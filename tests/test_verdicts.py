@@ -123,6 +123,15 @@ def test_a_model_that_cannot_score_more_is_at_its_ceiling():
     assert "AT MODEL CEILING" not in verdicts(study([0.41, 0.4, 0.395]))
 
 
+@pytest.mark.parametrize("value", [0.125, 0.131, 0.14, 0.154])
+def test_a_low_ceiling_of_a_model_is_held_as_closely_as_a_high_one(value):
+    levels = {"chance": 0.0, "ceiling": 1.0, "solved": 0.95}
+    made = study([value] * 3, levels, half=0.003, model_ceiling=("unordered_chunks of 32", 0.135))
+    named = verdicts(made).keys() & {"AT MODEL CEILING", "ABOVE MODEL CEILING"}
+    expected = {0.131: {"AT MODEL CEILING"}, 0.14: {"AT MODEL CEILING"}}
+    assert named == expected.get(value, {"ABOVE MODEL CEILING"} if value > 0.135 else set())
+
+
 def test_a_seed_beyond_what_its_model_can_see_refutes_the_explanation():
     found = verdicts(study([0.4, 0.4, 0.5], model_ceiling=("chunks of 32", 0.4)))
     assert found["ABOVE MODEL CEILING"]["label"] == "ABOVE MODEL CEILING (chunks of 32)"

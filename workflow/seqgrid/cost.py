@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", help="a file name in models/, without .py")
     parser.add_argument("--settings", nargs="*", default=[], metavar="KEY=VALUE", help="of it")
-    parser.add_argument("--task", default="mqar", help="what it would be trained on")
+    parser.add_argument("--task", help="what it would be trained on; mqar, or selective_copy")
     parser.add_argument("--task-settings", nargs="*", default=[], metavar="KEY=VALUE", help="of it")
     parser.add_argument("--compute", nargs="*", default=[], metavar="KEY=VALUE", help="as a study")
     parser.add_argument("--lengths", default="64,256,1024", help="sequence lengths, tokens")
@@ -98,9 +98,16 @@ def page(options: argparse.Namespace) -> str:
     Raises:
         WrongCall: an argument is wrong.
     """
-    for kind, name in (("model", options.model), ("task", options.task)):
-        if name not in registry.names(kind):
+    kinds: tuple[tuple[registry.Kind, str | None], ...] = (
+        ("model", options.model),
+        ("task", options.task),
+    )
+    for kind, name in kinds:
+        if name is not None and name not in registry.names(kind):
             raise WrongCall(f"{kind}: {unknown(name, registry.names(kind), f'a {kind}')}")
+    if options.task is None:
+        pooled = registry.settings("model", options.model).pooled_only
+        options.task = "selective_copy" if pooled else "mqar"
     settings = _read(options.settings, registry.settings("model", options.model), "--settings")
     asked = _read(options.task_settings, registry.settings("task", options.task), "--task-settings")
     chosen = _read(options.compute, Compute, "--compute")

@@ -32,7 +32,7 @@ def parse(verdict: str) -> tuple[str, str]:
     Raises:
         ValueError: it is none that can be expected.
     """
-    for name in EXPECTED:
+    for name in EXPECTED if verdict not in ("ABOVE CEILING", "ABOVE MODEL CEILING") else ():
         if verdict == name:
             return name, ""
         level = verdict.removeprefix(f"{name} ")

@@ -149,8 +149,8 @@ class QuantumHydraSettings(ModelSettings):
         warmup_fraction=0.0,
         source="all of it: JHPark9090/Quantum-Hydra-Mamba, scripts/run_synthetic_benchmark.py, "
         "with batches of 32. There the cosine falls once an epoch, here at every step; there "
-        "biases and norms decay too; there training stops after 20 epochs without a better "
-        "validation loss",
+        "biases, norms, A_log and D decay too; there training stops after 20 epochs without a "
+        "better validation loss",
     )
 
     d_model: int = Field(128, ge=1, le=65536, description="width of a position, channels")

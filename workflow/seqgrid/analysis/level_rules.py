@@ -6,6 +6,7 @@ from seqgrid.analysis.groups import (
     UNLEARNABLE_SHARE,
     Finding,
     Group,
+    ModelCeiling,
     rule,
     short,
     values_of,
@@ -128,15 +129,17 @@ def at_ceiling(group: Group) -> Finding | None:
     "AT MODEL CEILING",
     "level",
     "Every final seed's interval (95 % jointly) excludes chance and holds, within "
-    f"{LEVEL_SHARE:.0%} of the span, the best score of any model that sees as little of the order "
-    "of positions as this one does: more training cannot raise it.",
+    f"{LEVEL_SHARE:.0%} of its distance from chance, the best score of any model that sees as "
+    "little of the order of positions as this one does: more training cannot raise it.",
 )
 def at_model_ceiling(group: Group) -> Finding | None:
     """The model scores all that it can."""
     ceiling = group.model_ceiling
     if ceiling is None or group.levels.unlearnable or not group.above_chance:
         return None
-    if not group.at(ceiling.value):
+    slack = _model_slack(group, ceiling)
+    best = group.levels.goodness(ceiling.value)
+    if not all(w - slack <= best <= b + slack for w, b in group.bands):
         return None
     return (
         f"AT MODEL CEILING ({ceiling.name})",
@@ -150,15 +153,15 @@ def at_model_ceiling(group: Group) -> Finding | None:
     "ABOVE MODEL CEILING",
     "level",
     "A final seed's interval (95 % jointly) lies beyond the best score of any model that sees as "
-    f"little of the order of positions, by more than {LEVEL_SHARE:.0%} of the span: what is said "
-    "of this model's sight is wrong, or the answers leak.",
+    f"little of the order of positions, by more than {LEVEL_SHARE:.0%} of its distance from "
+    "chance: what is said of this model's sight is wrong, or the answers leak.",
 )
 def above_model_ceiling(group: Group) -> Finding | None:
     """The explanation by what the model cannot see is refuted."""
     ceiling, levels = group.model_ceiling, group.levels
     if ceiling is None or levels.unlearnable:
         return None
-    limit = levels.goodness(ceiling.value) + LEVEL_SHARE * levels.span
+    limit = levels.goodness(ceiling.value) + _model_slack(group, ceiling)
     seeds = [
         c.seed for c, (worse, _) in zip(group.final, group.bands, strict=True) if worse > limit
     ]
@@ -235,6 +238,12 @@ def above(group: Group) -> Finding | None:
         f"every final seed lies above {name} at {short(value)}",
         {"level": value, "name": name, "passed": dict(passed), **evidence(group)},
     )
+
+
+def _model_slack(group: Group, ceiling: ModelCeiling) -> float:
+    """Of its own distance from chance: that of the task's ceiling can be ten times as far."""
+    chance = group.levels.chance
+    return 0.0 if chance is None else LEVEL_SHARE * abs(ceiling.value - chance)
 
 
 def evidence(group: Group) -> dict:

@@ -28,7 +28,11 @@ EXPAND = 2  # hidden width of the gated MLP over d_model
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention without a mask, with biases, with dropout on the weights."""
+    """Multi-head attention without a mask, with biases, with dropout on the weights.
+
+    A bias of k adds the same to all scores of a query, which a softmax ignores: its gradient is
+    rounding. It is kept, as torch's own layer has it.
+    """
 
     def __init__(self, d_model: int, num_heads: int, dropout: float):
         super().__init__()

@@ -54,7 +54,10 @@ class QSVTCore(nn.Module):
         )
 
     def circuits(self, seqlen: int) -> tuple[CircuitUse, ...]:
-        """What is simulated for one sequence; on qubits and ancillas it is one circuit a chunk."""
+        """What is simulated for one sequence; on qubits and ancillas it is one circuit a chunk.
+
+        PREPARE is counted once, and runs once a batch.
+        """
         runs = -(-seqlen // self.chunk_size)
         ancillas = num_ancillas(self.chunk_size)
         forward, backward = (self.degree + 1) // 2, self.degree // 2

@@ -17,7 +17,7 @@ from torch import nn
 
 from seqgrid.data import Shape
 from seqgrid.models._base import Backbone, Mixer
-from seqgrid.registry import load, names
+from seqgrid.registry import load, on_backbone
 from seqgrid.registry import settings as settings_of
 from seqgrid.settings import BackboneSettings, Recipe
 
@@ -108,7 +108,7 @@ class Settings(BackboneSettings):
 
     def _misplaced(self) -> Iterator[tuple[tuple[str | int, ...], Any, str]]:
         """Location, value and mistake of what names no mixer."""
-        allowed = [name for name in names("model") if name != "hybrid"]
+        allowed = [name for name in on_backbone() if name != "hybrid"]
         for number, label in enumerate(self.pattern):
             if label not in self.layers:
                 yield (

@@ -7,6 +7,7 @@ Source: Vaswani et al., arXiv:1706.03762, eq. 1, with the dropout of their code 
 B batch, L length, H heads, K key width, V value width.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -116,7 +117,9 @@ def _weights(q: Tensor, k: Tensor) -> Tensor:
 
 def _blocks(weights: Tensor) -> Iterator[slice]:
     """A few heads at a time on a CPU; all on other devices."""
-    size = max(1, BLOCK // weights[0].numel()) if weights.device.type == "cpu" else len(weights)
+    heads, *scores = weights.shape
+    each = max(1, math.prod(scores))
+    size = max(1, BLOCK // each) if weights.device.type == "cpu" else heads
     return (slice(start, start + size) for start in range(0, len(weights), size))
 
 

@@ -186,7 +186,8 @@ def coefficients(
 def _given(made: Program, kind: Kind, matrices: Sequence[Tensor]) -> Tensor:
     """Matrices of the gates `U` of one kind, (d, d, K, T)."""
     chosen = [matrices[i] for i in kind.taken[0] if i is not None]
-    width = max(m.shape[-1] for m in chosen)
+    widths = [m.shape[-1] for m in chosen]
+    width = max(widths) if all(widths) else 0
     found = torch.stack([m.expand(-1, -1, width) for m in chosen], 2)
     if kind.gates[0][1]:
         found = found.transpose(0, 1).conj()

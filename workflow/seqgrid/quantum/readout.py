@@ -43,14 +43,16 @@ class _Readout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, state):
         ctx.save_for_backward(state)
-        return expectations(state.t().contiguous(), False).t()
+        with torch.autocast(state.device.type, enabled=False):
+            return expectations(state.t().contiguous(), False).t()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent):
         state = ctx.saved_tensors[0].t().contiguous()
         found = torch.empty_like(state)
-        expectations_backward(cotangent.t(), state, found, False)
+        with torch.autocast(state.device.type, enabled=False):
+            expectations_backward(cotangent.t(), state, found, False)
         return found.t()
 
 

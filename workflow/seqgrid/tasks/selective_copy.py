@@ -216,7 +216,7 @@ class SelectiveCopy(Task):
         length, markers = self.seqlen, self.settings.num_markers
         sizes = [stop - start for start, stop in zip(starts, [*starts[1:], length], strict=True)]
         empty = [comb(length - size, markers) / comb(length, markers) for size in sizes]
-        return sum(1 - share for share in empty) / markers
+        return min(1.0, sum(1 - share for share in empty) / markers)
 
     def _solved(self) -> tuple[float, str]:
         """R2 at which normal errors put 90 % of values, and 70 % of all K at once, within 0.1."""
