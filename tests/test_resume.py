@@ -21,7 +21,8 @@ from seqgrid.loop import Loop
 from seqgrid.store import Part
 
 VARIANTS = {
-    **{name: (name, {}) for name in registry.names("model")},
+    **{name: (name, {}) for name in registry.on_backbone()},
+    **{name: (name, {}) for name in ("qh_1b", "qh_2c", "qh_2d", "qh_2h", "qh_3a", "qh_4e")},
     "attention-learned": ("attention", {"positions": "learned"}),
 }
 
