@@ -58,7 +58,8 @@ WRONG = {
     "gru --settings d_model=x": "--settings: d_model: an integer is needed, got 'x'",
     "gru --settings d_model=[1": "--settings: d_model: ",
     "gru --compute precision=fp8": "--compute: precision: 'fp32' or 'bf16' is needed, got 'fp8'",
-    "qh_4a --task mqar": "--task: qh_4a gives one answer a sequence and mqar asks at positions; choose one",
+    "qh_4a --task mqar": "--task: qh_4a gives one answer a sequence and mqar asks at positions; "
+    "choose one",
     "gru --lengths 8": "--lengths: mqar does not exist at 8: 4 pairs and their queries need 16",
     "gru --lengths 8,x": "--lengths: '8,x' is not a list of lengths, such as 256,1024",
     "attention --settings positions=learned max_seqlen=4 --lengths 16": "--lengths: attention "
