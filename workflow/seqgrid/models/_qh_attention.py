@@ -21,6 +21,7 @@ from seqgrid.models._base import linear_flops
 from seqgrid.models._layers import RMSNorm
 from seqgrid.models._pooled import SinusoidalPositions, linear_layers
 from seqgrid.ops.attention import attention
+from seqgrid.ops.dropout import Dropout
 from seqgrid.ops.dropped_attention import attention_with_dropout
 
 NORM_EPS = 1e-5
@@ -63,7 +64,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(d_model, num_heads, dropout)
         self.in_proj = nn.Linear(d_model, 2 * EXPAND * d_model)
         self.out_proj = nn.Linear(EXPAND * d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """One layer further; x (B, L, D) -> (B, L, D)."""

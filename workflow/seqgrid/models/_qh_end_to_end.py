@@ -37,6 +37,7 @@ from seqgrid.models._pooled import (
     chunks,
     linear_layers,
 )
+from seqgrid.ops.dropout import Dropout
 from seqgrid.quantum.simulate import simulate
 from seqgrid.settings import QuantumHydraSettings
 
@@ -77,13 +78,13 @@ class EndToEnd(PooledModel):
         self.chunk_attention = AttentionPool(D, D // 4)
         self.angle_proj = nn.Linear(D, num_angles)
         self.output_proj = nn.Sequential(
-            nn.Linear(num_measured, D), nn.LayerNorm(D), nn.SiLU(), nn.Dropout(dropout)
+            nn.Linear(num_measured, D), nn.LayerNorm(D), nn.SiLU(), Dropout(dropout)
         )
         self.seq_attention = AttentionPool(D, D // 4)
         self.classifier = nn.Sequential(
             nn.Linear(D, D // 2),
             nn.SiLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(D // 2, self.num_targets),
         )
 

@@ -33,6 +33,7 @@ from seqgrid.data import Shape
 from seqgrid.models._base import linear_flops
 from seqgrid.models._pooled import AttentionPool, PooledModel, chunks, linear_layers
 from seqgrid.models._ssm import step_bias
+from seqgrid.ops.dropout import Dropout
 from seqgrid.quantum import run_expectations
 from seqgrid.quantum.ansatz import embedding, rings
 from seqgrid.quantum.circuit import Circuit
@@ -107,13 +108,13 @@ class ChunkMixer(PooledModel):
         d_model = settings.d_model
         self.chunk_size = chunk_size
         self.embed = self.input_layer(d_model)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.chunk_attention = AttentionPool(d_model, d_model // 2)
         self.norm = nn.LayerNorm(d_model)
         self.classifier = nn.Sequential(
             nn.Linear(d_model, d_model),
             nn.ReLU(),
-            nn.Dropout(settings.dropout),
+            Dropout(settings.dropout),
             nn.Linear(d_model, self.num_targets),
         )
 

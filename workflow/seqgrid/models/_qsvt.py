@@ -22,6 +22,7 @@ from seqgrid.models._pooled import (
     chunks,
     linear_layers,
 )
+from seqgrid.ops.dropout import Dropout
 from seqgrid.quantum.ansatz import sim14
 from seqgrid.quantum.lcu import num_ancillas, prepare
 from seqgrid.quantum.qsvt import qsvt_expectations
@@ -76,7 +77,7 @@ class Angles(nn.Module):
     def __init__(self, width: int, num_angles: int, dropout: float):
         super().__init__()
         self.positions = SinusoidalPositions()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feature_projection = nn.Linear(width, num_angles)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,20 +100,20 @@ class QSVTModel(PooledModel):
         super().__init__(settings, shape)
         D, dropout = settings.d_model, settings.dropout
         self.input_proj = nn.Sequential(
-            self.input_layer(D), nn.LayerNorm(D), nn.SiLU(), nn.Dropout(dropout)
+            self.input_layer(D), nn.LayerNorm(D), nn.SiLU(), Dropout(dropout)
         )
         self.cores = nn.ModuleList(QSVTCore(**core) for _ in range(cores))
         first = self._cores[0]
         self.angles = Angles(D, first.circuit.num_angles, dropout)
         read = cores * 3 * first.circuit.num_qubits
         self.output_proj = nn.Sequential(
-            nn.Linear(read, D), nn.LayerNorm(D), nn.SiLU(), nn.Dropout(dropout)
+            nn.Linear(read, D), nn.LayerNorm(D), nn.SiLU(), Dropout(dropout)
         )
         self.seq_attention = AttentionPool(D, D // 4)
         self.classifier = nn.Sequential(
             nn.Linear(D, D // 2),
             nn.SiLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(D // 2, self.num_targets),
         )
 

@@ -44,6 +44,7 @@ from seqgrid.models._pooled import (
 )
 from seqgrid.models._qh_attention import Encoder
 from seqgrid.ops.attention import attention
+from seqgrid.ops.dropout import Dropout
 from seqgrid.ops.dropped_attention import dropped_attention
 from seqgrid.quantum import run_expectations
 from seqgrid.quantum.ansatz import rings
@@ -118,7 +119,7 @@ class Model(PooledModel):
         channels = shape.num_channels or d_model
         layers = settings.num_layers
         self.embed = self.input_layer(channels)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.positions = SinusoidalPositions() if settings.positions == "sinusoidal" else None
         self.chunk_features = ChunkFeatures(channels, d_model, settings.num_qubits, layers)
         self.encoder = Encoder(d_model, layers, settings.num_heads, settings.dropout)

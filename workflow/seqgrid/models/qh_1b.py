@@ -26,6 +26,7 @@ from seqgrid.data import Shape
 from seqgrid.models._pooled import CircuitUse, PooledModel, SinusoidalPositions, chunks
 from seqgrid.models._qh_chunks import BRANCHES, ChunkFeatures
 from seqgrid.models._qh_ssm import EXPAND, MambaBlock, mixer_flops
+from seqgrid.ops.dropout import Dropout
 from seqgrid.ops.selective_scan import selective_scan_from_state
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.quantum.simulate import simulate
@@ -72,7 +73,7 @@ class Model(PooledModel):
         self.norm = nn.LayerNorm(d_model)
         self.hidden = nn.Linear(d_model, d_model)
         self.head = nn.Linear(d_model, self.num_targets)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def project(self, inputs: Tensor) -> Tensor:
         """What each position is by itself, (B, L, D); inputs (B, L, C), or (B, L) tokens."""

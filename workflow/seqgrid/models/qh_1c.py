@@ -32,6 +32,7 @@ from seqgrid.data import Shape
 from seqgrid.models._pooled import CircuitUse, PooledModel, SinusoidalPositions, chunks
 from seqgrid.models._qh_chunks import BRANCHES, EPSILON, ChunkFeatures
 from seqgrid.models._qh_ssm import EXPAND, HydraBlock, mixer_flops
+from seqgrid.ops.dropout import Dropout
 from seqgrid.ops.selective_scan import selective_scan
 from seqgrid.quantum import run_expectations
 from seqgrid.quantum.simulate import simulate
@@ -81,7 +82,7 @@ class Model(PooledModel):
         )
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, self.num_targets)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def project(self, inputs: Tensor) -> Tensor:
         """What each position is by itself, (B, L, D); inputs (B, L, C), or (B, L) tokens."""

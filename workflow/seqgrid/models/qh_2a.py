@@ -41,6 +41,7 @@ from seqgrid.models._pooled import (
     chunks,
     linear_layers,
 )
+from seqgrid.ops.dropout import Dropout
 from seqgrid.quantum import run, run_expectations
 from seqgrid.quantum.ansatz import rings
 from seqgrid.quantum.simulate import simulate
@@ -112,7 +113,7 @@ class Model(PooledModel):
         self.norm = nn.LayerNorm(d_model)
         self.hidden = nn.Linear(d_model, d_model)
         self.head = nn.Linear(d_model, self.num_targets)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def project(self, inputs: Tensor) -> Tensor:
         """What each position is by itself, (B, L, D); inputs (B, L, C), or (B, L) tokens."""

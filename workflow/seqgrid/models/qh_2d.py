@@ -46,6 +46,7 @@ from seqgrid.models._pooled import (
     linear_layers,
 )
 from seqgrid.models._qh_superposition import NUM_BRANCHES, superposed
+from seqgrid.ops.dropout import Dropout
 from seqgrid.quantum import pauli_expectations, run
 from seqgrid.quantum.ansatz import embedding, rings
 from seqgrid.quantum.simulate import simulate
@@ -89,7 +90,7 @@ class Model(PooledModel):
             self.input_layer(d_model),
             nn.LayerNorm(d_model),
             nn.SiLU(),
-            nn.Dropout(settings.dropout),
+            Dropout(settings.dropout),
         )
         self.positions = SinusoidalPositions() if settings.positions != "none" else nn.Identity()
         self.chunk_attention = AttentionPool(d_model, d_model // 4)
@@ -108,13 +109,13 @@ class Model(PooledModel):
             nn.Linear(cores * 3 * n, d_model),
             nn.LayerNorm(d_model),
             nn.SiLU(),
-            nn.Dropout(settings.dropout),
+            Dropout(settings.dropout),
         )
         self.seq_attention = AttentionPool(d_model, d_model // 4)
         self.classifier = nn.Sequential(
             nn.Linear(d_model, d_model // 2),
             nn.SiLU(),
-            nn.Dropout(settings.dropout),
+            Dropout(settings.dropout),
             nn.Linear(d_model // 2, self.num_targets),
         )
         rotation = torch.arange(5 * n) < 3 * n  # of a layer's angles

@@ -23,6 +23,7 @@ from seqgrid.models._base import linear_flops
 from seqgrid.models._pooled import PooledModel, linear_layers
 from seqgrid.models._qh_attention import Encoder
 from seqgrid.ops.attention import attention
+from seqgrid.ops.dropout import Dropout
 from seqgrid.ops.dropped_attention import dropped_attention
 from seqgrid.settings import QuantumHydraSettings
 
@@ -49,7 +50,7 @@ class Model(PooledModel):
         super().__init__(settings, shape)
         d_model, dropout = settings.d_model, settings.dropout
         self.embedding = self.input_layer(d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.encoder = Encoder(d_model, settings.num_layers, settings.num_heads, dropout)
         self.classifier = nn.Linear(d_model, self.num_targets)
 

@@ -23,6 +23,7 @@ from seqgrid.models._base import linear_flops
 from seqgrid.models._layers import RMSNorm
 from seqgrid.models._pooled import PooledModel, linear_layers
 from seqgrid.models._ssm import start_steps
+from seqgrid.ops.dropout import Dropout
 from seqgrid.settings import QuantumHydraSettings
 
 NORM_EPS = 1e-5
@@ -64,7 +65,7 @@ class Model(PooledModel):
     def __init__(self, settings: Settings, shape: Shape):
         super().__init__(settings, shape)
         self.embedding = self.input_layer(settings.d_model)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.layers = nn.ModuleList(Block(settings) for _ in range(settings.num_layers))
         self.final_norm = RMSNorm(settings.d_model, eps=NORM_EPS)
         self.classifier = nn.Linear(settings.d_model, self.num_targets)

@@ -31,6 +31,7 @@ from seqgrid.models._base import linear_flops
 from seqgrid.models._layers import RMSNorm, ShortConvolution
 from seqgrid.models._pooled import PooledModel, linear_layers
 from seqgrid.models._ssm import start_steps, undecayed
+from seqgrid.ops.dropout import Dropout
 from seqgrid.ops.selective_scan import selective_scan
 from seqgrid.ops.short_conv import short_conv
 from seqgrid.settings import QuantumHydraSettings
@@ -113,13 +114,13 @@ class Model(PooledModel):
         super().__init__(settings, shape)
         d_model = settings.d_model
         self.embedding = self.input_layer(d_model)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.layers = nn.ModuleList(Block(settings) for _ in range(settings.num_layers))
         self.final_norm = RMSNorm(d_model, eps=NORM_EPS)
         self.classifier = nn.Sequential(
             nn.Linear(d_model, d_model // 2),
             nn.GELU(),
-            nn.Dropout(settings.dropout),
+            Dropout(settings.dropout),
             nn.Linear(d_model // 2, self.num_targets),
         )
 

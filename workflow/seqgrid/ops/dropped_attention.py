@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
 from seqgrid.kernels import Operator
+from seqgrid.ops.dropout import kept_values
 
 BLOCK = 1 << 18  # weights done at a time, which fit into the processor's cache
 
@@ -36,11 +37,8 @@ def attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
         heads = (x.transpose(1, 2) for x in (q, k, v))
         return scaled_dot_product_attention(*heads, dropout_p=p).transpose(1, 2)
     B, L, H, _ = q.shape
-    # sixteen random bits a weight: a tenth of the time of a bernoulli_
-    size, dropped = B * H * L * L, min(round(p * 2**16), 2**16 - 1)
-    bits = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = bits.view(torch.int16)[:size].view(B, H, L, L) >= dropped - 2**15
-    return dropped_attention(q, k, v, kept, 1 - dropped / 2**16)
+    kept, share = kept_values((B, H, L, L), p)
+    return dropped_attention(q, k, v, kept, share)
 
 
 def dropped_attention_reference(
