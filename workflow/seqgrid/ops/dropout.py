@@ -52,4 +52,4 @@ class _Dropped(torch.autograd.Function):
 
 
 def _scaled(x: Tensor, kept: Tensor, share: float) -> Tensor:
-    return torch.where(kept, x, 0.0).div_(share)
+    return torch.mul(x, kept).div_(share)
