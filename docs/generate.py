@@ -18,7 +18,17 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from seqgrid import cell, deaths, expectation, registry, settings, study_schema, tables
+from seqgrid import (
+    cell,
+    deaths,
+    expectation,
+    registry,
+    settings,
+    statements,
+    study_schema,
+    tables,
+    thresholds,
+)
 from seqgrid.analysis import verdicts
 
 DOCS = Path(__file__).parent
@@ -39,6 +49,15 @@ RECORDS: list[tuple[str, type[BaseModel], str]] = [
     ("include", study_schema.Extra, "in each entry of `include`"),
     ("exclude", study_schema.Match, "in each entry of `exclude`"),
     ("expect", expectation.Expectation, "in each entry of `expect`"),
+    ("compare", statements.Comparison, "under `compare.NAME`"),
+    ("a side of a comparison", statements.Side, "under `compare.NAME.a` and `.b`"),
+    ("where a comparison is made", statements.On, "under `compare.NAME.on`"),
+    ("claims", statements.Claim, "in each entry of `claims`"),
+    ("the place of a claim", statements.Place, "under `place` of an entry of `claims`"),
+    ("the course of a claim", statements.Along, "under `scaling` of an entry of `claims`"),
+    ("gates", statements.Gate, "in each entry of `gates`"),
+    ("published", statements.Published, "in each entry of `published`"),
+    ("thresholds", thresholds.Thresholds, "under `thresholds`"),
 ]
 # Key, or its last word -> unit of its value.
 UNITS = {
@@ -71,6 +90,14 @@ TABLES = {
     "verdicts": "One row a statement of the report, with its rule and its evidence.",
     "expectations": "One row a verdict that the study expects: whether it was met.",
     "controls": "One row a control of the task files that the study uses: whether it passed.",
+    "reported": "Of a study run elsewhere: one row a number that only its report has.",
+    "comparisons": "One row a declared comparison and place, and one for all its places.",
+    "scaling": "One row a model and task: how scores go with the length, against the ceiling.",
+    "survival": "Kaplan-Meier curves of steps to solve: one row a step at which a seed ended.",
+    "convergence": "One row a model, task and length, and one for all models there.",
+    "claims": "One row a claim of the study: whether it is supported.",
+    "published": "One row a number from elsewhere, beside ours.",
+    "advice": "One row a piece of advice, with the rule that fired and the command.",
     "history_file": "`part*/history.parquet` of a cell: one row a validation.",
     "evaluation_file": "`part*/evaluation-*.parquet` of a cell: one row a test example.",
 }
@@ -155,7 +182,13 @@ def study_reference() -> Iterator[str]:
 
 def _section(title: str, where: str, record: type[BaseModel], known: Any) -> Iterator[str]:
     rows = [
-        (f"`{key}`", _type(field), _default(field), _unit(key, field), _meaning(key, field))
+        (
+            f"`{field.alias or key}`",
+            _type(field),
+            _default(field),
+            _unit(key, field),
+            _meaning(key, field),
+        )
         for key, field in record.model_fields.items()
         if key not in known
     ]

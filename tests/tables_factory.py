@@ -180,6 +180,7 @@ class Tables:
                     | {
                         "outcome": outcome,
                         "weights": weights,
+                        "origin": "test",
                         "step_steps": steps[-1] if steps else None,
                         "evaluated_seqlen_tokens": length,
                         "test_set": test_set,

@@ -12,7 +12,7 @@ from grids import Grid
 from tables_factory import Tables
 
 from seqgrid import collect, plan, registry, study
-from seqgrid.analysis import summary
+from seqgrid.analysis.build import build
 from seqgrid.cell import Cell
 from seqgrid.collect import Collector
 from seqgrid.report import __main__ as printing
@@ -144,7 +144,7 @@ def judged():
     elsewhere = {(64, "sparse", ""): BAD, (64, "sparse", "distance 9-16"): 0.5}
     made.cells("glitchy", "reads", 64, [GOOD] * 3, metric="error_rate", half=0.0,
                elsewhere=elsewhere)  # fmt: skip
-    return summary.build(made.read())
+    return build(made.read())
 
 
 def test_a_test_set_has_verdicts_of_its_own(judged):
@@ -159,7 +159,7 @@ def test_what_is_said_of_all_seeds_is_said_at_every_test_set():
     made.levels("reads", [64], chance=0.5, ceiling=1.0, solved=0.9, test_set="sparse")
     made.cell("one", "reads", 64, 0, 0.95, elsewhere={(64, "sparse", ""): 0.95})
     read = made.read()
-    content = Content.of(Path(), read, summary.build(read))
+    content = Content.of(Path(), read, build(read))
     for name in ("", "sparse"):
         [row] = content.rows("reads", test_set=name)
         assert "TOO FEW SEEDS (1)" in content.labels(row)
@@ -177,7 +177,7 @@ def test_a_few_errors_are_not_the_ceiling():
     )
     made.cells("few", "reads", 64, [0.005] * 3, metric="error_rate", half=0.001)
     made.cells("none", "reads", 64, [0.0] * 3, metric="error_rate", half=0.0)
-    found = {(v["model"], v["verdict"]) for v in summary.build(made.read())["verdicts"].to_pylist()}
+    found = {(v["model"], v["verdict"]) for v in build(made.read())["verdicts"].to_pylist()}
     assert ("none", "AT CEILING") in found
     assert ("few", "AT CEILING") not in found
     assert ("few", "ABOVE") in found

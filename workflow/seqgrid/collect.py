@@ -27,7 +27,7 @@ from seqgrid.study_file import StudyError
 
 RESULTS = Path("results")
 PLACE = ("evaluated_seqlen_tokens", "test_set", "slice")  # where a test value or level holds
-MADE = ("cells", "parts", "history", "evaluations", "levels", "controls")
+MADE = ("cells", "parts", "history", "evaluations", "levels", "controls", "reported")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,11 +62,12 @@ def gather(
 ) -> dict[str, pa.Table]:
     """The tables of a study, with what the report says of it in their metadata.
 
-    `controls` is empty: those are cells of other studies.
+    `controls` is empty: those are cells of other studies. `reported` is that of imported ones.
     """
     about = {"seqgrid.study": json.dumps(_about(name, loaded))}
     collected = Collector(name, standings, results).tables()
     collected["controls"] = tables.from_rows("controls", [])
+    collected["reported"] = tables.from_rows("reported", [])
     return {
         table: made.replace_schema_metadata({**(made.schema.metadata or {}), **about})
         for table, made in collected.items()
@@ -245,6 +246,7 @@ class Collector:
                     | group
                     | {
                         "outcome": s.state,
+                        "origin": "test",
                         "metric": metric,
                         "primary": metric == about["seqgrid.metric"],
                         "value": summary.value,

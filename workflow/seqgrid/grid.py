@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from seqgrid import expectation, registry, sizing
+from seqgrid import expectation, registry, sizing, statements
 from seqgrid.cell import Cell
 from seqgrid.rows import Evaluation, Row
 from seqgrid.study_file import StudyError, unknown
@@ -128,6 +128,7 @@ class Grid:
                 text = unknown(value, models, "a model of this study")
                 self.problems.append(f"tasks.{label}.models: {text}")
         self.problems += expectation.problems(self.study.expect, models, tasks)
+        self.problems += statements.problems(self.study)
         for key in ("include", "exclude"):
             for number, entry in enumerate(getattr(self.study, key)):
                 for what, allowed in (("model", self.study.models), ("task", self.study.tasks)):

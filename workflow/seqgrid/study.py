@@ -65,5 +65,7 @@ def _with_tasks(study: Study, labels: set[str]) -> Study:
         "tasks": tasks,
         "models": {label: entry for label, entry in study.models.items() if label in models},
         "expect": [entry for entry in study.expect if entry.task in labels],
+        # Statements about the whole study are not made of a part of it.
+        **{"groups": {}, "compare": {}, "claims": [], "gates": [], "published": []},
     }
     return study.model_copy(update=changes)

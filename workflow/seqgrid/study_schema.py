@@ -17,6 +17,8 @@ from seqgrid import registry
 from seqgrid.cell import Compute, Stopping, Training, Validation
 from seqgrid.expectation import Expectation
 from seqgrid.settings import Chosen
+from seqgrid.statements import Claim, Comparison, Gate, Published
+from seqgrid.thresholds import Thresholds
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=-]*")
 RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
@@ -52,7 +54,7 @@ def _seeds(value: Any) -> Any:
     return list(range(first, last + 1))
 
 
-def _distinct(values: list[int]) -> list[int]:
+def _distinct(values: list) -> list:
     most, count = Counter(values).most_common(1)[0] if values else (0, 0)
     if count > 1:
         raise ValueError(f"{most} stands there {count} times")
@@ -187,6 +189,23 @@ class Study(Chosen):
     expect: list[Expectation] = Field(
         default_factory=list, description="verdicts known beforehand; the report compares"
     )
+    groups: dict[Label, Annotated[list[str], AfterValidator(_distinct)]] = Field(
+        default_factory=dict, description="models that belong together: a factor of the study"
+    )
+    compare: dict[Label, Comparison] = Field(
+        default_factory=dict, description="differences that the report judges, by name"
+    )
+    claims: list[Claim] = Field(
+        default_factory=list, description="statements, and what would support them"
+    )
+    gates: list[Gate] = Field(
+        default_factory=list,
+        description="bands that known models must fall into, or CONTROL FAILED is said of the task",
+    )
+    published: list[Published] = Field(
+        default_factory=list, description="numbers from elsewhere to hold ours against"
+    )
+    thresholds: Thresholds = Thresholds()
     part_seconds: float | None = Field(
         None, gt=0, description="training time of one job; what is left is resumed by the next"
     )

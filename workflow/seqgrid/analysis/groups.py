@@ -90,6 +90,7 @@ class Cell:
     """What the rules need of one cell; value, low and high are at the group's evaluated length.
 
     low, high: 95 % interval of the value over test examples; None where there is none.
+    origin: 'test', or 'validation' where the value was taken from a checkpoint.
     scored, correct: outputs behind the value, and how many of them are right; None as well.
     log2_inputs, seen_examples: log2 of the number of different inputs of the task, and how many
         different training examples were seen.
@@ -108,6 +109,7 @@ class Cell:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    origin: str | None = None
     scored: int | None = None
     correct: int | None = None
     log2_inputs: float | None = None
@@ -116,8 +118,8 @@ class Cell:
 
     @property
     def final(self) -> bool:
-        """Whether the value may enter a statistic: training went to its end."""
-        return self.outcome == "finished" and self.value is not None
+        """Whether the value may enter a statistic: a test value of training gone to its end."""
+        return self.outcome == "finished" and self.value is not None and self.origin != "validation"
 
     @property
     def seen_share(self) -> float:

@@ -152,6 +152,7 @@ class Study:
             "correct": [c.correct for c in group.cells],
             "stales": [c.stale for c in group.cells],
             "outcomes": [c.outcome for c in group.cells],
+            "origins": [c.origin for c in group.cells],
             **_success(group),
             "chance": group.levels.chance,
             "shortcut": shortcut[0],
@@ -251,7 +252,7 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
         return cell
     # A null metric of an evaluated cell is a NaN: it was scored, and the score is no number.
     value = nan if row["value"] is None or not isfinite(row["value"]) else row["value"]
-    counted = {name: row[name] for name in ("low", "high", "scored", "correct")}
+    counted = {name: row[name] for name in ("low", "high", "origin", "scored", "correct")}
     return replace(cell, value=value, **counted)
 
 

@@ -1,31 +1,54 @@
 """Write the report of a study: `python -m seqgrid.report STUDY_FOLDER`.
 
-Reads the Parquet tables of `collect` in the folder; writes summary.parquet, verdicts.parquet,
-expectations.parquet, figures/ and report.md beside them, and prints the report's path. Exits 2 with
-one line where a table is missing or is not one of ours.
+Reads the Parquet tables of `collect` in the folder; writes those of `seqgrid.conclusions`, figures/
+and report.md beside them, and prints the report's path. Exits 2 with one line where a table is
+missing or is not one of ours.
 """
 
 import sys
 from pathlib import Path
 
 from seqgrid import tables
-from seqgrid.analysis import expectations, summary
-from seqgrid.report import account, checks, fairness, figures, results, sections, training
+from seqgrid.analysis.build import build
+from seqgrid.report import (
+    advice,
+    checks,
+    claims,
+    comparisons,
+    convergence,
+    cost,
+    fairness,
+    figures,
+    length,
+    peaks,
+    provenance,
+    published,
+    results,
+    sections,
+    seeds,
+    sensitivity,
+)
 from seqgrid.report.content import Content, Unreadable, read
 from seqgrid.report.markdown import blocks, text
 
 SECTIONS = (
-    ("1 Coverage", sections.coverage),
-    ("2 Results", results.results),
-    ("3 Length", training.length),
-    ("4 Learning curves", training.curves),
-    ("5 Peak against final", training.peaks),
-    ("6 Cost", account.cost),
-    ("7 Fairness", fairness.fairness),
-    ("8 What to do next", account.next_steps),
-    ("9 Verdict rules", account.rules),
-    ("10 Provenance", account.provenance),
-    ("11 Controls", checks.controls),
+    ("Coverage", sections.coverage),
+    ("Results", results.results),
+    ("Length", length.length),
+    ("Seeds", seeds.seeds),
+    ("Convergence", convergence.convergence),
+    ("Peak against final", peaks.peaks),
+    ("Fairness", fairness.fairness),
+    ("Swept settings", sensitivity.sensitivity),
+    ("Comparisons", comparisons.comparisons),
+    ("Cost", cost.cost),
+    ("What to do next", advice.advice),
+    ("Claims", claims.claims),
+    ("Published numbers", published.published),
+    ("Controls", checks.controls),
+    ("Verdict rules", provenance.rules),
+    ("Files", provenance.files),
+    ("Provenance", provenance.provenance),
 )
 
 
@@ -36,8 +59,7 @@ def write(folder: Path) -> Path:
         Unreadable: a table is missing or is not one of ours.
     """
     found = read(folder)
-    built = summary.build(found)
-    built["expectations"] = expectations.build(found, built)
+    built = build(found)
     for name, table in built.items():
         tables.write(table, folder / f"{name}.parquet")
     content = Content.of(folder, found, built)
@@ -56,8 +78,8 @@ def page(content: Content) -> str:
     parts = [f"# {content.name}", question, "## Answer", sections.answer(content)]
     if content.expectations:
         parts += ["## Expected against observed", checks.expected(content)]
-    for title, section in SECTIONS:
-        parts += [f"## {title}", section(content)]
+    for number, (title, section) in enumerate(SECTIONS, 1):
+        parts += [f"## {number} {title}", section(content)]
     return blocks(*parts) + "\n"
 
 

@@ -49,7 +49,7 @@ def said(content: Content) -> list[str]:
         stale = sum("STALE" in row["observed"] for row in known)
         since = f", {stale} of them before the sources changed" if stale else ""
         found.append(
-            f"{passed} of {len(known)} controls of these tasks passed{since} (section 11)."
+            f"{passed} of {len(known)} controls of these tasks passed{since} (see Controls)."
         )
     shown = _files(rows, *KNOWN)
     open_ = _files(rows, "partial", "not run")

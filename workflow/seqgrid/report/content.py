@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from seqgrid import tables
 from seqgrid.analysis import summary
+from seqgrid.analysis.build import BUILT
 
 SPLIT = re.compile(r"(\d+)")
-INPUTS = ("cells", "parts", "history", "evaluations", "levels", "controls")
+INPUTS = ("cells", "parts", "history", "evaluations", "levels", "controls", "reported")
 
 # What is said first of a group, where several verdicts apply.
 HEADLINES = (
@@ -100,7 +101,16 @@ class Content:
     summary: list[dict]
     verdicts: list[dict]
     controls: list[dict]
+    evaluations: list[dict]
+    reported: list[dict]
     expectations: list[dict]
+    comparisons: list[dict]
+    scaling: list[dict]
+    survival: list[dict]
+    convergence: list[dict]
+    claims: list[dict]
+    published: list[dict]
+    advice: list[dict]
     files: dict[str, int]  # Parquet file -> rows
     figures: dict[str, str] = field(default_factory=dict)  # name -> caption
 
@@ -118,9 +128,16 @@ class Content:
             summary=built["summary"].to_pylist(),
             verdicts=built["verdicts"].to_pylist(),
             controls=read["controls"].to_pylist(),
-            expectations=built["expectations"].to_pylist() if "expectations" in built else [],
+            evaluations=read["evaluations"].to_pylist(),
+            reported=read["reported"].to_pylist(),
+            **{name: built[name].to_pylist() for name in BUILT},
             files={f"{n}.parquet": t.num_rows for n, t in (read | built).items()},
         )
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Groups of models that the study declares; empty where it declares none."""
+        return (self.about.get("config") or {}).get("groups") or {}
 
     @cached_property
     def models(self) -> list[str]:

@@ -5,7 +5,6 @@ from collections import defaultdict
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, STALE, blocks, number, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
-from seqgrid.report.sensitivity import sensitivity
 
 MOST_TABLES = 60
 
@@ -30,11 +29,10 @@ def results(content: Content) -> str:
             if shown <= MOST_TABLES:
                 found.append(_results_table(content, content.rows(task, seqlen)))
         if shown <= MOST_TABLES:
-            found.append(_seeds_table(content.rows(task)))
             found += _test_sets(content, task)
     if shown > MOST_TABLES:
         found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
-    return blocks(*found, figure(content, "results"), sensitivity(content))
+    return blocks(*found, figure(content, "results"))
 
 
 def _test_sets(content: Content, task: str) -> list[str]:
@@ -163,51 +161,6 @@ def _model_ceilings(rows: list[dict]) -> list[str]:
         for (_, value, words), models in sorted(found.items(), key=lambda pair: pair[0][1])
     ]
     return [f"The best that a model can score here: {'; '.join(named)}."] if named else []
-
-
-def _seeds_table(rows: list[dict]) -> str:
-    """Every seed's value, in the same columns for all models."""
-    rows = [r for r in rows if any(v is not None for v in r["values"])]
-    if not rows:
-        return ""
-    swept = any(r["variant"] for r in rows)
-    seeds = sorted({s for r in rows for s in r["seeds"]})
-    body = []
-    for row in rows[:MOST_ROWS]:
-        values = dict(zip(row["seeds"], _seed_values(row), strict=True))
-        body.append(
-            [
-                row["model"],
-                *([row["variant"]] if swept else []),
-                str(row["seqlen_tokens"]),
-                number(row["minimum"]),
-                number(row["maximum"]),
-                *(values.get(s, "") for s in seeds[:MOST_COLUMNS]),
-            ]
-        )
-    header = ["model", *(["variant"] if swept else []), "length", "min", "max"]
-    header += [f"seed {s}" for s in seeds[:MOST_COLUMNS]]
-    hidden = seeds[MOST_COLUMNS:]
-    note = f"{len(hidden)} more seeds stand in `summary.parquet`." if hidden else ""
-    return blocks("Every seed:", table(header, body, left=2 if swept else 1), note, more(rows))
-
-
-def _seed_values(row: dict) -> list[str]:
-    """Each seed's value with its marks, an error rate with its counts; else the outcome."""
-    found = []
-    columns = ("values", "finals", "stales", "outcomes", "scored", "correct")
-    for value, final, stale, outcome, scored, correct in zip(
-        *(row[c] for c in columns), strict=True
-    ):
-        if value is None:
-            found.append(outcome)
-            continue
-        counts = ""
-        if row["metric"] == "error_rate" and correct is not None:
-            counts = f" ({scored - correct:,} of {scored:,})"
-        marks = ("" if final else DAGGER) + (STALE if stale else "")
-        found.append(f"{number(value)}{marks}{counts}")
-    return found
 
 
 def _method(row: dict) -> str:

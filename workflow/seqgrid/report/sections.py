@@ -45,9 +45,9 @@ def answer(content: Content) -> str:
         lines.append("There is no final value, so nothing can be said about any model.")
         return blocks(text(*lines), checks.failed(content))
     lines.append(
-        "Per task, with training lengths in tokens and weights best on validation (section 9 has "
-        "the rules). None of this compares models: that takes pairs, equal budgets and a correction"
-        " for the number of comparisons."
+        "Per task, with training lengths in tokens and weights best on validation; Verdict rules "
+        "below has the rules. None of this compares models: that takes pairs, equal budgets and a "
+        "correction for the number of comparisons."
     )
     return blocks(
         text(*lines),

@@ -23,14 +23,14 @@ def sensitivity(content: Content) -> str:
                 by_key[key].append(row)
         found += [_table(content, task, key, rows) for key, rows in by_key.items()]
     if not found:
-        return ""
+        return "Nothing is swept: every model was trained at one learning rate."
     note = text(
         "The test metric of every seed at each value that was tried. A star marks the value with "
         "the best median validation over seeds, which all other sections go by; the test split has "
         f"no say. {DAGGER} not final. A star at the edge of a grid leaves open whether a better "
         "value lies beyond; a row without differences shows that the value did not matter."
     )
-    return blocks("### Swept settings", note, *found, figure(content, "sensitivity"))
+    return blocks(note, *found, figure(content, "sensitivity"))
 
 
 def main_keys(rows: list[dict]) -> dict[tuple[str, int], str]:

@@ -1,0 +1,75 @@
+"""The last sections of a report: rules, files, and where every number comes from."""
+
+from seqgrid import tables
+from seqgrid.analysis import ledger
+from seqgrid.analysis.verdicts import RULES
+from seqgrid.report.content import Content
+from seqgrid.report.markdown import blocks, count, item, listing, number, span, table, text
+from seqgrid.report.sections import MOST_ROWS
+
+
+def rules(content: Content) -> str:
+    """Each rule in one sentence; how often it applied."""
+    found = [v["verdict"] for v in content.verdicts]
+    lines = [item(f"**{r.name}** ({found.count(r.name)} here): {r.sentence}") for r in RULES]
+    note = text(
+        "Span: the distance from chance to ceiling. Jointly: each seed's interval over test "
+        "examples is widened so that those of all final seeds hold at once with 95 %. The evidence "
+        "of each verdict stands in `verdicts.parquet`."
+    )
+    return blocks(note, "\n".join(lines))
+
+
+def provenance(content: Content) -> str:
+    """Where every number comes from."""
+    about = ledger.provenance(content.cells)
+    versions = [f"{package} {' or '.join(v)}" for package, v in about["versions"].items()]
+    days = [t.strftime("%Y-%m-%d %H:%M") for t in (about["first"], about["last"]) if t is not None]
+    lines = [
+        item(
+            f"commits: {listing(about['commits']) or 'none recorded'};",
+            f"cells with changed tracked files: {about['dirty']}",
+        ),
+        item(f"trained: {' to '.join(dict.fromkeys(days)) or 'never'} (UTC)"),
+        item(
+            f"hosts: {listing(about['hosts']) or '-'}; devices: {listing(about['devices']) or '-'}"
+        ),
+        item(f"versions: {', '.join(versions) or 'none recorded'}"),
+    ]
+    cut = ledger.in_pieces(content.cells)
+    if cut:
+        which = ", ".join(f"{n} of {model}" for model, n in cut.items())
+        lines.append(
+            item(
+                f"cells that ran out of memory and went on with each batch in pieces: {which};",
+                "the pieces' gradients add up to the batch's but for rounding, and dropout draws",
+                "other numbers",
+            )
+        )
+    for model, digests in about["digests"].items():
+        if digests:
+            lines.append(item(f"sources of {model}: {listing([d[:12] for d in digests])}"))
+    return blocks("\n".join(lines), _levels(content))
+
+
+def files(content: Content) -> str:
+    """What lies beside the report."""
+    rows = [[name, count(number)] for name, number in content.files.items()]
+    note = text(
+        f"Schema version {tables.SCHEMA_VERSION}. Every number above stands in these files, beside "
+        "this report; each column carries its meaning in the field's metadata."
+    )
+    return blocks(note, table(["file", "rows"], rows))
+
+
+def _levels(content: Content) -> str:
+    """Where each level's value comes from."""
+    seen: dict[tuple[str, str, str, str], list[float]] = {}
+    for level in content.levels:
+        key = (level["task"], level["metric"], level["level"], level["derivation"] or "-")
+        seen.setdefault(key, []).append(level["value"])
+    rows = [[t, m, n, span(values, number), why] for (t, m, n, why), values in seen.items()]
+    if not rows:
+        return ""
+    header = ["task", "metric", "level", "value", "where it comes from"]
+    return blocks("Levels:", table(header, rows[:MOST_ROWS], left=5))

@@ -1,0 +1,214 @@
+"""What a study declares it will say: groups, comparisons, claims, gates and published numbers.
+
+Declared before the results are known, each is answered by a rule; nothing is compared that the
+study does not name.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from seqgrid.settings import Chosen
+from seqgrid.study_file import unknown
+
+
+def _listed(value: Any) -> Any:
+    return value if value is None or isinstance(value, list) else [value]
+
+
+def _side(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
+
+
+Lengths = Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=int | list[int])]
+Labels = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+
+
+def _bounds(value: list[float] | float | None) -> list[float] | float | None:
+    if isinstance(value, list) and (len(value) != 2 or value[0] > value[1]):
+        raise ValueError("a number, or [lowest, highest]")
+    return value
+
+
+Expected = Annotated[float | list[float] | None, AfterValidator(_bounds)]
+
+
+class Side(Chosen):
+    """One side of a comparison: a model, or a group of models; what is left out is free."""
+
+    model: str | None = Field(None, description="label of a model")
+    group: str | None = Field(None, description="label of a group: the mean of its models")
+    task: str | None = Field(None, description="label of a task, where the sides differ in it")
+    seqlen: int | None = Field(
+        None, description="training sequence length, tokens, where the sides differ in it"
+    )
+    variant: str | None = Field(
+        None, description="swept settings as key=value; the selected variant where left out"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.model is None) == (self.group is None):
+            raise ValueError("give one of model and group")
+        return self
+
+
+class On(Chosen):
+    """Where a comparison is made: everywhere that both sides ran, unless said otherwise."""
+
+    task: Labels | None = Field(None, description="labels of tasks")
+    seqlen: Lengths | None = Field(None, description="training sequence lengths, tokens")
+    evaluated: int | None = Field(
+        None, description="evaluated sequence length, tokens; the training length where left out"
+    )
+    test_set: str = Field("", description="further test set of the task; the usual one if empty")
+
+
+class Comparison(Chosen):
+    """Two sides whose difference the report judges, paired by seed at each place."""
+
+    a: Annotated[Side, BeforeValidator(_side, json_schema_input_type=Side | str)] = Field(
+        description="label of a model, or a mapping"
+    )
+    b: Annotated[Side, BeforeValidator(_side, json_schema_input_type=Side | str)] = Field(
+        description="label of a model, or a mapping"
+    )
+    on: On = On()
+    metric: str | None = Field(
+        None, description="a metric of the task, or `steps` to solve it; the task's where left out"
+    )
+    margin: float | None = Field(
+        None, gt=0, description="differences up to this count as none, in units of the metric"
+    )
+    why: str = Field("", description="what the comparison is for")
+
+
+class Place(Chosen):
+    """Where a claim holds."""
+
+    model: str = Field(description="label of a model")
+    task: str = Field(description="label of a task")
+    seqlen: int | None = Field(
+        None, description="training sequence length, tokens; all where left out"
+    )
+    evaluated: int | None = Field(
+        None, description="evaluated sequence length, tokens; the training length where left out"
+    )
+    test_set: str = Field("", description="further test set of the task; the usual one if empty")
+
+
+class Along(Chosen):
+    """A model whose scores are followed over training lengths."""
+
+    model: str = Field(description="label of a model")
+    task: str = Field(description="label of a task")
+
+
+class Claim(Chosen):
+    """A statement somebody wants to make, and what would support it."""
+
+    statement: str = Field(description="the statement, in words")
+    compare: str | None = Field(None, description="name of a comparison of this study")
+    place: Place | None = Field(None, description="where a verdict is looked up")
+    scaling: Along | None = Field(None, description="whose course over lengths is looked up")
+    verdict: str | None = Field(
+        None,
+        alias="is",
+        description="what would support it: an outcome of the comparison (`A BETTER`, `B BETTER`, "
+        "`NO DIFFERENCE`), a verdict (`SOLVED`, ...), or a course (`RISES`, `FALLS`, `FLAT`)",
+    )
+    expected: Expected = Field(
+        None,
+        description="number that was expected, or [lowest, highest]: of the difference, the "
+        "median, or the slope a doubling",
+    )
+    why: str = Field("", description="where the claim comes from")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [self.compare, self.place, self.scaling]
+        if sum(entry is not None for entry in given) != 1:
+            raise ValueError("give one of compare, place and scaling")
+        if self.verdict is None and self.expected is None:
+            raise ValueError("give `is`, `expected` or both: without them nothing supports it")
+        return self
+
+
+class Gate(Chosen):
+    """A band that a known model must fall into before anything on the task is believed."""
+
+    model: str = Field(description="label of a model")
+    task: str = Field(description="label of a task")
+    seqlen: int | None = Field(
+        None, description="training sequence length, tokens; all where left out"
+    )
+    metric: str | None = Field(None, description="the task's metric where left out")
+    low: float | None = Field(None, description="least value, in units of the metric")
+    high: float | None = Field(None, description="largest value, in units of the metric")
+    why: str = Field("", description="where the band is known from")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.low is None and self.high is None:
+            raise ValueError("give low, high or both")
+        return self
+
+
+class Published(Chosen):
+    """A number from elsewhere, held beside ours."""
+
+    model: str = Field(description="label of the model of this study it is about")
+    task: str = Field(description="label of the task")
+    seqlen: int = Field(description="training sequence length, tokens")
+    evaluated: int | None = Field(
+        None, description="evaluated sequence length, tokens; the training length where left out"
+    )
+    test_set: str = Field("", description="further test set of the task; the usual one if empty")
+    metric: str | None = Field(None, description="the task's metric where left out")
+    value: float = Field(description="in units of the metric")
+    low: float | None = Field(None, description="lower end of its interval, where one is given")
+    high: float | None = Field(None, description="upper end")
+    seeds: int | None = Field(None, ge=1, description="runs behind it; not said where left out")
+    source: str = Field(description="paper, table; or repository, file and commit")
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="how it was made: dotted keys as in `sweep`, such as training.learning_rate, "
+        "are held against ours; others are printed",
+    )
+
+
+def problems(study: Any) -> Iterator[str]:
+    """A line for each label in these entries that the study does not have."""
+    models, tasks, groups = list(study.models), list(study.tasks), list(study.groups)
+    for name, members in study.groups.items():
+        for value in members:
+            if value not in models:
+                yield f"groups.{name}: {unknown(value, models, 'a model of this study')}"
+    allowed = {"model": models, "task": tasks, "group": groups}
+    for name, entry in study.compare.items():
+        for side in ("a", "b"):
+            yield from _labels(getattr(entry, side), f"compare.{name}.{side}", allowed)
+        for task in entry.on.task or ():
+            if task not in tasks:
+                yield f"compare.{name}.on.task: {unknown(task, tasks, 'a task of this study')}"
+        if entry.a == entry.b:
+            yield f"compare.{name}: a and b are the same"
+    for number, claim in enumerate(study.claims):
+        here = f"claims.{number}"
+        if claim.compare is not None and claim.compare not in study.compare:
+            text = unknown(claim.compare, list(study.compare), "a comparison of this study")
+            yield f"{here}.compare: {text}"
+        for key in ("place", "scaling"):
+            if entry := getattr(claim, key):
+                yield from _labels(entry, f"{here}.{key}", allowed)
+    for key in ("gates", "published"):
+        for number, entry in enumerate(getattr(study, key)):
+            yield from _labels(entry, f"{key}.{number}", allowed)
+
+
+def _labels(entry: Any, where: str, allowed: dict[str, list[str]]) -> Iterator[str]:
+    for what, known in allowed.items():
+        value = getattr(entry, what, None)
+        if value is not None and value not in known:
+            yield f"{where}.{what}: {unknown(value, known, f'a {what} of this study')}"

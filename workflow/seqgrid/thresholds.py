@@ -1,0 +1,39 @@
+"""The numbers that verdicts hang on, in one place; a study may set others under `thresholds`."""
+
+from pydantic import Field
+
+from seqgrid.settings import Chosen
+
+
+class Thresholds(Chosen):
+    """What the rules hold numbers against. Shares are of the span, from chance to ceiling."""
+
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="coverage of intervals, and 1 - the rate of false claims"
+    )
+    level_share: float = Field(
+        0.02, ge=0, lt=1, description="closer to a level than this is at the level"
+    )
+    unlearnable_share: float = Field(
+        0.02, ge=0, lt=1, description="of the ceiling: a ceiling closer to chance shows no learning"
+    )
+    seen_share: float = Field(
+        0.01, ge=0, lt=1, description="test examples seen in training that are worth a word"
+    )
+    unstable_share: float = Field(
+        0.2, gt=0, le=1, description="seeds further apart than this are unstable"
+    )
+    collapse_share: float = Field(
+        0.05, ge=0, lt=1, description="a smaller loss from the best validation is no collapse"
+    )
+    plateau_share: float = Field(
+        0.01, gt=0, lt=1, description="a gain over the window up to this is none"
+    )
+    window_share: float = Field(
+        0.25, gt=0, le=1, description="of the validations: the end of a curve that is judged"
+    )
+    window_points: int = Field(5, ge=3, description="fewest validations that a slope is fitted to")
+    enough_seeds: int = Field(3, ge=1, description="final seeds, for any general statement")
+    worth_share: float = Field(
+        0.05, ge=0, lt=1, description="an expected gain below this is not worth resuming for"
+    )
