@@ -14,7 +14,8 @@ STALENESS = {
     "mixed": "whose parts were trained by different sources",
     "reused": "trained by another study and reused",
 }
-EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "nothing can be said yet"
+EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
+ABOVE = "ABOVE chance or a shortcut without being solved"
 # Headlines that say nothing about quality.
 SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
 MOST_NAMES = 4
@@ -85,11 +86,11 @@ def _standing(content: Content, row: dict) -> str:
     name = next((n for n in HEADLINES if label.startswith(n)), "NO STATEMENT")
     if name == "SOLVED":
         return EVERY if row["successes"] == row["asked"] - row["skipped"] else SOME
-    return OPEN if name in SILENT else name
+    return ABOVE if name == "ABOVE" else OPEN if name in SILENT else name
 
 
 def _rank(name: str) -> tuple[int, str]:
-    order = [EVERY, SOME, *HEADLINES, OPEN]
+    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN]
     return (order.index(name) if name in order else len(order)), name
 
 
@@ -154,7 +155,7 @@ def _limits(content: Content) -> list[str]:
             f"({len(few)} of {len(_places(content))} settings)"
         )
     if single := found["SINGLE LR"]:
-        models = list(dict.fromkeys(model for model, _, _ in single))
+        models = [m for m in content.models if m in {model for model, _, _ in single}]
         said.append(
             f"that a model cannot learn a task, where only one learning rate was tried "
             f"({listing(models, MOST_NAMES)})"

@@ -295,4 +295,4 @@ def _place(row: dict) -> tuple:
 
 def _level_place(row: dict) -> tuple:
     names = ("task", "evaluated_seqlen_tokens", "test_set", "slice", "metric")
-    return tuple(row[name] for name in names)
+    return tuple(row.get(name) or "" for name in names)
