@@ -13,9 +13,9 @@ LEGEND = text(
     "interval, success or verdict; or a median over fewer seeds than were asked for. "
     f"{STALE} the sources have changed since. Median, interval, min and max are over the final "
     "seeds. The coverage of an interval is how often such an interval holds the median over all "
-    "seeds; with fewer than six seeds it is the whole range and stays below 95 %. Success: seeds "
-    "at the solved level of seeds asked for, with the Wilson 95 % interval; unknown cells count as "
-    "failures in its lower end and as successes in its upper end."
+    "seeds; with few seeds, fewer than six for 95 %, it is the whole range and stays below what is "
+    "asked for. Success: seeds at the solved level of seeds asked for, with the Wilson interval; "
+    "unknown cells count as failures in its lower end and as successes in its upper end."
 )
 
 
