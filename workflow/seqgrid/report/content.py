@@ -15,6 +15,7 @@ from seqgrid.analysis.build import BUILT
 
 SPLIT = re.compile(r"(\d+)")
 INPUTS = ("cells", "parts", "history", "evaluations", "levels", "controls", "reported")
+IMPORTED = ("inventory",)  # beside them, of a study run elsewhere
 
 # What is said first of a group, where several verdicts apply.
 HEADLINES = (
@@ -67,8 +68,10 @@ def read(folder: Path) -> dict[str, pa.Table]:
         Unreadable: a file is missing, no Parquet, of another schema or of another version.
     """
     found = {}
-    for name in INPUTS:
+    for name in (*INPUTS, *IMPORTED):
         path = folder / f"{name}.parquet"
+        if name in IMPORTED and not path.is_file():
+            continue
         if not path.is_file():
             raise Unreadable(f"{path} is missing: collect the study first")
         try:
@@ -105,6 +108,7 @@ class Content:
     controls: list[dict]
     evaluations: list[dict]
     reported: list[dict]
+    inventory: list[dict]
     expectations: list[dict]
     comparisons: list[dict]
     scaling: list[dict]
@@ -132,6 +136,7 @@ class Content:
             controls=read["controls"].to_pylist(),
             evaluations=read["evaluations"].to_pylist(),
             reported=read["reported"].to_pylist(),
+            inventory=read["inventory"].to_pylist() if "inventory" in read else [],
             **{name: built[name].to_pylist() for name in BUILT},
             files={f"{n}.parquet": t.num_rows for n, t in (read | built).items()},
         )
