@@ -174,6 +174,7 @@ class Collector:
             "seen_tokens": progress.seen_tokens,
             "seen_examples": facts.seen(cell, progress.step),
             "log2_inputs": facts.log2_inputs(cell),
+            "known_plateau_steps": facts.known_plateau(cell),
             "solved_step_steps": progress.solved_step,
             "solved_seconds": progress.solved_seconds,
             "best_step_steps": progress.best_step,

@@ -139,6 +139,11 @@ COLLECTED: dict[str, list[Column]] = {
             "log2 of the number of different inputs of the task at the training length; null where "
             "the task's file does not say",
         ),
+        (
+            "known_plateau_steps",
+            INT,
+            "longest plateau known to have broken on the task; null where none is known",
+        ),
         ("solved_step_steps", INT, "first validation at which the task counted as solved"),
         ("solved_seconds", FLOAT, "training time up to then"),
         ("best_step_steps", INT, "step of the best validation"),

@@ -23,6 +23,7 @@ HEADLINES = (
     "UNLEARNABLE AS SCORED",
     "SOLVED",
     "NOT A NUMBER",
+    "NO INTERVAL",
     "AT CEILING",
     "ABOVE MODEL CEILING",
     "AT MODEL CEILING",
@@ -41,6 +42,7 @@ CAVEATS = (
     "ABOVE MODEL CEILING",
     "SHORTCUT SUFFICES",
     "SEEN IN TRAINING",
+    "NO INTERVAL",
     "UNSTABLE ACROSS SEEDS",
     "DIVERGED",
     "FAILED",
@@ -50,7 +52,7 @@ CAVEATS = (
     "STALE",
 )
 # Left out of the results tables: study-wide, or a matter of learning curves.
-ELSEWHERE = ("SINGLE LR", "AT GRID EDGE", "PLATEAU")
+ELSEWHERE = ("SINGLE LR", "AT GRID EDGE", "PLATEAU", "NO CLEAR PLATEAU")
 # They say more than the highest level passed.
 STRONGER = ("SOLVED", "AT CEILING", "AT MODEL CEILING", "AT SHORTCUT")
 
@@ -263,17 +265,13 @@ class Content:
         """The verdicts as a results table shows them; those about cells name the seeds."""
         verdicts = self.verdicts_of(row)
         names = {v["verdict"] for v in verdicts}
-        seeds = defaultdict(list)
+        shown: dict[str, list[str]] = {}  # label -> seeds; none where it is about all
         for verdict in verdicts:
-            if verdict["seed"] is not None:
-                seeds[verdict["verdict"]].append(str(verdict["seed"]))
-        shown = {}
-        for verdict in verdicts:
-            name, label = verdict["verdict"], verdict["label"]
+            name, label, seed = verdict["verdict"], verdict["label"], verdict["seed"]
             if name in ELSEWHERE or (name == "ABOVE" and names & set(STRONGER)):
                 continue
-            shown[name] = f"{label} (seed {', '.join(seeds[name])})" if seeds[name] else label
-        return list(shown.values())
+            shown.setdefault(label, []).extend([] if seed is None else [str(seed)])
+        return [f"{k} (seed {', '.join(seeds)})" if seeds else k for k, seeds in shown.items()]
 
 
 def complete(row: dict) -> bool:
