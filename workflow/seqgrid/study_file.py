@@ -36,7 +36,7 @@ class StudyError(Exception):
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which a key may stand once, 1e-3 is a number, and only true and false are booleans."""
+    """YAML in which a key may stand once, 1e-3 is a number and `on` is a word."""
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict:
