@@ -44,6 +44,7 @@ MADE = (
 EXTRA = {
     "status": TEXT,
     "result_valid": BOOL,
+    "counted": BOOL,
     "file": TEXT,
     "modified_at": TIME,
     "epochs": FLOAT,

@@ -21,6 +21,7 @@ from seqgrid.report import (
     coverage,
     fairness,
     figures,
+    inventory,
     length,
     marks,
     peaks,
@@ -77,6 +78,8 @@ def write(folder: Path) -> Path:
 def page(content: Content, contents: bool = True) -> str:
     """The report as Markdown; `contents`: with a table of contents."""
     titled = [(f"{i} {title}", section) for i, (title, section) in enumerate(SECTIONS, 1)]
+    if content.inventory:
+        titled = [("Runs as their study reports them", inventory.runs), *titled]
     if content.expectations:
         titled = [("Expected against observed", checks.expected), *titled]
     question = text(str(content.about.get("question") or ""))
