@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from datetime import datetime
 
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, blocks, count, item, listing, number, table, text
+from seqgrid.report.markdown import CHECKPOINT, blocks, count, item, listing, number, table, text
 from seqgrid.report.sections import MOST_ROWS, more
 
 SO_FAR = "SO FAR"  # in the names of the rules about runs that have not finished
@@ -16,7 +16,7 @@ def runs(content: Content) -> str:
     note = text(
         "seqgrid did not run this study. A run whose study calls it complete counts as evaluated",
         "here only where its test value stands in a table; a value taken from a checkpoint",
-        f"({DAGGER}) is one of validation and never final.",
+        f"({CHECKPOINT}) is one of validation and never final.",
     )
     return blocks(note, _statuses(content), _complete(content), _runs(content))
 
@@ -35,7 +35,7 @@ def _result(row: dict) -> str:
     if row["result_valid"] is False:
         return "cannot be read: finished, not evaluated"
     if row["outcome"] != "finished":
-        return f"of a checkpoint{DAGGER}" if row["value_origin"] else "none"
+        return f"of a checkpoint{CHECKPOINT}" if row["value_origin"] else "none"
     known = "can be read" if row["result_valid"] else "nobody says whether it can be read"
     return f"{known}; its value stands in no table"
 
@@ -121,7 +121,7 @@ def _run(row: dict) -> tuple:
 def _value(row: dict | None) -> str:
     if row is None:
         return ""
-    return number(row["value"]) + (DAGGER if row["origin"] == "validation" else "")
+    return number(row["value"]) + (CHECKPOINT if row["origin"] == "validation" else "")
 
 
 def _day(moment: datetime | None) -> str:
