@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from seqgrid.columns import BOOL, FLOAT, INT, TEXT, Column
+from seqgrid.columns import BOOL, COLLECTED, FLOAT, INT, TEXT, Column
 
 # Whom a summary or a verdict is about: the seeds of one setting.
 _GROUP: list[Column] = [
@@ -70,6 +70,7 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("rule", TEXT, "the rule, with its threshold"),
         ("evidence", TEXT, "the numbers it rests on, a JSON object"),
     ],
+    "gates": [("task", TEXT, "label of the task in the study"), *COLLECTED["controls"]],
     "expectations": [
         ("task", TEXT, "label of the task in the study"),
         ("task_file", TEXT, "name of the task in the registry"),

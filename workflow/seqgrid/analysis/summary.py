@@ -1,4 +1,4 @@
-"""The tables `summary` and `verdicts`: every number and statement of a report, from five tables.
+"""The tables `summary`, `gates` and `verdicts`: every number of a report, and its statements.
 
 A table is handled as a list of rows. The cells of one model, task, variant and training length are
 a group; each place (evaluated length, test set and slice of it), weights and metric of it is a row
@@ -14,7 +14,7 @@ from math import inf, isfinite, isnan, nan
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.analysis import selection, stats
+from seqgrid.analysis import gates, selection, stats
 from seqgrid.analysis.groups import Cell, Group, Levels, Selection
 from seqgrid.analysis.places import (
     ceiling_columns,
@@ -35,16 +35,25 @@ HISTORY_COLUMNS = [
 
 
 def build(read: dict[str, pa.Table]) -> dict[str, pa.Table]:
-    """The tables `summary` and `verdicts` from cells, parts, history, evaluations and levels."""
-    study = Study(read)
-    summary, verdicts = [], []
-    for key in study.keys:
-        groups = study.groups(key)
-        summary += [study.summarise(key, weights, group) for weights, group in groups]
-        verdicts += study.judge(key, groups)
-    carried = {"seqgrid.study": json.dumps(meta(read["cells"]))}
+    """The tables `summary`, `gates` and `verdicts` from those that were collected or imported."""
+    study, about = Study(read), meta(read["cells"])
+    groups = {key: study.groups(key) for key in study.keys}
+    summary = [
+        study.summarise(key, weights, group)
+        for key, found in groups.items()
+        for weights, group in found
+    ]
+    held = gates.rows(about, read, summary)
+    failed = gates.failed(held)
+    verdicts: list[dict] = []
+    for key, found in groups.items():
+        more = tuple(failed.get(key[1], ()))
+        judged = [(w, replace(g, failed_controls=g.failed_controls + more)) for w, g in found]
+        verdicts += study.judge(key, judged)
+    carried = {"seqgrid.study": json.dumps(about)}
     return {
         "summary": tables.from_rows("summary", summary, carried),
+        "gates": gates.table(held, about),
         "verdicts": tables.from_rows("verdicts", verdicts, carried),
     }
 

@@ -106,6 +106,7 @@ class Content:
     summary: list[dict]
     verdicts: list[dict]
     controls: list[dict]
+    gates: list[dict]
     evaluations: list[dict]
     reported: list[dict]
     inventory: list[dict]
@@ -134,6 +135,7 @@ class Content:
             summary=built["summary"].to_pylist(),
             verdicts=built["verdicts"].to_pylist(),
             controls=read["controls"].to_pylist(),
+            gates=built["gates"].to_pylist(),
             evaluations=read["evaluations"].to_pylist(),
             reported=read["reported"].to_pylist(),
             inventory=read["inventory"].to_pylist() if "inventory" in read else [],
