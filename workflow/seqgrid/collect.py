@@ -169,6 +169,7 @@ class Collector:
         row |= {
             "error": last.error or row.get("error"),
             "reused": last.provenance.asked_by not in (None, self.name),
+            "trained_for": last.provenance.asked_by,
             "step_steps": progress.step,
             "seen_tokens": progress.seen_tokens,
             "seen_examples": facts.seen(cell, progress.step),

@@ -117,6 +117,7 @@ COLLECTED: dict[str, list[Column]] = {
         ("evaluated", BOOL, "test results exist"),
         ("refused", TEXT, "lengths the model could not be evaluated at, and why; null where none"),
         ("reused", BOOL, "another study trained this cell"),
+        ("trained_for", TEXT, "study whose run trained it; null where not known"),
         ("stale", BOOL, "the sources of the training have changed since"),
         ("evaluation_stale", BOOL, "the sources of the evaluation have changed since"),
         (

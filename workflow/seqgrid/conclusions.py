@@ -43,6 +43,7 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("scored", pa.list_(INT), "scored outputs behind each value"),
         ("correct", pa.list_(INT), "of them, the right ones; null for R2, MSE and loss"),
         ("stales", pa.list_(BOOL), "whether the sources behind each value have changed"),
+        ("reuses", pa.list_(BOOL), "whether another study trained the cell of each seed"),
         ("outcomes", pa.list_(TEXT), "outcome of each seed's cell"),
         ("origins", pa.list_(TEXT), "'test' or 'validation' of each value; null without one"),
         ("successes", INT, "final values at or beyond the solved level; null without one"),

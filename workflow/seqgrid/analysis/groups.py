@@ -91,6 +91,7 @@ class Cell:
     reason: str = ""
     evaluated: bool = False
     stale: bool = False
+    reused: bool = False
     step: int | None = None
     budget: int | None = None
     solved_step: int | None = None
