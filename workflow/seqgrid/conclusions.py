@@ -64,7 +64,12 @@ CONCLUSIONS: dict[str, list[Column]] = {
     "verdicts": [
         *_GROUP,
         ("seed", INT, "seed of the cell the statement is about; null for all seeds"),
-        ("scope", TEXT, "'level', 'group' or 'cell': what the rule looked at"),
+        (
+            "scope",
+            TEXT,
+            "what the rule looked at: 'level', 'group', 'cell', or 'reported': a value whose seeds "
+            "are not known",
+        ),
         ("verdict", TEXT, "name of the rule that applied"),
         ("label", TEXT, "the verdict as it stands in a table"),
         ("statement", TEXT, "what it says, in words"),

@@ -41,7 +41,8 @@ def rows(about: dict, read: dict[str, pa.Table], summary: list[dict]) -> list[di
                 for found_ in (mine, said)
             ]
             at = [row for row in own if row["seqlen_tokens"] == seqlen]
-            found.append(_row(str(about.get("name") or ""), gate, seqlen, *here, at))
+            row = _row(gate, seqlen, *here, at)
+            found.append(row | {"study": str(about.get("name") or "")})
     return found
 
 
@@ -88,12 +89,7 @@ def _stands_in(row: dict, gate: dict) -> bool:
 
 
 def _row(
-    study: str,
-    gate: dict,
-    seqlen: int | None,
-    row: dict | None,
-    said: dict | None,
-    cells: list[dict],
+    gate: dict, seqlen: int | None, row: dict | None, said: dict | None, cells: list[dict]
 ) -> dict:
     variant = (row or {}).get("variant", "")
     mine = [c for c in cells if c["variant"] == variant and c["outcome"] != "skipped"]
@@ -115,7 +111,6 @@ def _row(
         "reason": reason,
         "settings": None,
         "why": gate.get("why") or "",
-        "study": study,
         "paths": [c["path"] for c in mine if c["path"]],
     }
 
@@ -147,7 +142,7 @@ def _state(
 
 
 def _band(gate: dict[str, Any]) -> str:
-    low, high = gate.get("low"), gate.get("high")
-    if high is None:
-        return f"at least {short(low)}"
-    return f"at most {short(high)}" if low is None else f"{short(low)} to {short(high)}"
+    ends = {key: short(gate[key]) for key in ("low", "high") if gate.get(key) is not None}
+    if len(ends) == 2:
+        return f"{ends['low']} to {ends['high']}"
+    return " ".join(f"at {'least' if key == 'low' else 'most'} {end}" for key, end in ends.items())

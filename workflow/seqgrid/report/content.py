@@ -246,6 +246,8 @@ class Content:
         """Verdicts in their order; one about a whole group under what is left without a place."""
         found = defaultdict(list)
         for number, verdict in enumerate(self.verdicts):
+            if verdict["scope"] == "reported":
+                continue
             place = _place(verdict)
             found[place[:4] if verdict["scope"] == "group" else place].append((number, verdict))
         return found
