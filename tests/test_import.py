@@ -82,12 +82,14 @@ def test_cells_values_and_levels_are_ours(study):
     code, folder = study()
     assert code == 0
     cells = {(c["model"], c["seed"]): c for c in rows(folder, "cells")}
-    assert cells["theirs", 0]["evaluated"] and cells["theirs", 0]["parameters"] == 1000
+    assert cells["theirs", 0]["evaluated"]
+    assert cells["theirs", 0]["parameters"] == 1000
     done = cells["theirs", 1]
     assert (done["outcome"], done["evaluated"]) == ("finished", False)  # a blank is no value
     assert cells["ours", 0]["outcome"] == "timed_out"
     (value,) = rows(folder, "evaluations")
-    assert value["value"] == pytest.approx(0.91) and value["primary"]
+    assert value["value"] == pytest.approx(0.91)
+    assert value["primary"]
     low, high = wilson(0.91, 200)
     assert (value["low"], value["high"]) == pytest.approx((low, high))
     assert [v["level"] for v in rows(folder, "levels")] == ["chance", "ceiling"]
@@ -107,7 +109,8 @@ def test_every_table_has_the_schema_of_ours_and_says_that_it_is_imported(study):
 def test_runs_that_were_asked_for_and_stand_nowhere_are_missing(study):
     _, folder = study(lambda m: m.update(lengths=[64], seeds="0..2"))
     found = [c["outcome"] for c in rows(folder, "cells")]
-    assert len(found) == 6 and found.count("missing") == 3
+    assert len(found) == 6
+    assert found.count("missing") == 3
 
 
 def test_a_result_that_cannot_be_read_is_not_evaluated(study):
@@ -117,7 +120,8 @@ def test_a_result_that_cannot_be_read_is_not_evaluated(study):
     valid = "net,seed,state,ok\nA,0,DONE,yes\nA,1,DONE,no\nB,0,CUT,\n"
     _, folder = study(change, **{"runs.csv": valid})
     second = next(c for c in rows(folder, "cells") if c["seed"] == 1)
-    assert not second["evaluated"] and "cannot be read" in second["reason"]
+    assert not second["evaluated"]
+    assert "cannot be read" in second["reason"]
 
 
 def test_a_value_of_a_checkpoint_is_of_validation(study):
@@ -260,9 +264,11 @@ def test_a_mistake_costs_one_line_and_nothing_is_written(study, capsys, name):
     change, files, words = MISTAKES[name]
     code, folder = study(change or (lambda mapping: None), **files)
     said = capsys.readouterr().err
-    assert code == 2 and not folder.exists()
+    assert code == 2
+    assert not folder.exists()
     assert len(said.strip().splitlines()) == 1
-    assert "Traceback" not in said and said.startswith("mapping.yaml")
+    assert "Traceback" not in said
+    assert said.startswith("mapping.yaml")
     for word in words:
         assert word in said
 
@@ -276,17 +282,21 @@ def test_every_mistake_gets_its_line(study, capsys):
 def test_the_folder_of_a_study_that_was_run_here_is_never_overwritten(study, tmp_path, capsys):
     folder = tmp_path / "results" / "studies" / "elsewhere"
     (folder / ".made").mkdir(parents=True)
-    assert study()[0] == 2 and "run here" in capsys.readouterr().err
+    assert study()[0] == 2
+    assert "run here" in capsys.readouterr().err
     (folder / ".made").rmdir()
     tables.write(tables.from_rows("cells", []), folder / "cells.parquet")
-    assert study()[0] == 2 and "not imported" in capsys.readouterr().err
+    assert study()[0] == 2
+    assert "not imported" in capsys.readouterr().err
     (folder / "cells.parquet").unlink()
     config = tmp_path / "config" / "studies"
     config.mkdir(parents=True)
     (config / "elsewhere.yaml").write_text("")
-    assert study()[0] == 2 and "another name" in capsys.readouterr().err
+    assert study()[0] == 2
+    assert "another name" in capsys.readouterr().err
     (config / "elsewhere.yaml").unlink()
-    assert study()[0] == 0 and study()[0] == 0  # its own folder may be written again
+    assert study()[0] == 0
+    assert study()[0] == 0
 
 
 FORMS = {
@@ -400,7 +410,8 @@ def test_our_files_count_parameters_and_give_levels(study):
     assert code == 0
     assert {"chance", "solved", "ceiling"} <= {v["level"] for v in rows(folder, "levels")}
     ours = next(c for c in rows(folder, "cells") if c["model"] == "ours")
-    assert ours["parameters"] > 1000 and ours["model_file"] == "gru"
+    assert ours["parameters"] > 1000
+    assert ours["model_file"] == "gru"
 
 
 def test_a_task_that_does_not_exist_at_a_length_is_said(study, capsys):
@@ -411,11 +422,13 @@ def test_a_task_that_does_not_exist_at_a_length_is_said(study, capsys):
 
     assert study(change)[0] == 2
     said = capsys.readouterr().err
-    assert "tasks.recall" in said and "63" in said
+    assert "tasks.recall" in said
+    assert "63" in said
 
 
 def test_the_report_is_written_and_advises_no_command(study, tmp_path, capsys):
     study()
     assert imports.main(["mapping.yaml"]) == 0
     text = (tmp_path / "results" / "studies" / "elsewhere" / "report.md").read_text()
-    assert "seqgrid did not run this study" in text and "snakemake" not in text
+    assert "seqgrid did not run this study" in text
+    assert "snakemake" not in text

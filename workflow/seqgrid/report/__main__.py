@@ -78,6 +78,8 @@ def write(folder: Path) -> Path:
 def page(content: Content, contents: bool = True) -> str:
     """The report as Markdown; `contents`: with a table of contents."""
     titled = [(f"{i} {title}", section) for i, (title, section) in enumerate(SECTIONS, 1)]
+    if content.about.get("imported"):
+        titled = [(t, inventory.advice if s is advice.advice else s) for t, s in titled]
     if content.inventory:
         titled = [("Runs as their study reports them", inventory.runs), *titled]
     if content.expectations:

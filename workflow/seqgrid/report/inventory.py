@@ -136,6 +136,26 @@ def _age(content: Content, moment: datetime | None) -> str:
     return str((datetime.fromisoformat(said).date() - moment.date()).days)
 
 
+def advice(content: Content) -> str:
+    """In place of what to do next: no command of ours goes on with a study run elsewhere."""
+    found = {verdict["verdict"] for verdict in content.verdicts}
+    open_ = sum(row["outcome"] not in ("finished", "skipped") for row in content.cells)
+    broken = sum(row["result_valid"] is False for row in content.inventory)
+    steps = {
+        f"finish or drop the {open_} runs that have not finished": open_,
+        f"write the result of {broken} runs again, from their weights or logs": broken,
+        "run more seeds before anything general is said": "TOO FEW SEEDS" in found,
+        "try other learning rates before a failure is put down to a model": "SINGLE LR" in found,
+        "score the task otherwise, where its ceiling is chance": "UNLEARNABLE AS SCORED" in found,
+    }
+    lines = [item(f"{words}.") for words, applies in steps.items() if applies]
+    note = text(
+        "seqgrid cannot go on with runs that it did not start. A study with the same settings is a",
+        "file in `config/studies/`. Where this one was run, the tables ask to:",
+    )
+    return blocks(note, "\n".join(lines)) if lines else "Nothing is open."
+
+
 def provenance(content: Content) -> str:
     """Where an imported study comes from, and what nobody knows of it."""
     origin = content.about.get("origin") or {}
