@@ -1,8 +1,8 @@
 """Write the report of a study: `python -m seqgrid.report STUDY_FOLDER`.
 
 Reads the Parquet tables of `collect` in the folder; writes those of `seqgrid.conclusions`, figures/
-and report.md beside them, and prints the report's path. Exits 2 with one line where a table is
-missing or is not one of ours.
+report.md and report.html beside them, and prints the path of report.md. Exits 2 with one line where
+a table is missing or is not one of ours.
 """
 
 import sys
@@ -21,6 +21,7 @@ from seqgrid.report import (
     coverage,
     fairness,
     figures,
+    html_page,
     length,
     marks,
     peaks,
@@ -66,12 +67,18 @@ def write(folder: Path) -> Path:
         tables.write(table, folder / f"{name}.parquet")
     content = Content.of(folder, found, built)
     content.figures = figures.draw(content, folder / "figures")
+    plain = page(content, contents=False)
+    _replace(folder / "report.html", html_page.render(plain, folder, content.figures))
     path = folder / "report.md"
-    # Renamed into place: a reader never sees half a report.
-    temporary = path.with_name(".report.md")
-    temporary.write_text(page(content), encoding="utf-8")
-    temporary.replace(path)
+    _replace(path, page(content))
     return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Renamed into place: a reader never sees half a report."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def page(content: Content, contents: bool = True) -> str:
