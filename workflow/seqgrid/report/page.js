@@ -29,6 +29,7 @@
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
+      if (!button.textContent) button.setAttribute("aria-label", "name");
       head.append(button);
       button.addEventListener("click", () => {
         const before = head.getAttribute("aria-sort");
