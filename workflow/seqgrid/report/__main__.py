@@ -30,6 +30,7 @@ from seqgrid.report import (
     coverage,
     fairness,
     figures,
+    files,
     html_page,
     length,
     marks,
@@ -59,7 +60,7 @@ SECTIONS = (
     ("Published numbers", published.published),
     ("Controls", checks.controls),
     ("Verdict rules", provenance.rules),
-    ("Files", provenance.files),
+    ("Files", files.files),
     ("Provenance", provenance.provenance),
 )
 
