@@ -36,8 +36,9 @@ def _cells(view: View) -> Iterator[dict]:
                 yield common | {"action": "monitor", "verdict": "RUNNING", "reason": words}
             if cell.outcome not in CUT or (cell.outcome == "killed" and not cell.history):
                 continue
+            seen = [n for n in (view.broken[key[1]], cell.known_plateau) if n is not None]
             judged = resuming.judge(
-                cell, group, view.thresholds, view.broken[key[1]], cell.seed in fallen
+                cell, group, view.thresholds, max(seen, default=None), cell.seed in fallen
             )
             again = "killed" if cell.outcome == "killed" else None
             yield common | {

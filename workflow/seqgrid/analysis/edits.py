@@ -49,9 +49,19 @@ def _merge(into: dict[str, Any], change: dict[str, Any]) -> None:
         if isinstance(here, dict) and isinstance(value, dict):
             _merge(here, value)
         elif isinstance(here, list) and isinstance(value, list):
-            into[key] = _united(here, value)
+            into[key] = (_included if key == "include" else _united)(here, value)
         else:
             into[key] = deepcopy(value)
+
+
+def _included(one: list[dict], other: list[dict]) -> list[dict]:
+    """Seeds of the same model, task and lengths in one entry: none may stand there twice."""
+    found: dict[str, dict] = {}
+    for entry in [*one, *other]:
+        who = repr([entry[name] for name in ("model", "task", "lengths")])
+        seeds = found.get(who, {}).get("seeds", [])
+        found[who] = entry | {"seeds": _united(seeds, entry["seeds"])}
+    return list(found.values())
 
 
 def _united(one: list, other: list) -> list:
@@ -88,7 +98,7 @@ def including(
 ) -> dict[str, Any]:
     """More seeds of a model on a task at a length."""
     extra = {"model": model, "task": task, "lengths": [seqlen], "seeds": list(seeds)}
-    return {"include": [*config.get("include", []), extra]}
+    return {"include": _included(config.get("include", []), [extra])}
 
 
 def sweeping(model: str, key: str, values: Iterable[Any]) -> dict[str, Any]:

@@ -39,8 +39,8 @@ class Rates:
 
     @property
     def unit(self) -> str:
-        """What an hour is an hour of."""
-        return "GPU-hours" if self.on_gpu else "CPU-hours"
+        """What a time is a time of."""
+        return "GPU time" if self.on_gpu else "CPU time"
 
     def hours(self, cell: dict, steps: float) -> float | None:
         """Device-hours of so many steps of a cell and its evaluation; None where unknown."""

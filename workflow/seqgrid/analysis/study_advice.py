@@ -1,6 +1,6 @@
 """Advice about a study as a whole: what is open, broken, stale, and which numbers are too few."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +20,23 @@ ANEW = ("diverged",)  # rerun begins again at step 0; after the others it goes o
 MOST_PAIRS = 50  # more are no advice: such a difference is too small for seeds to show
 
 
+def goes_on(cell: dict) -> bool:
+    """Whether a plain run has work for a cell: training, or the evaluation of a checkpoint."""
+    broken = cell["outcome"] in MEND and not cell["evaluated"] and bool(cell["step_steps"])
+    return broken or ledger.standing(cell) in GOING_ON
+
+
+def _awaits(cell: dict) -> str:
+    standing = ledger.standing(cell)
+    return f"{standing} and not evaluated" if standing in MEND else standing
+
+
+def _to_the_end(view: View, cell: dict) -> float | None:
+    """Device-hours of what a plain run does to a cell."""
+    trains = ledger.standing(cell) in GOING_ON[:-1]
+    return view.rates.remaining(cell) if trains else view.rates.hours(cell, 0)
+
+
 def rows(view: View) -> Iterator[dict]:
     """The rows about the study, what is open first."""
     for rule in (_finish, _mend, _stale, _mixed, _controls, _scored, _interval, _pairs):
@@ -28,14 +45,13 @@ def rows(view: View) -> Iterator[dict]:
 
 
 def _finish(view: View) -> Iterator[dict]:
-    found = ledger.coverage(view.everything)
-    going = {k: n for k, n in found["open"].items() if k in GOING_ON}
-    cells = [c for c in view.everything if ledger.standing(c) in going]
+    cells = [c for c in view.everything if goes_on(c)]
     if not cells:
         return
-    hours = [view.rates.remaining(c) for c in cells]
+    hours = [_to_the_end(view, c) for c in cells]
     unknown = sum(h is None for h in hours)
-    words = ", ".join(f"{n} {outcome}" for outcome, n in going.items())
+    kinds = Counter(_awaits(c) for c in cells)
+    words = ", ".join(f"{n} {what}" for what, n in kinds.most_common())
     lacking = f", {unknown} of a model that has not run and not counted" if unknown else ""
     yield {
         "action": "finish",
@@ -151,7 +167,7 @@ def _interval(view: View) -> Iterator[dict]:
     hours = [view.rates.another(cells[0]) for cells in groups]
     whole = total(hours)
     yield {
-        "action": "more seeds",
+        "action": "more seeds everywhere",
         "verdict": "WIDE INTERVAL",
         "reason": f"{len(asked)} seeds: the range of fewer than {enough} holds the median with "
         f"less than {view.thresholds.confidence:.4g} coverage",
