@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from calibrated import PARTS, Row
 
 from seqgrid.analysis.build import build
 from seqgrid.analysis.stats import wilson
