@@ -1,4 +1,4 @@
-"""The statements of the report come as often as docs/calibration.md says, on grids of known truth."""
+"""The statements of the report come as often as docs/calibration.md says they do."""
 
 import sys
 from pathlib import Path
