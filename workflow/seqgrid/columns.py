@@ -54,6 +54,17 @@ _CIRCUITS: list[Column] = [
 ]
 CIRCUITS = tuple(name for name, _, _ in _CIRCUITS)  # also names of `outcome.Progress`
 
+_MODEL_CEILING: list[Column] = [
+    (
+        "model_ceiling",
+        FLOAT,
+        "the best that a model can score that sees so little of the order of positions; null "
+        "where nothing is known to be lost",
+    ),
+    ("model_ceiling_name", TEXT, "what it sees"),
+    ("model_ceiling_derivation", TEXT, "where the value comes from"),
+]
+
 _COST: list[Column] = [
     ("training_seconds", FLOAT, "time in training steps"),
     ("validation_seconds", FLOAT, "time in validation"),
@@ -94,13 +105,19 @@ EVALUATION_FILE: list[Column] = [
 COLLECTED: dict[str, list[Column]] = {
     "cells": [
         *_CELL,
-        ("outcome", TEXT, "how the cell stands: an outcome's name, 'missing' or 'corrupt'"),
+        (
+            "outcome",
+            TEXT,
+            "how the cell stands: an outcome's name, 'missing' or 'corrupt'; of a study run "
+            "elsewhere also 'running'",
+        ),
         ("reason", TEXT, "why, in words"),
         ("error", TEXT, "traceback of a failure"),
         ("complete", BOOL, "training went to its end: outcome finished"),
         ("evaluated", BOOL, "test results exist"),
         ("refused", TEXT, "lengths the model could not be evaluated at, and why; null where none"),
         ("reused", BOOL, "another study trained this cell"),
+        ("trained_for", TEXT, "study whose run trained it; null where not known"),
         ("stale", BOOL, "the sources of the training have changed since"),
         ("evaluation_stale", BOOL, "the sources of the evaluation have changed since"),
         (
@@ -121,6 +138,11 @@ COLLECTED: dict[str, list[Column]] = {
             FLOAT,
             "log2 of the number of different inputs of the task at the training length; null where "
             "the task's file does not say",
+        ),
+        (
+            "known_plateau_steps",
+            INT,
+            "longest plateau known to have broken on the task; null where none is known",
         ),
         ("solved_step_steps", INT, "first validation at which the task counted as solved"),
         ("solved_seconds", FLOAT, "training time up to then"),
@@ -190,14 +212,7 @@ COLLECTED: dict[str, list[Column]] = {
         ("examples", INT, "test examples"),
         ("scored", INT, "scored outputs"),
         ("correct", INT, "scored outputs that are right; null for R2, MSE and loss"),
-        (
-            "model_ceiling",
-            FLOAT,
-            "the best that a model can score that sees so little of the order of positions; null "
-            "where nothing is known to be lost",
-        ),
-        ("model_ceiling_name", TEXT, "what it sees"),
-        ("model_ceiling_derivation", TEXT, "where the value comes from"),
+        *_MODEL_CEILING,
     ],
     "levels": [
         ("task", TEXT, "label of the task in the study"),
@@ -239,6 +254,29 @@ COLLECTED: dict[str, list[Column]] = {
         ("asked", INT, "runs there should be; null where not said"),
         ("origin", TEXT, "'test', 'validation' or 'mixed'"),
         ("source", TEXT, "file and table it was read from"),
+        *_MODEL_CEILING,
+    ],
+    # Of a study run elsewhere, what it says of each run, beside what that counts as here.
+    "inventory": [
+        ("model", TEXT, "label of the model in the study"),
+        ("task", TEXT, "label of the task in the study"),
+        ("variant", TEXT, "swept settings, as key=value; empty where nothing is swept"),
+        ("seqlen_tokens", INT, "training sequence length"),
+        ("seed", INT, "seed of the run"),
+        ("status", TEXT, "how the run stands, in the words of its study; null where it says none"),
+        ("outcome", TEXT, "what that counts as here"),
+        ("result_valid", BOOL, "whether its result can be read; null where nobody says"),
+        (
+            "value_origin",
+            TEXT,
+            "'test' or 'validation' of the value here; null where there is none",
+        ),
+        ("file", TEXT, "file of the run, as its study names it"),
+        ("modified_at", TIME, "when that was last written"),
+        ("step_steps", INT, "optimiser steps done"),
+        ("epochs", FLOAT, "epochs, as its study counts them; null where it counts none"),
+        ("note", TEXT, "what else its study says of it"),
+        ("source", TEXT, "file and line it was read from"),
     ],
     "history_file": HISTORY_FILE,
     "evaluation_file": EVALUATION_FILE,

@@ -1,5 +1,7 @@
 """The numbers that verdicts hang on, in one place; a study may set others under `thresholds`."""
 
+from typing import Any
+
 from pydantic import Field
 
 from seqgrid.settings import Chosen
@@ -37,3 +39,35 @@ class Thresholds(Chosen):
     worth_share: float = Field(
         0.05, ge=0, lt=1, description="an expected gain below this is not worth resuming for"
     )
+
+    def words(self) -> dict[str, str]:
+        """Each threshold as a rule says it; one that a study has set, with what it replaces."""
+        found = {}
+        for name, field in type(self).model_fields.items():
+            value, usual = getattr(self, name), field.default
+            instead = "" if value == usual else f" (set by this study; usually {_shown(usual)})"
+            found[name] = _shown(value) + instead
+        return found
+
+    def changed(self) -> dict[str, tuple[str, str]]:
+        """Name -> (value, default), in words, of the thresholds that a study has set."""
+        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        own = {name: getattr(self, name) for name in usual}
+        return {n: (_shown(own[n]), _shown(usual[n])) for n in own if own[n] != usual[n]}
+
+
+DEFAULTS = Thresholds()
+
+
+def of(about: dict[str, Any]) -> Thresholds:
+    """The thresholds of a study from what its tables say about it; the defaults where nothing.
+
+    Raises:
+        pydantic.ValidationError: a key or value that a study file could not have either.
+    """
+    return Thresholds.model_validate((about.get("config") or {}).get("thresholds") or {})
+
+
+def _shown(value: float | int) -> str:
+    """A count as it is, a share in percent."""
+    return str(value) if isinstance(value, int) else f"{100 * value:.4g} %"
