@@ -418,3 +418,10 @@ def test_a_plateau_is_said_only_where_it_is_longer_than_those_known_to_break():
         no_clear_plateau(with_curve(np.linspace(0.1, 0.6, 40), known_plateau=9000), CURVE_LEVELS)
         is None
     )
+
+
+def test_many_seeds_that_differ_little_are_not_unstable():
+    values = [0.49, 0.52, 0.55, 0.57, 0.6, 0.61, 0.63, 0.66, 0.69, 0.72]
+    assert "UNSTABLE ACROSS SEEDS" not in verdicts(study(values, half=0.005))
+    found = verdicts(study([*values[:-1], 0.12], half=0.005))["UNSTABLE ACROSS SEEDS"]
+    assert found["label"] == "UNSTABLE ACROSS SEEDS (two groups)"
