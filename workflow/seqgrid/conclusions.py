@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from seqgrid.columns import BOOL, FLOAT, INT, TEXT, Column
+from seqgrid.columns import BOOL, COLLECTED, FLOAT, INT, TEXT, Column
 
 # Whom a summary or a verdict is about: the seeds of one setting.
 _GROUP: list[Column] = [
@@ -64,13 +64,19 @@ CONCLUSIONS: dict[str, list[Column]] = {
     "verdicts": [
         *_GROUP,
         ("seed", INT, "seed of the cell the statement is about; null for all seeds"),
-        ("scope", TEXT, "'level', 'group' or 'cell': what the rule looked at"),
+        (
+            "scope",
+            TEXT,
+            "what the rule looked at: 'level', 'group', 'cell', or 'reported': a value whose seeds "
+            "are not known",
+        ),
         ("verdict", TEXT, "name of the rule that applied"),
         ("label", TEXT, "the verdict as it stands in a table"),
         ("statement", TEXT, "what it says, in words"),
         ("rule", TEXT, "the rule, with its threshold"),
         ("evidence", TEXT, "the numbers it rests on, a JSON object"),
     ],
+    "gates": [("task", TEXT, "label of the task in the study"), *COLLECTED["controls"]],
     "expectations": [
         ("task", TEXT, "label of the task in the study"),
         ("task_file", TEXT, "name of the task in the registry"),
