@@ -1,24 +1,126 @@
-"""The section of a report on length: medians with the levels that move along."""
+"""The section of a report on length: scores with the levels that move along, and their courses."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
+from seqgrid import thresholds
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, number, table, text
+from seqgrid.report.markdown import DAGGER, blocks, item, number, percent, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
+
+REPORTED = "reported means"
 
 
 def length(content: Content) -> str:
-    """Medians against training length, and beyond it, with the levels that move along."""
+    """Scores against training length, and beyond it, with the levels that move along."""
     found = [
         text(
             "Medians over final seeds, with the levels at the same lengths: where a value goes "
             "along with a level, it is the level that moves, and no change of the model follows."
         )
     ]
+    if content.scaling:
+        found.append(_rules(content))
     for task in content.tasks:
         found.append(_by_length(content, task))
         found.append(_beyond(content, task))
+        found += [_scaling(content, task, origin) for origin in ("seeds", REPORTED)]
     return blocks(*found, figure(content, "length"), figure(content, "beyond"))
+
+
+def _rules(content: Content) -> str:
+    """How a course over lengths is judged."""
+    words = thresholds.of(content.about).words()
+    lines = [
+        "Share: of the way from chance to the best score this model can have, its own ceiling "
+        "where it is known, else the task's. A course is judged by the slope of the share a "
+        "doubling of the training length, fitted to the values of all final seeds: RISES and FALLS "
+        f"where its {words['confidence']} interval excludes zero and the change over all lengths "
+        f"is above {words['level_share']} of the way; CEILING MOVES where the metric changes along "
+        "with its ceiling and the share is not shown to, or where every length stands at a ceiling "
+        "that changes; AT CEILING where that does not change; FLAT where the whole interval means "
+        f"a change below {words['flat_share']} over all lengths; else CANNOT BE TOLD. Where no "
+        "ceiling is known, RISES and FALLS are about the metric itself.",
+        f"Each of the {len(content.scaling)} courses has its own interval, with no correction for "
+        "their number.",
+    ]
+    return text(*lines)
+
+
+def _scaling(content: Content, task: str, origin: str) -> str:
+    """The courses of a task side by side, and what each says."""
+    rows = [r for r in content.scaling if r["task"] == task and r["origin"] == origin]
+    if not rows:
+        return ""
+    kind = "reported elsewhere, " if origin == REPORTED else ""
+    found = [f"**{task}**, {kind}how scores go with the training length:"]
+    metrics = {r["metric"] for r in rows}
+    body, shares = [], []
+    for row in rows[:MOST_ROWS]:
+        label = _label(row, metrics)
+        mark = "" if row["complete"] else DAGGER
+        body.append(
+            [
+                label,
+                _ends(row["lengths"], str),
+                f"{_ends(row['medians'], number)}{mark}",
+                percent(row["change"]),
+                _ends(row["ceilings"], number),
+                percent(row["ceiling_change"]),
+                _slope(row),
+                row["outcome"],
+            ]
+        )
+        shares.append([label, *_shares(row, _lengths(rows)), _share_slope(row), row["interval"]])
+    header = ["model", "lengths", "first to last", "change", "ceiling", "its change", "a doubling"]
+    found.append(table([*header, "outcome"], body, words=1))
+    lengths = [str(at) for at in _lengths(rows)]
+    if any(any(s is not None for s in r["shares"]) for r in rows):
+        found.append("Share of the way from chance to the ceiling, by training length (tokens):")
+        found.append(table(["model", *lengths, "a doubling", "interval"], shares, words=1))
+    said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in rows[:MOST_ROWS]]
+    return blocks(*found, "\n".join(said), _left_out(rows))
+
+
+def _label(row: dict, metrics: set[str]) -> str:
+    """The model, with what tells its rows apart."""
+    words = [row["model"], row["variant"] if ";" not in row["variant"] else "(variants differ)"]
+    return " ".join(filter(None, [*words, row["metric"] if len(metrics) > 1 else ""]))
+
+
+def _lengths(rows: list[dict]) -> list[int]:
+    return sorted({at for r in rows for at in r["lengths"]})[:MOST_COLUMNS]
+
+
+def _shares(row: dict, lengths: list[int]) -> list[str]:
+    known = dict(zip(row["lengths"], row["shares"], strict=True))
+    return ["" if known.get(at) is None else percent(known[at], sign="") for at in lengths]
+
+
+def _share_slope(row: dict) -> str:
+    if row["share_slope"] is None:
+        return "-"
+    ends = ", ".join(percent(row[end], 1) for end in ("share_low", "share_high"))
+    return f"{percent(row['share_slope'], 1)} [{ends}]"
+
+
+def _slope(row: dict) -> str:
+    if row["slope"] is None:
+        return "-"
+    return f"{number(row['slope'])} [{number(row['low'])}, {number(row['high'])}]"
+
+
+def _ends(values: list, show: Callable[..., str]) -> str:
+    """`first to last` of a list."""
+    if not values:
+        return "-"
+    ends = [show(values[0]), show(values[-1])]
+    return ends[0] if len(values) == 1 else " to ".join(ends)
+
+
+def _left_out(rows: list[dict]) -> str:
+    hidden = len(rows[MOST_ROWS:])
+    return f"{hidden} more courses stand in `scaling.parquet`." if hidden else ""
 
 
 def _by_length(content: Content, task: str) -> str:
