@@ -218,7 +218,7 @@ def verdicts_reference() -> Iterator[str]:
         "group": "all seeds of a model, task and training length",
         "cell": "one seed",
     }
-    rows = [(f"**{r.name}**", scopes[r.scope], r.sentence) for r in verdicts.RULES]
+    rows = [(f"**{r.name}**", scopes[r.scope], r.words()) for r in verdicts.RULES]
     yield from ("## The rules", "")
     yield from _table(("verdict", "about", "rule"), rows)
 

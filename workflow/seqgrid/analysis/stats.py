@@ -141,12 +141,16 @@ def iqm(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return _scipy().trim_mean(np.asarray(values, dtype=float), 0.25, axis=axis)
 
 
-def widened(value: float, low: float, high: float, n: int) -> tuple[float, float]:
+def widened(
+    value: float, low: float, high: float, n: int, coverage: float = CONFIDENCE
+) -> tuple[float, float]:
     """One of n 95 % intervals, widened so that all n hold at once (Bonferroni, normal tails).
+
+    coverage: of all n together; the interval given has 95 % whatever it is.
 
     Without it, one of ten seeds at chance would leave the chance band by noise alone.
     """
-    factor = simultaneous_z(n) / simultaneous_z(1)
+    factor = simultaneous_z(n, coverage) / simultaneous_z(1)
     return value - (value - low) * factor, value + (high - value) * factor
 
 

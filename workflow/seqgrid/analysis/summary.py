@@ -15,14 +15,16 @@ import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis import selection, stats
-from seqgrid.analysis.groups import Cell, Group, Levels, Selection, Verdict
+from seqgrid.analysis.groups import Cell, Group, Levels, Selection
 from seqgrid.analysis.places import (
     ceiling_columns,
     levels_by_place,
     model_ceiling,
     place_of,
 )
+from seqgrid.analysis.rules import Verdict
 from seqgrid.analysis.verdicts import RULES
+from seqgrid.thresholds import Thresholds, of
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
 
@@ -70,6 +72,7 @@ class Study:
         cells = read["cells"].to_pylist()
         evaluations = read["evaluations"].to_pylist()
         about = meta(read["cells"])
+        self.thresholds: Thresholds = of(about)
         models = in_order((c["model"] for c in cells), about.get("models"))
         tasks = in_order((c["task"] for c in cells), about.get("tasks"))
 
@@ -87,7 +90,7 @@ class Study:
             at = (place_of(row), row["weights"], row["metric"])
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.failed = _failed(self.cells, read["controls"].to_pylist())
-        self.levels = levels_by_place(read["levels"].to_pylist())
+        self.levels = levels_by_place(read["levels"].to_pylist(), self.thresholds)
         self.primary = _primary(evaluations, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
@@ -109,7 +112,8 @@ class Study:
         for place, weights, metric in places:
             rows = self.values[key].get((place, weights, metric), {})
             cells = tuple(_with_value(cell, rows.get(cell.seed)) for cell in blank)
-            levels = self.levels.get((task, *place, metric), Levels(self._better(task)))
+            bare = Levels(self._better(task), thresholds=self.thresholds)
+            levels = self.levels.get((task, *place, metric), bare)
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
             ceiling = model_ceiling(rows.values())
@@ -120,7 +124,7 @@ class Study:
     def summarise(self, key: Key, weights: str, group: Group) -> dict:
         """One row of `summary`."""
         better, final = group.levels.better, group.values
-        interval = stats.median_interval(final, better)
+        interval = stats.median_interval(final, better, self.thresholds.confidence)
         minimum, maximum = stats.extremes(final, better)
         shortcut = max(
             group.levels.shortcuts, key=lambda s: group.levels.goodness(s[1]), default=(None, None)
@@ -151,6 +155,7 @@ class Study:
             "scored": [c.scored for c in group.cells],
             "correct": [c.correct for c in group.cells],
             "stales": [c.stale for c in group.cells],
+            "reuses": [c.reused for c in group.cells],
             "outcomes": [c.outcome for c in group.cells],
             "origins": [c.origin for c in group.cells],
             **_success(group),
@@ -219,9 +224,12 @@ class Study:
             reason=row["reason"] or "",
             evaluated=bool(row["evaluated"]),
             stale=any(row[k] for k in ("stale", "evaluation_stale", "mixed_sources")),
+            reused=bool(row["reused"]),
             step=row["step_steps"],
             budget=row["budget_steps"],
             solved_step=row["solved_step_steps"],
+            solved_seconds=row["solved_seconds"],
+            known_plateau=row["known_plateau_steps"],
             best_validation=row["best_validation_metric"],
             log2_inputs=row["log2_inputs"],
             seen_examples=row["seen_examples"],
@@ -283,13 +291,15 @@ def _success(group: Group) -> dict:
     if group.levels.bar is None:
         return {"successes": None, "unknown": len(group.undecided)}
     k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
-    steps = group.solved_steps
+    steps, seconds = group.solved_steps, group.solved_seconds
+    confidence = group.thresholds.confidence
     return {
         "successes": k,
         "unknown": unknown,
-        "success_low": stats.wilson(k, n).low,
-        "success_high": stats.wilson(k + unknown, n).high,
+        "success_low": stats.wilson(k, n, confidence).low,
+        "success_high": stats.wilson(k + unknown, n, confidence).high,
         "solved_step_steps": stats.median(steps, "lower") if steps else None,
+        "solved_seconds": stats.median(seconds, "lower") if seconds else None,
     }
 
 

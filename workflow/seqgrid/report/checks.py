@@ -5,6 +5,7 @@ import json
 from seqgrid.analysis import expectations
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, blocks, code, item, listing, number, table, text
+from seqgrid.thresholds import of
 
 KNOWN = ("passed", "failed")
 MET = {True: "yes", False: "NO", None: "cannot be told yet"}
@@ -40,7 +41,7 @@ def expected(content: Content) -> str:
 
 
 def said(content: Content) -> list[str]:
-    """Sentences of the answer about the controls of the tasks."""
+    """Sentences of the answer about thresholds of the study and controls of the tasks."""
     rows = content.controls
     known = [row for row in rows if row["state"] in KNOWN]
     found = []
@@ -62,7 +63,16 @@ def said(content: Content) -> list[str]:
         )
     if bare := _files(rows, "not declared"):
         found.append(f"No control is declared for {listing(bare)}.")
-    return found
+    return [*_thresholds(content), *found]
+
+
+def _thresholds(content: Content) -> list[str]:
+    """What the study has set otherwise than usual."""
+    changed = of(content.about).changed()
+    named = [f"{name} {own} (usually {usual})" for name, (own, usual) in changed.items()]
+    return (
+        [f"This study sets thresholds of its own: {listing(named, len(named))}."] if named else []
+    )
 
 
 def failed(content: Content) -> str:
