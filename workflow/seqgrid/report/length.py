@@ -9,6 +9,7 @@ from seqgrid.report.markdown import DAGGER, blocks, item, number, percent, table
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
 
 REPORTED = "reported means"
+MOST_SAID = 24  # courses put into words; more is no reading, and scaling.parquet has them
 
 
 def length(content: Content) -> str:
@@ -21,10 +22,14 @@ def length(content: Content) -> str:
     ]
     if content.scaling:
         found.append(_rules(content))
+    said = content.scaling[:MOST_SAID]
     for task in content.tasks:
         found.append(_by_length(content, task))
         found.append(_beyond(content, task))
-        found += [_scaling(content, task, origin) for origin in ("seeds", REPORTED)]
+        found += [_scaling(content, task, origin, said) for origin in ("seeds", REPORTED)]
+    hidden = len(content.scaling[MOST_SAID:])
+    if hidden:
+        found.append(text(f"What {hidden} more courses say stands in `scaling.parquet`."))
     return blocks(*found, figure(content, "length"), figure(content, "beyond"))
 
 
@@ -47,7 +52,7 @@ def _rules(content: Content) -> str:
     return text(*lines)
 
 
-def _scaling(content: Content, task: str, origin: str) -> str:
+def _scaling(content: Content, task: str, origin: str, spoken: list[dict]) -> str:
     """The courses of a task side by side, and what each says."""
     rows = [r for r in content.scaling if r["task"] == task and r["origin"] == origin]
     if not rows:
@@ -78,7 +83,7 @@ def _scaling(content: Content, task: str, origin: str) -> str:
     if any(any(s is not None for s in r["shares"]) for r in rows):
         found.append("Share of the way from chance to the ceiling, by training length (tokens):")
         found.append(table(["model", *lengths, "a doubling", "interval"], shares, words=1))
-    said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in rows[:MOST_ROWS]]
+    said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in rows if r in spoken]
     return blocks(*found, "\n".join(said), _left_out(rows))
 
 
