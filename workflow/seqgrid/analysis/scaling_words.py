@@ -52,7 +52,11 @@ def _ceiling_goes(course: Course) -> str:
 
 def _share_goes(course: Course, share: Fit | None) -> str:
     shown = ", ".join(f"{100 * s:.0f}%" for s in course.shares)
-    slope = f"; slope {100 * share.value:+.1f}% a doubling, {percents(share)}" if share else ""
+    slope = (
+        f"; slope {100 * share.value:+.1f}% a doubling, {percents(share)} ({share.method})"
+        if share
+        else ""
+    )
     return f"Of the way from chance to that it covers {shown}{slope}."
 
 

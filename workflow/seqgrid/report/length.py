@@ -9,7 +9,7 @@ from seqgrid.report.markdown import DAGGER, blocks, item, number, percent, table
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
 
 REPORTED = "reported means"
-MOST_SAID = 24  # courses put into words; more is no reading, and scaling.parquet has them
+MOST_SAID = 16  # courses put into words; more is no reading, and scaling.parquet has them
 
 
 def length(content: Content) -> str:
@@ -60,29 +60,25 @@ def _scaling(content: Content, task: str, origin: str, spoken: list[dict]) -> st
     kind = "reported elsewhere, " if origin == REPORTED else ""
     found = [f"**{task}**, {kind}how scores go with the training length:"]
     metrics = {r["metric"] for r in rows}
-    body, shares = [], []
+    body = []
     for row in rows[:MOST_ROWS]:
-        label = _label(row, metrics)
         mark = "" if row["complete"] else DAGGER
         body.append(
             [
-                label,
+                _label(row, metrics),
                 _ends(row["lengths"], str),
                 f"{_ends(row['medians'], number)}{mark}",
                 percent(row["change"]),
+                _slope(row),
                 _ends(row["ceilings"], number),
                 percent(row["ceiling_change"]),
-                _slope(row),
+                _ends(row["shares"], lambda s: percent(s, sign="")),
+                _share_slope(row),
                 row["outcome"],
             ]
         )
-        shares.append([label, *_shares(row, _lengths(rows)), _share_slope(row), row["interval"]])
-    header = ["model", "lengths", "first to last", "change", "ceiling", "its change", "a doubling"]
-    found.append(table([*header, "outcome"], body, words=1))
-    lengths = [str(at) for at in _lengths(rows)]
-    if any(any(s is not None for s in r["shares"]) for r in rows):
-        found.append("Share of the way from chance to the ceiling, by training length (tokens):")
-        found.append(table(["model", *lengths, "a doubling", "interval"], shares, words=1))
+    header = ["model", "lengths", "first to last", "change", "a doubling", "ceiling", "its change"]
+    found.append(table([*header, "share", "share, a doubling", "outcome"], body, words=1))
     said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in rows if r in spoken]
     return blocks(*found, "\n".join(said), _left_out(rows))
 
@@ -91,15 +87,6 @@ def _label(row: dict, metrics: set[str]) -> str:
     """The model, with what tells its rows apart."""
     words = [row["model"], row["variant"] if ";" not in row["variant"] else "(variants differ)"]
     return " ".join(filter(None, [*words, row["metric"] if len(metrics) > 1 else ""]))
-
-
-def _lengths(rows: list[dict]) -> list[int]:
-    return sorted({at for r in rows for at in r["lengths"]})[:MOST_COLUMNS]
-
-
-def _shares(row: dict, lengths: list[int]) -> list[str]:
-    known = dict(zip(row["lengths"], row["shares"], strict=True))
-    return ["" if known.get(at) is None else percent(known[at], sign="") for at in lengths]
 
 
 def _share_slope(row: dict) -> str:
@@ -117,7 +104,7 @@ def _slope(row: dict) -> str:
 
 def _ends(values: list, show: Callable[..., str]) -> str:
     """`first to last` of a list."""
-    if not values:
+    if not values or None in values:
         return "-"
     ends = [show(values[0]), show(values[-1])]
     return ends[0] if len(values) == 1 else " to ".join(ends)
