@@ -58,8 +58,8 @@ def no_interval(group: Group) -> Finding | None:
     if not seeds:
         return None
     return (
-        f"NO INTERVAL {len(seeds)}/{len(group.final)}",
-        f"of seed {', '.join(map(str, seeds))} nobody knows how far test examples could move it",
+        "NO INTERVAL" if group.value_of else f"NO INTERVAL {len(seeds)}/{len(group.final)}",
+        f"of {group.named(seeds)} nobody knows how far other test examples could move it",
         {"seeds": seeds, **evidence(group)},
     )
 
