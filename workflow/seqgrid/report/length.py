@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from seqgrid import thresholds
+from seqgrid.analysis.courses import relative
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, blocks, item, number, percent, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
 
 REPORTED = "reported means"
-MOST_SAID = 16  # courses put into words; more is no reading, and scaling.parquet has them
+MOST_SAID = 8  # courses put into words; more is no reading, and scaling.parquet has them
+SAID_FIRST = ("CEILING MOVES", "RISES", "FALLS", "AT CEILING", "FLAT")
 
 
 def length(content: Content) -> str:
@@ -22,7 +24,7 @@ def length(content: Content) -> str:
     ]
     if content.scaling:
         found.append(_rules(content))
-    said = content.scaling[:MOST_SAID]
+    said = sorted(content.scaling, key=_rank)[:MOST_SAID]
     for task in content.tasks:
         found.append(_by_length(content, task))
         found.append(_beyond(content, task))
@@ -31,6 +33,12 @@ def length(content: Content) -> str:
     if hidden:
         found.append(text(f"What {hidden} more courses say stands in `scaling.parquet`."))
     return blocks(*found, figure(content, "length"), figure(content, "beyond"))
+
+
+def _rank(row: dict) -> int:
+    """What a reader must not miss comes first."""
+    outcome = row["outcome"]
+    return SAID_FIRST.index(outcome) if outcome in SAID_FIRST else len(SAID_FIRST)
 
 
 def _rules(content: Content) -> str:
@@ -79,8 +87,38 @@ def _scaling(content: Content, task: str, origin: str, spoken: list[dict]) -> st
         )
     header = ["model", "lengths", "first to last", "change", "a doubling", "ceiling", "its change"]
     found.append(table([*header, "share", "share, a doubling", "outcome"], body, words=1))
+    found.append(_course_by_length(rows, [r for r in rows if r in spoken], metrics))
     said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in rows if r in spoken]
     return blocks(*found, "\n".join(said), _left_out(rows))
+
+
+def _course_by_length(rows: list[dict], shown: list[dict], metrics: set[str]) -> str:
+    """Each course's values, their change, ceiling and share, length by length."""
+    lengths = sorted({at for r in rows for at in r["lengths"]})[:MOST_COLUMNS]
+    body = []
+    for row in shown:
+        first = row["lengths"][0] if row["lengths"] else 0
+        known = {
+            "": [number(v) for v in row["medians"]],
+            f"change from {first}": [
+                percent(relative([row["medians"][0], v])) for v in row["medians"]
+            ],
+        }
+        if None not in row["ceilings"]:
+            known["ceiling"] = [number(v) for v in row["ceilings"]]
+            known[f"ceiling, change from {first}"] = _changes(row["ceilings"])
+        if None not in row["shares"]:
+            known["share of the way"] = [percent(s, sign="") for s in row["shares"]]
+        for name, values in known.items():
+            at = dict(zip(row["lengths"], values, strict=True))
+            label = ", ".join(filter(None, [_label(row, metrics), name]))
+            body.append([label, *(at.get(length, "") for length in lengths)])
+    return table(["", *map(str, lengths)], body) if body else ""
+
+
+def _changes(values: list[float]) -> list[str]:
+    """Each value against the first."""
+    return [percent(relative([values[0], value]), 1) for value in values]
 
 
 def _label(row: dict, metrics: set[str]) -> str:
@@ -122,7 +160,8 @@ def _by_length(content: Content, task: str) -> str:
         return ""
     medians = {(r["model"], r["seqlen_tokens"]): marked(r) for r in rows}
     body = _level_rows(content, rows, lengths)
-    body += [[m, *(medians.get((m, at), "") for at in lengths)] for m in content.models]
+    known = [m for m in content.models if any((m, at) in medians for at in lengths)]
+    body += [[m, *(medians.get((m, at), "") for at in lengths)] for m in known]
     title = f"**{task}**: {rows[0]['metric']} by training length (tokens), evaluated there"
     return blocks(title, table(["", *map(str, lengths)], body))
 
