@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from seqgrid.columns import BOOL, FLOAT, INT, TEXT, Column
+from seqgrid.columns import BOOL, COLLECTED, FLOAT, INT, TEXT, Column
 
 # Whom a summary or a verdict is about: the seeds of one setting.
 _GROUP: list[Column] = [
@@ -64,13 +64,19 @@ CONCLUSIONS: dict[str, list[Column]] = {
     "verdicts": [
         *_GROUP,
         ("seed", INT, "seed of the cell the statement is about; null for all seeds"),
-        ("scope", TEXT, "'level', 'group' or 'cell': what the rule looked at"),
+        (
+            "scope",
+            TEXT,
+            "what the rule looked at: 'level', 'group', 'cell', or 'reported': a value whose seeds "
+            "are not known",
+        ),
         ("verdict", TEXT, "name of the rule that applied"),
         ("label", TEXT, "the verdict as it stands in a table"),
         ("statement", TEXT, "what it says, in words"),
         ("rule", TEXT, "the rule, with its threshold"),
         ("evidence", TEXT, "the numbers it rests on, a JSON object"),
     ],
+    "gates": [("task", TEXT, "label of the task in the study"), *COLLECTED["controls"]],
     "expectations": [
         ("task", TEXT, "label of the task in the study"),
         ("task_file", TEXT, "name of the task in the registry"),
@@ -214,13 +220,18 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("published_seeds", INT, "runs behind it, where said"),
         ("source", TEXT, "where it stands"),
         ("ours", FLOAT, "median of our final values"),
-        ("low", FLOAT, "lower end of its interval over seeds"),
+        (
+            "low",
+            FLOAT,
+            "lower end of the range that as many further runs of ours would fall into; null below "
+            "two values",
+        ),
         ("high", FLOAT, "upper end"),
         ("final", INT, "final values"),
         ("asked", INT, "cells that can exist"),
         ("same", pa.list_(TEXT), "settings known to be the same"),
         ("different", pa.list_(TEXT), "settings known to differ, with both values"),
-        ("unknown", pa.list_(TEXT), "settings that cannot be held against ours"),
+        ("unknown", pa.list_(TEXT), "settings that cannot be held against ours, or are not said"),
         ("outcome", TEXT, "the rule's answer, such as DIFFERENT SETTINGS"),
         ("statement", TEXT, "what it says, in words"),
     ],

@@ -10,7 +10,8 @@ BROKEN = ("failed", "out_of_memory", "killed", "corrupt")
     "CONTROL FAILED",
     "group",
     "A control of the task's file, a model whose verdict on the task is known beforehand, did not "
-    "get that verdict: before the control is understood, no score on the task can be trusted.",
+    "get that verdict, or a gate of the study lies outside its band: before the control is "
+    "understood, no score on the task can be trusted.",
 )
 def control_failed(group: Group) -> Finding | None:
     """The task does not do what it is known to do."""

@@ -155,6 +155,8 @@ class Group:
 
     A place is an evaluated length, a test set of the task, and a slice of it: '' where the test set
     is drawn as training is, and where the slice is all of it.
+
+    value_of: in words, what the only value is of, where that is not a seed but a reported mean.
     """
 
     model: str
@@ -171,6 +173,7 @@ class Group:
     failed_controls: tuple[dict, ...] = field(default=())
     selection: Selection = Selection()
     model_ceiling: ModelCeiling | None = None
+    value_of: str = ""
 
     @cached_property
     def final(self) -> tuple[Cell, ...]:
@@ -272,6 +275,15 @@ class Group:
         goodness = self.levels.goodness(level)
         held = [w - slack <= goodness <= b + slack for w, b in self.bands]
         return bool(held) and all(held) and not self.boundless
+
+    def named(self, seeds: list[int]) -> str:
+        """Seeds in a statement."""
+        return self.value_of or f"seed {', '.join(map(str, seeds))}"
+
+    @property
+    def cannot_be_told(self) -> str:
+        """The beginning of a statement that every value may be some level."""
+        return f"{self.value_of} cannot be told" if self.value_of else "no seed can be told"
 
     @property
     def above_chance(self) -> bool:

@@ -46,7 +46,7 @@ def above_ceiling(group: Group) -> Finding | None:
         return None
     return (
         "ABOVE CEILING",
-        f"seed {', '.join(map(str, seeds))} lies beyond the best score there can be, "
+        f"{group.named(seeds)} lies beyond the best score there can be, "
         f"{short(levels.ceiling)}: the answers leak, or the level is wrong",
         {"ceiling": levels.ceiling, "seeds": seeds, **evidence(group)},
     )
@@ -122,7 +122,7 @@ def at_ceiling(group: Group) -> Finding | None:
         return None
     return (
         "AT CEILING",
-        f"no seed can be told from the ceiling {short(levels.ceiling)}",
+        f"{group.cannot_be_told} from the ceiling {short(levels.ceiling)}",
         {"ceiling": levels.ceiling, **evidence(group)},
     )
 
@@ -143,7 +143,7 @@ def at_model_ceiling(group: Group) -> Finding | None:
         return None
     return (
         f"AT MODEL CEILING ({ceiling.name})",
-        f"no seed can be told from {short(ceiling.value)}, the best there can be "
+        f"{group.cannot_be_told} from {short(ceiling.value)}, the best there can be "
         f"{ceiling.derivation}",
         {"model_ceiling": ceiling.value, "name": ceiling.name, **evidence(group)},
     )
@@ -169,7 +169,7 @@ def above_model_ceiling(group: Group) -> Finding | None:
         return None
     return (
         f"ABOVE MODEL CEILING ({ceiling.name})",
-        f"seed {', '.join(map(str, seeds))} lies beyond {short(ceiling.value)}, said to be the "
+        f"{group.named(seeds)} lies beyond {short(ceiling.value)}, said to be the "
         f"best there can be {ceiling.derivation}: the model sees more than its file says",
         {"model_ceiling": ceiling.value, "name": ceiling.name, "seeds": seeds, **evidence(group)},
     )
@@ -194,7 +194,8 @@ def at_shortcut(group: Group) -> Finding | None:
     name, value = min(held, key=lambda pair: abs(pair[1] - middle))
     return (
         f"AT SHORTCUT ({name})",
-        f"no seed can be told from {name} at {short(value)}, which needs none of the skill tested",
+        f"{group.cannot_be_told} from {name} at {short(value)}, which needs none of the skill "
+        "tested",
         {"shortcut": name, "level": value, "held": dict(held), **evidence(group)},
     )
 
@@ -216,7 +217,7 @@ def at_chance(group: Group) -> Finding | None:
         return None
     return (
         "AT CHANCE",
-        f"no seed can be told from chance {short(levels.chance)}",
+        f"{group.cannot_be_told} from chance {short(levels.chance)}",
         {"chance": levels.chance, **evidence(group)},
     )
 
@@ -237,7 +238,7 @@ def above(group: Group) -> Finding | None:
     name, value = passed[-1]
     return (
         f"ABOVE {name}",
-        f"every final seed lies above {name} at {short(value)}",
+        f"{group.value_of or 'every final seed'} lies above {name} at {short(value)}",
         {"level": value, "name": name, "passed": dict(passed), **evidence(group)},
     )
 

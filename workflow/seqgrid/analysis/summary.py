@@ -1,4 +1,4 @@
-"""The tables `summary` and `verdicts`: every number and statement of a report, from five tables.
+"""The tables `summary`, `gates` and `verdicts`: every number of a report, and its statements.
 
 A table is handled as a list of rows. The cells of one model, task, variant and training length are
 a group; each place (evaluated length, test set and slice of it), weights and metric of it is a row
@@ -14,7 +14,7 @@ from math import inf, isfinite, isnan, nan
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.analysis import selection, stats
+from seqgrid.analysis import gates, judging, selection, stats
 from seqgrid.analysis.groups import Cell, Group, Levels, Selection
 from seqgrid.analysis.places import (
     ceiling_columns,
@@ -22,8 +22,6 @@ from seqgrid.analysis.places import (
     model_ceiling,
     place_of,
 )
-from seqgrid.analysis.rules import Verdict
-from seqgrid.analysis.verdicts import RULES
 from seqgrid.thresholds import Thresholds, of
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
@@ -35,16 +33,28 @@ HISTORY_COLUMNS = [
 
 
 def build(read: dict[str, pa.Table]) -> dict[str, pa.Table]:
-    """The tables `summary` and `verdicts` from cells, parts, history, evaluations and levels."""
-    study = Study(read)
-    summary, verdicts = [], []
-    for key in study.keys:
-        groups = study.groups(key)
-        summary += [study.summarise(key, weights, group) for weights, group in groups]
-        verdicts += study.judge(key, groups)
-    carried = {"seqgrid.study": json.dumps(meta(read["cells"]))}
+    """The tables `summary`, `gates` and `verdicts` from those that were collected or imported."""
+    study, about = Study(read), meta(read["cells"])
+    groups = {key: study.groups(key) for key in study.keys}
+    summary = [
+        study.summarise(key, weights, group)
+        for key, found in groups.items()
+        for weights, group in found
+    ]
+    held = gates.rows(about, read, summary)
+    failed = gates.failed(held)
+    verdicts: list[dict] = []
+    for key, found in groups.items():
+        more = tuple(failed.get(key[1], ()))
+        judged = [(w, replace(g, failed_controls=g.failed_controls + more)) for w, g in found]
+        primary = study.primary.get(key[1], "")
+        verdicts += judging.judge(primary, study.selected(key), judged)
+    rows = read["reported"].to_pylist()
+    verdicts += judging.judge_reported(rows, study.levels, failed, study.thresholds)
+    carried = {"seqgrid.study": json.dumps(about)}
     return {
         "summary": tables.from_rows("summary", summary, carried),
+        "gates": gates.table(held, about),
         "verdicts": tables.from_rows("verdicts", verdicts, carried),
     }
 
@@ -130,7 +140,7 @@ class Study:
             group.levels.shortcuts, key=lambda s: group.levels.goodness(s[1]), default=(None, None)
         )
         return {
-            **_about(group, self.selected(key)),
+            **judging.about(group, self.selected(key)),
             "weights": weights,
             "metric": group.metric,
             "primary": group.metric == self.primary.get(group.task, ""),
@@ -166,28 +176,6 @@ class Study:
             **ceiling_columns(group.model_ceiling),
             "solved": group.levels.solved,
         }
-
-    def judge(self, key: Key, groups: list[tuple[str, Group]]) -> list[dict]:
-        """The rows of `verdicts`: what the rules say of the primary metric with best weights."""
-        primary = self.primary.get(key[1], "")
-        judged = [
-            g for weights, g in groups if weights == "best" and g.metric == primary and not g.slice
-        ]
-        trained = judged[0]  # at the training length, drawn as training is
-        rows = []
-        for rule in RULES:
-            if rule.scope == "level":
-                found = [(g, None, rule(g)) for g in judged]
-            elif rule.scope == "group":
-                found = [(trained, None, rule(trained))]
-            else:
-                found = [(trained, c.seed, rule(c, trained.levels)) for c in trained.cells]
-            rows += [
-                _about(g, self.selected(key)) | {"seed": seed, "scope": rule.scope} | _stated(v)
-                for g, seed, v in found
-                if v is not None
-            ]
-        return rows
 
     def selected(self, key: Key) -> bool:
         """Whether no rival variant has a better validation; the test split has no say."""
@@ -273,19 +261,6 @@ def _primary(evaluations: list[dict], levels: dict[tuple, Levels]) -> dict[str, 
     return found
 
 
-def _about(group: Group, selected: bool) -> dict:
-    return {
-        "model": group.model,
-        "task": group.task,
-        "variant": group.variant,
-        "selected": selected,
-        "seqlen_tokens": group.seqlen,
-        "evaluated_seqlen_tokens": group.evaluated_seqlen,
-        "test_set": group.test_set,
-        "slice": group.slice,
-    }
-
-
 def _success(group: Group) -> dict:
     """Success rate with the unknown cells as bounds, so that unfinished ones cannot flatter it."""
     if group.levels.bar is None:
@@ -301,22 +276,3 @@ def _success(group: Group) -> dict:
         "solved_step_steps": stats.median(steps, "lower") if steps else None,
         "solved_seconds": stats.median(seconds, "lower") if seconds else None,
     }
-
-
-def _stated(verdict: Verdict) -> dict:
-    return {
-        "verdict": verdict.name,
-        "label": verdict.label,
-        "statement": verdict.statement,
-        "rule": verdict.rule,
-        "evidence": json.dumps(_finite(verdict.evidence), sort_keys=True),
-    }
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN: such a number becomes null."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

@@ -3,6 +3,7 @@
 import json
 
 from seqgrid.analysis import expectations
+from seqgrid.report import gates
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, blocks, code, item, listing, number, table, text
 from seqgrid.thresholds import of
@@ -63,7 +64,7 @@ def said(content: Content) -> list[str]:
         )
     if bare := _files(rows, "not declared"):
         found.append(f"No control is declared for {listing(bare)}.")
-    return [*_thresholds(content), *found]
+    return [*_thresholds(content), *gates.said(content), *found]
 
 
 def _thresholds(content: Content) -> list[str]:
@@ -79,17 +80,24 @@ def failed(content: Content) -> str:
     """The failed controls, for the first screen."""
     return "\n".join(
         item(
-            f"**CONTROL FAILED** on {row['task_file']}: {row['control']}: {row['expected']}",
-            f"expected, {row['observed'] or 'nothing'} observed. Nothing that this report says of",
-            f"{row['task_file']} can be trusted before that is understood.",
+            f"**CONTROL FAILED** on {task}: {row['control']}: {row['expected']} expected,",
+            f"{row['observed'] or 'nothing'} observed. Nothing that this report says of {task} can",
+            "be trusted before that is understood.",
         )
-        for row in content.controls
+        for task, row in (
+            *((row["task_file"], row) for row in content.controls),
+            *((row["task"], row) for row in content.gates),
+        )
         if row["state"] == "failed"
     )
 
 
 def controls(content: Content) -> str:
-    """The controls of the task files that the study uses."""
+    """The controls of the task files that the study uses, and its own gates."""
+    return blocks(_controls(content), gates.gates(content))
+
+
+def _controls(content: Content) -> str:
     rows = content.controls
     if not rows:
         return (

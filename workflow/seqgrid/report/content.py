@@ -106,6 +106,7 @@ class Content:
     summary: list[dict]
     verdicts: list[dict]
     controls: list[dict]
+    gates: list[dict]
     evaluations: list[dict]
     reported: list[dict]
     inventory: list[dict]
@@ -134,6 +135,7 @@ class Content:
             summary=built["summary"].to_pylist(),
             verdicts=built["verdicts"].to_pylist(),
             controls=read["controls"].to_pylist(),
+            gates=built["gates"].to_pylist(),
             evaluations=read["evaluations"].to_pylist(),
             reported=read["reported"].to_pylist(),
             inventory=read["inventory"].to_pylist() if "inventory" in read else [],
@@ -244,6 +246,8 @@ class Content:
         """Verdicts in their order; one about a whole group under what is left without a place."""
         found = defaultdict(list)
         for number, verdict in enumerate(self.verdicts):
+            if verdict["scope"] == "reported":
+                continue
             place = _place(verdict)
             found[place[:4] if verdict["scope"] == "group" else place].append((number, verdict))
         return found
