@@ -338,7 +338,7 @@ def test_every_threshold_of_a_rule_is_one_and_each_is_used():
     known = set(Thresholds.model_fields)
     used = {name for rule in RULES for name in rule.thresholds}
     assert used <= known
-    assert known - used == {"worth_share"}  # advice has it
+    assert known - used == {"worth_share", "success_half_width"}  # advice has them
 
 
 def test_two_groups_of_seeds_are_named_with_the_rate_of_success():
@@ -418,3 +418,10 @@ def test_a_plateau_is_said_only_where_it_is_longer_than_those_known_to_break():
         no_clear_plateau(with_curve(np.linspace(0.1, 0.6, 40), known_plateau=9000), CURVE_LEVELS)
         is None
     )
+
+
+def test_many_seeds_that_differ_little_are_not_unstable():
+    values = [0.49, 0.52, 0.55, 0.57, 0.6, 0.61, 0.63, 0.66, 0.69, 0.72]
+    assert "UNSTABLE ACROSS SEEDS" not in verdicts(study(values, half=0.005))
+    found = verdicts(study([*values[:-1], 0.12], half=0.005))["UNSTABLE ACROSS SEEDS"]
+    assert found["label"] == "UNSTABLE ACROSS SEEDS (two groups)"

@@ -1,6 +1,6 @@
 """The rules about the seeds of a group: whether one number can stand for them."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import inf, prod
 
 from seqgrid.analysis import stats
@@ -13,10 +13,11 @@ from seqgrid.analysis.rules import Finding, rule
     "UNSTABLE ACROSS SEEDS",
     "level",
     "Values of final seeds, with everything worse than chance taken as chance, whose intervals "
-    "({confidence} jointly) do not overlap differ by more than {unstable_share} of the span, or "
-    "one of them solved the task and the other did not. Two groups of seeds are named where the "
-    "largest gap between neighbours is so much larger than the next (or the interval of a seed) as "
-    "evenly spread values have it with less than 1 - {confidence}.",
+    "({confidence} jointly) do not overlap are apart: the median difference of two seeds is more "
+    "than {unstable_share} of the span, or there are two groups of seeds that far from each other, "
+    "or one seed solved the task and another did not. Two groups are named where the largest gap "
+    "between neighbours is so much larger than the next (or the interval of a seed) as evenly "
+    "spread values have it with less than 1 - {confidence}.",
 )
 def unstable(group: Group) -> Finding | None:
     """The seeds disagree, so no single number describes them."""
@@ -24,14 +25,17 @@ def unstable(group: Group) -> Finding | None:
         return None
     goodness = _goodness(group)
     apart = max(w for w, _ in group.bands) > min(b for _, b in group.bands)
-    span = group.levels.span
-    wide = span > 0 and max(goodness) - min(goodness) > group.thresholds.unstable_share * span
+    far = group.thresholds.unstable_share * group.levels.span
+    chance, lower, upper = two_groups(group)
+    split = chance < 1 - group.thresholds.confidence
+    # Not the range: of ten seeds it is wide however little any two of them differ.
+    differences = [abs(a - b) for a, b in combinations(goodness, 2)]
+    typical = stats.median(differences, "lower")
+    wide = group.levels.span > 0 and (typical > far or (split and max(differences) > far))
     mixed = 0 < len(group.solved) < len(group.final)
     if not (apart and (wide or mixed)):
         return None
     low, high = stats.extremes(group.values, group.levels.better)
-    chance, lower, upper = two_groups(group)
-    split = chance < 1 - group.thresholds.confidence
     if split:
         words = f"two groups of seeds: {_named(group, lower)}; {_named(group, upper)}"
         words += f" (so large a gap has probability {chance:.2g} where values are evenly spread)"
