@@ -14,7 +14,7 @@ LENGTHS = (64, 128, 256, 512)
 def grid() -> Tables:
     """12 models, 11 of them in 3 groups; 2 tasks, 4 lengths, 3 seeds: 288 cells of every kind."""
     random = np.random.default_rng(7)
-    models = [*sum(GROUPS.values(), []), "deltanet"]
+    models = [*(model for group in GROUPS.values() for model in group), "deltanet"]
     made = Tables(
         models=models,
         tasks=["mqar", "adding_problem"],
@@ -33,7 +33,14 @@ def grid() -> Tables:
             for seed in range(3):
                 best = 1 / (1 + np.exp(1.2 * (j - 4 + (i * 5 % 12) / 2)))
                 share = float(np.clip(best + random.normal(0, 0.03), 0.0, 1.0))
-                _cell(made, model, length, seed, share, cost | {"training_seconds": 9.0 * (j + 2) * (i + 3)})
+                _cell(
+                    made,
+                    model,
+                    length,
+                    seed,
+                    share,
+                    cost | {"training_seconds": 9.0 * (j + 2) * (i + 3)},
+                )
     return made
 
 

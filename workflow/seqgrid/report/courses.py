@@ -2,13 +2,14 @@
 
 import statistics
 from collections import defaultdict
+from typing import Any
 
 from matplotlib.axes import Axes
 
 from seqgrid.report import panels
 from seqgrid.report.content import Content
 from seqgrid.report.looks import NOT_FINAL, Look, Looks
-from seqgrid.report.view import SMALL, View
+from seqgrid.report.view import SMALL, View, logarithmic
 
 MOST_CURVES = 60
 MOST_BANDS = 4  # models in a panel: the intervals of more would cover each other
@@ -88,7 +89,13 @@ def _seed(clip: View, points: Points, look: Look, cell: dict) -> None:
     solved = cell["solved_step_steps"]
     if solved is not None:
         at = min(range(len(steps)), key=lambda i: abs(steps[i] - solved))
-        star = {"ms": 7, "mfc": look.colour, "mec": "white", "mew": 0.5, "zorder": 4}
+        star: dict[str, Any] = {
+            "ms": 9,
+            "mfc": look.colour,
+            "mec": "black",
+            "mew": 0.6,
+            "zorder": 4,
+        }
         clip.axis.plot([solved], [heights[at]], "*", **star)
 
 
@@ -105,7 +112,7 @@ def _together(clip: View, lines: list[Points], look: Look) -> None:
         steps,
         clip.clipped([min(v) for v in values]),
         clip.clipped([max(v) for v in values]),
-        color=look.colour, alpha=0.13, lw=0, zorder=0.5,
+        color=look.colour, alpha=0.1, lw=0, zorder=0.5,
     )  # fmt: skip
     medians = clip.clipped([statistics.median(v) for v in values])
     clip.axis.plot(steps, medians, ls=look.dash, color=look.colour, lw=1.7)
@@ -129,7 +136,7 @@ def survival(axis: Axes, content: Content, place: Place, looks: Looks) -> panels
     for i, model in enumerate(models):
         rows = sorted(found[model], key=lambda r: r["step_steps"])
         # Curves that coincide are set apart by a hair.
-        apart = 0.008 * (i - (len(models) - 1) / 2)
+        apart = min(0.008, 0.05 / len(models)) * (i - (len(models) - 1) / 2)
         _steps(axis, rows, looks[model], apart, band=len(models) <= MOST_BANDS)
         if not any(r["solved"] for r in rows):
             never.append(model)
@@ -148,7 +155,7 @@ def _steps(axis: Axes, rows: list[dict], look: Look, apart: float, band: bool) -
     steps = [0, *(r["step_steps"] for r in rows)]
     shares = [1.0, *(r["unsolved"] for r in rows)]
     raised = [share + apart for share in shares]
-    style = {"color": look.colour, "zorder": 3}
+    style: dict[str, Any] = {"color": look.colour, "zorder": 3}
     axis.plot(steps, raised, ls=look.dash, drawstyle="steps-post", lw=1.6, **style)
     ends = [(r["step_steps"], r["unsolved"] + apart) for r in rows if r["censored"]]
     if ends:
@@ -185,7 +192,8 @@ def steps(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn
     rows = _convergence(content, task)
     models = [m for m in content.models if any(r["model"] == m for r in rows)]
     lengths = sorted({r["seqlen_tokens"] for r in rows})
-    axis.set_yscale("log")
+    ends = [r[name] for r in rows for name in ("horizon_steps", "median_steps", "low", "high")]
+    logarithmic(axis, [v for v in ends if v], "y")
     for i, model in enumerate(models):
         here = sorted((r for r in rows if r["model"] == model), key=lambda r: r["seqlen_tokens"])
         look = looks[model]
@@ -196,15 +204,20 @@ def steps(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn
             if row["median_steps"]:
                 high = row["high"] if row["high"] is not None else row["horizon_steps"]
                 if row["low"] and high:
-                    axis.plot([x, x], [row["low"], high], "-", color=look.colour, lw=1)
+                    axis.plot([x, x], [row["low"], high], "-", color=look.colour, lw=1, alpha=0.6)
             else:
                 at = (x, row["horizon_steps"])
-                arrow = {"arrowstyle": "->", "color": look.colour, "lw": 1.3}
-                axis.annotate("", at, (0, 16), textcoords="offset points", arrowprops=arrow)
-                open_ = {"mfc": "white", "mec": look.colour, "ms": 5}
+                arrow: dict[str, Any] = {
+                    "arrowstyle": "<-",
+                    "color": look.colour,
+                    "lw": 1.3,
+                    "shrinkB": 0,
+                }
+                axis.annotate("", at, (0, 14), textcoords="offset points", arrowprops=arrow)
+                open_: dict[str, Any] = {"mfc": "white", "mec": look.colour, "ms": 5}
                 axis.plot(*at, look.marker, ls="none", **open_)
         heights = [r["median_steps"] for _, r in solved]
-        line = {"color": look.colour, "marker": look.marker, "ms": 5, "lw": 1}
+        line: dict[str, Any] = {"color": look.colour, "marker": look.marker, "ms": 5, "lw": 1}
         axis.plot([x for x, _ in solved], heights, ls=look.dash, **line)
     axis.set_xticks(range(len(lengths)), [str(at) for at in lengths])
     axis.set_title(task, fontsize=10)

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from seqgrid.report import courses, grids, maps, panels, tradeoffs
 from seqgrid.report.content import Content
-from seqgrid.report.looks import Looks, looks, ordered
+from seqgrid.report.looks import Look, Looks, looks, ordered
 
 if TYPE_CHECKING:  # provisional in matplotlib
     from matplotlib.typing import RcKeyType
 
+DPI = 130
 MOST_PANELS = 12
 COLUMNS = 3
 PANEL = (4.3, 3.1)  # inches
@@ -201,8 +204,7 @@ def made(content: Content, plan: Plan, look: Looks) -> tuple[Figure, bool]:
     columns = min(plan.columns, len(shown))
     rows = math.ceil(len(shown) / columns)
     width, height = plan.size[0] * columns, plan.size[1] * rows
-    figure = Figure(figsize=(width, height + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(width, height + 0.5), dpi=DPI, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     models: set[str] = set()
     clipped = False
@@ -213,12 +215,15 @@ def made(content: Content, plan: Plan, look: Looks) -> tuple[Figure, bool]:
     for axis in axes[len(shown) :]:
         axis.remove()
     if plan.scale is not None:
-        bar = figure.colorbar(plan.scale, ax=axes[: len(shown)], aspect=15, shrink=0.9, pad=0.02)
+        bar = figure.colorbar(plan.scale, ax=axes[: len(shown)], aspect=15, pad=0.02)
         bar.set_label("chance = 0, ceiling = 1")
         bar.outline.set_visible(False)
-    handles = plan.keys or _handles([m for m in content.models if m in models], look)
-    if handles:
-        _legend(figure, handles, plan.size[0] * columns / PANEL[0])
+    across = width / PANEL[0]
+    if plan.keys:
+        _legend(figure, plan.keys, across)
+    else:
+        groups = ordered([m for m in content.models if m in models], content.groups)
+        _legend_of_models(figure, groups, look, across)
     return figure, clipped
 
 
@@ -239,26 +244,54 @@ def _caption(content: Content, name: str, plan: Plan, clipped: bool) -> str:
 def _save(figure: Figure, path: Path, caption: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"Title": path.name, "Description": caption}
-    figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None, **about})
-    # The layout is in inches and stays; to find it again takes as long as to draw.
+    # Not savefig: it draws each twice. The first drawing finds the layout, in inches, which stays.
+    png = FigureCanvasAgg(figure)
+    png.print_png(path.with_suffix(".png"), metadata={"Software": None, **about})
     figure.set_layout_engine("none")
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, **about})
+    svg = FigureCanvasSVG(figure)
+    svg.print_svg(path.with_suffix(".svg"), metadata={"Date": None, **about})
 
 
-def _handles(models: list[str], look: Looks) -> list[Line2D]:
-    return [
-        Line2D(
-            [], [], color=look[m].colour, marker=look[m].marker, ls=look[m].dash, label=m, lw=1.2
-        )
-        for m in models
-    ]
+def _legend_of_models(
+    figure: Figure, groups: list[tuple[str, list[str]]], look: Looks, across: float
+) -> None:
+    """Each declared group in a column of its own, under its name, where there is room."""
+    handles = [[_handle(model, look[model]) for model in models] for _, models in groups]
+    if not groups:
+        return
+    longest = max(len(label) for name, models in groups for label in (name, *models))
+    if len(groups) < 2 or len(groups) > _fitting(longest, across):
+        _legend(figure, [handle for column in handles for handle in column], across)
+        return
+    most, filled = max(map(len, handles)), []
+    for (name, _), column in zip(groups, handles, strict=True):
+        blank = [_blank("")] * (most - len(column))
+        filled += [_blank(name or "in no group"), *column, *blank]
+    legend = _legend(figure, filled, across, len(groups))
+    for label in legend.get_texts()[:: most + 1]:
+        label.set(fontstyle="italic", color="#555555")
 
 
-def _legend(figure: Figure, handles: list, panels_across: float) -> None:
-    """Below the panels, where it covers no data."""
+def _handle(model: str, look: Look) -> Line2D:
+    colour, marker, dash = look
+    return Line2D([], [], color=colour, marker=marker, ls=dash, label=model, lw=1.2)
+
+
+def _blank(label: str) -> Line2D:
+    return Line2D([], [], ls="none", label=label)
+
+
+def _fitting(longest: int, across: float) -> int:
+    """Columns of a legend for which there is room."""
+    return max(1, int(across * PANEL_LETTERS // (longest + HANDLE_LETTERS)))
+
+
+def _legend(figure: Figure, handles: list, across: float, columns: int = 0) -> Legend:
+    """Below the panels, where it covers no data.
+
+    across: width of the figure, panels of the usual width.
+    """
     longest = max(len(str(handle.get_label())) for handle in handles)
-    fitting = int(panels_across * PANEL_LETTERS // (longest + HANDLE_LETTERS))
-    ncols = max(1, min(max(2, int(3 * panels_across)), fitting, len(handles)))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=ncols, frameon=False, handlelength=3
-    )
+    wanted = min(max(2, int(3 * across)), _fitting(longest, across), len(handles))
+    style: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "handlelength": 3}
+    return figure.legend(handles=handles, ncols=columns or wanted, **style)

@@ -5,6 +5,7 @@ A map is drawn in blocks of columns, each on its own axes; all cells have the sa
 
 import math
 from collections import defaultdict
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -20,7 +21,9 @@ from seqgrid.report.scale import share, unlearnable
 from seqgrid.report.view import SMALL
 
 COLUMNS = 16  # of a block
+LEAST = 4  # columns that a block has room for, also where it has fewer
 CELL = (0.58, 0.3)  # inches
+TURN = 50  # degrees, of names of tasks too long to lie above their columns
 LETTER = 0.075  # inches, of a name beside or above the cells
 
 Place = tuple[str, int]
@@ -79,7 +82,10 @@ def panel_size(content: Content, found: list[Block]) -> tuple[float, float]:
     """Inches of one block, names of models and tasks included."""
     across, down = max(map(len, found)), len(_lines(content))
     beside = LETTER * max(len(m) for m in content.models) + 0.3
-    return beside + CELL[0] * max(across, 4) + 0.3, CELL[1] * (down + 1) + 0.9
+    turned = max((len(t) for b in found if not _fit(b) for t, _ in b), default=0) * LETTER
+    over, above = turned * math.cos(math.radians(TURN)), turned * math.sin(math.radians(TURN))
+    width = beside + CELL[0] * max(across, LEAST) + 0.3 + over
+    return width, CELL[1] * (down + 1) + 0.9 + above
 
 
 def heatmap(axis: Axes, content: Content, block: Block, looks: Looks) -> panels.Drawn:
@@ -119,7 +125,8 @@ def heatmap_words(content: Content, row: dict, mean: dict | None) -> tuple[str, 
 def _printed(value: float) -> str:
     if math.isnan(value):
         return "nan"
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+    # Plus zero, so that nothing reads -0.00.
+    return f"{round(value, 2) + 0.0:.2f}" if abs(value) < 10 else f"{value:.0f}"
 
 
 def _score(axis: Axes, content: Content, at: tuple[int, int], row: dict, mean: dict | None) -> None:
@@ -129,19 +136,19 @@ def _score(axis: Axes, content: Content, at: tuple[int, int], row: dict, mean: d
     if words in ("skipped", "unlearnable"):
         fill = "#E4E4E4" if words == "unlearnable" else "white"
         axis.add_patch(Rectangle(corner, 1, 1, fc=fill, ec="#999999", lw=0.5))
-        cross = {"color": "#999999", "lw": 0.7}
+        cross: dict[str, Any] = {"color": "#999999", "lw": 0.7}
         axis.plot([x - 0.5, x + 0.5], [y - 0.5, y + 0.5], **cross)
         axis.plot([x - 0.5, x + 0.5], [y + 0.5, y - 0.5], **cross)
         return
     fill = "white" if value is None else mpl.colormaps[COLOURS](min(max(value, 0.0), 1.0))
     axis.add_patch(Rectangle(corner, 1, 1, fc=fill, ec="white", lw=1))
     if not complete(row) or (mean is not None and row["median"] is None):
-        hatch = {"fill": False, "hatch": "////", "lw": 0, "ec": "#B0B0B0"}
+        hatch: dict[str, Any] = {"fill": False, "hatch": "////", "lw": 0, "ec": "#B0B0B0"}
         axis.add_patch(Rectangle(corner, 1, 1, **hatch))
     if words:
         dark = value is not None and value < DARK
         size = SMALL + 0.5 if len(words) < 6 else SMALL
-        box = None
+        box: dict[str, Any] | None = None
         if not complete(row):  # so that the number stands clear of the hatch
             box = {"boxstyle": "square,pad=0.1", "fc": fill, "ec": "none"}
         colour = "white" if dark else "black"
@@ -157,8 +164,8 @@ def keys_of_heatmap() -> list[Patch]:
     """The marks of the heatmap, for its legend."""
     return [
         Patch(fc="white", ec="#B0B0B0", hatch="////", label="not all final"),
-        Patch(fc="#E4E4E4", ec="#999999", hatch="x", label="unlearnable as scored"),
-        Patch(fc="white", ec="#999999", hatch="x", label="cannot run, skipped"),
+        Patch(fc="#E4E4E4", ec="#999999", hatch="xx", label="unlearnable as scored"),
+        Patch(fc="white", ec="#999999", hatch="xx", label="cannot run, skipped"),
     ]
 
 
@@ -179,11 +186,11 @@ def coverage(axis: Axes, content: Content, block: Block, looks: Looks) -> panels
             if standings:
                 words = counts[model, *place]
                 box = {"boxstyle": "square,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.8}
-                mark = {"ha": "center", "va": "center", "fontsize": SMALL}
+                mark: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
                 axis.text(x, y, "-" if words == "skipped" else words, bbox=box, **mark)
     for name, here in patches.items():
         fill, hatch = CLASSES[name]
-        style = {"fc": fill, "ec": "#8A8A8A", "lw": 0.5, "hatch": hatch}
+        style: dict[str, Any] = {"fc": fill, "ec": "#8A8A8A", "lw": 0.5, "hatch": hatch}
         axis.add_collection(PatchCollection(here, **style))
     return set(content.models), False
 
@@ -224,21 +231,31 @@ def _frame(axis: Axes, content: Content, block: Block) -> list[str]:
         if not line:
             label.set(fontstyle="italic", color="#555555")
     axis.set_xticks(range(len(block)), [str(length) for _, length in block])
-    across = max(4, *map(len, blocks(content)))
+    across = max(LEAST, *map(len, blocks(content)))
     axis.set(xlim=(-0.5, across - 0.5), ylim=(len(lines) - 0.5, -0.5))
     axis.set_xlabel("training length (tokens)", x=len(block) / across / 2)
     axis.tick_params(length=0)
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
-    tasks = list(dict.fromkeys(task for task, _ in block))
-    spans = [[x for x, (t, _) in enumerate(block) if t == task] for task in tasks]
-    fits = all(
-        len(task) * LETTER < CELL[0] * len(span) for task, span in zip(tasks, spans, strict=True)
-    )
-    for task, span in zip(tasks, spans, strict=True):
+    for task, span in _spans(block).items():
         middle = (span[0] + span[-1]) / 2
-        turned = {"ha": "center"} if fits else {"ha": "left", "rotation": 25}
+        turned: dict[str, Any] = (
+            {"ha": "center"} if _fit(block) else {"ha": "left", "rotation": TURN}
+        )
         axis.text(middle, -0.65, task, va="bottom", rotation_mode="anchor", **turned)
         if span[0]:
             axis.axvline(span[0] - 0.5, color="#666666", lw=1)
     return lines
+
+
+def _spans(block: Block) -> dict[str, list[int]]:
+    """The columns of each task."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for x, (task, _) in enumerate(block):
+        found[task].append(x)
+    return found
+
+
+def _fit(block: Block) -> bool:
+    """Whether the names of all tasks are as short as their columns are wide."""
+    return all(len(t) * LETTER < CELL[0] * len(span) for t, span in _spans(block).items())

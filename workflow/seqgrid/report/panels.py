@@ -4,6 +4,7 @@ A panel returns the models it shows and whether it had to clip a value.
 """
 
 import math
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -212,7 +213,7 @@ def _against_length(
             _band(clip, known, nudge, look.colour, column)
         for row, height in zip(known, heights, strict=True):
             if column == "evaluated_seqlen_tokens" and not _elsewhere(row):
-                ring = {"ms": 11, "mfc": "none", "mec": look.colour, "mew": 0.8}
+                ring: dict[str, Any] = {"ms": 11, "mfc": "none", "mec": look.colour, "mew": 0.8}
                 axis.plot(row[column] * nudge, height, "o", **ring)
 
 

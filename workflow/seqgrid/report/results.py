@@ -32,7 +32,7 @@ def results(content: Content) -> str:
             found += _test_sets(content, task)
     if shown > MOST_TABLES:
         found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
-    return blocks(*found, figure(content, "results"))
+    return blocks(*found, figure(content, "heatmap"), figure(content, "results"))
 
 
 def _test_sets(content: Content, task: str) -> list[str]:

@@ -104,7 +104,10 @@ def coverage(content: Content) -> str:
     why = blocks("Why cells are not done:", "\n".join(lines)) if lines else ""
     refused = "\n".join(_reason(r) for r in ledger.refusals(content.cells)[:MOST_REASONS])
     lengths = blocks("Lengths that trained models cannot read:", refused) if refused else ""
-    return blocks(table(["cells", "number"], counts), grid, why, lengths, _cut_short(content))
+    drawn = figure(content, "coverage")
+    return blocks(
+        table(["cells", "number"], counts), grid, drawn, why, lengths, _cut_short(content)
+    )
 
 
 def _cut_short(content: Content) -> str:
@@ -177,8 +180,11 @@ def more(rows: Sequence[object]) -> str:
 
 
 def figure(content: Content, name: str) -> str:
-    """A figure with its caption, where it was drawn."""
+    """A figure with its caption, where it was drawn; what the caption says first stands for it."""
     if name not in content.figures:
         return ""
     caption = content.figures[name]
-    return blocks(f"![{name}](figures/{name}.png)", text(f"*{caption}* [SVG](figures/{name}.svg)"))
+    alternative = caption.split(":")[0].split(". ")[0]
+    return blocks(
+        f"![{alternative}](figures/{name}.png)", text(f"*{caption}* [SVG](figures/{name}.svg)")
+    )

@@ -10,7 +10,7 @@ from seqgrid.report import panels
 from seqgrid.report.content import Content, complete
 from seqgrid.report.looks import Looks
 from seqgrid.report.scale import scaled_levels, share
-from seqgrid.report.view import SMALL, View
+from seqgrid.report.view import SMALL, View, logarithmic
 
 COSTS = {
     "parameters": "parameters",
@@ -35,11 +35,13 @@ def cost(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn:
     rows = [r for r in content.rows(task) if r["selected"]]
     clip = panels.view(axis, content, rows)
     spent = _spent(content, task, "training_seconds")
+    xs = []
     for row in rows:
         points = _priced(row, spent, row["values"])
-        clip.scatter([x for x, _ in points], [p for _, p in points], looks[row["model"]])
+        clip.scatter([x for x, _ in points], [p for _, p in points], looks[row["model"]], size=4)
+        xs += [x for x, _ in points]
     clip.all_levels(panels.levels_by_length(content, rows))
-    axis.set_xscale("log")
+    logarithmic(axis, xs)
     panels.titles(axis, content, task, task, "training time (s)")
     return panels.models_of(rows), clip.used
 
@@ -65,15 +67,16 @@ def pareto(axis: Axes, content: Content, place: Place, looks: Looks) -> panels.D
     clip = View(
         axis, [v["value"] for v in levels], [v for here in shares for v in here if v is not None]
     )
-    spent = _spent(content, task, name)
+    spent, xs = _spent(content, task, name), []
     for row, here in zip(rows, shares, strict=True):
         points = _priced(row, spent, here)
         look = looks[row["model"]]
         clip.scatter([x for x, _ in points], [p for _, p in points], look, size=3, alpha=0.5)
+        xs += [x for x, _ in points]
     spots = _spots(content, place)
     for spot in spots:
         clip.scatter([spot.cost], [(spot.share, spot.final)], looks[spot.model], size=7.5)
-    axis.set_xscale("log")
+    logarithmic(axis, xs)
     several = name == "training_seconds" and len(_devices(content, task, seqlen)) > 1
     if not several:
         _front(axis, clip, front(spots))
@@ -96,10 +99,10 @@ def front(spots: list[Spot]) -> list[Spot]:
 def _front(axis: Axes, clip: View, spots: list[Spot]) -> None:
     if not spots:
         return
-    xs = [s.cost for s in spots]
-    heights = clip.clipped([s.share for s in spots])
+    xs = [s.cost for s in spots] + [axis.get_xlim()[1]]
+    heights = clip.clipped([s.share for s in [*spots, spots[-1]]])
     axis.plot(xs, heights, drawstyle="steps-post", color="#777777", lw=1, zorder=1.5)
-    for spot, height in zip(spots, heights, strict=True):
+    for spot, height in zip(spots, heights, strict=False):
         axis.annotate(
             spot.model, (spot.cost, height), xytext=(5, -5), textcoords="offset points",
             fontsize=SMALL, va="top", zorder=5,
@@ -116,15 +119,14 @@ def _spots(content: Content, place: Place) -> list[Spot]:
     spent = _spent(content, task, name)
     found = []
     for row in content.rows(task, seqlen):
-        if not _judged(content, row):
+        height = share(content, row, row["median"])
+        if height is None or not _judged(content, row):
             continue
         costs = [spent.get((*_who(row), seed)) for seed in row["seeds"]]
         known = [c for c in costs if c]
         if known:
             middle = stats.median(known, "lower")
-            found.append(
-                Spot(row["model"], middle, share(content, row, row["median"]), complete(row))
-            )
+            found.append(Spot(row["model"], middle, height, complete(row)))
     return found
 
 

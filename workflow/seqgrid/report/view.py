@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.text import Annotation
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from seqgrid.report.looks import Look
 
@@ -22,6 +24,7 @@ class View:
 
     def __init__(self, axis: Axes, levels: Sequence[float], values: Sequence[float]):
         self.axis, self.used = axis, False
+        self._words: dict[tuple[float, float], Annotation] = {}
         data = [v for v in values if v is not None and math.isfinite(v)]
         anchors = list(levels) or data or [0.0, 1.0]
         low, high = min(anchors), max(anchors)
@@ -145,11 +148,34 @@ class View:
         self.axis.plot(
             [x], [y], marker, ls="none", mfc=colour, mec=colour, ms=7, zorder=4, clip_on=False
         )
+        if (x, y) in self._words:  # one list where several stand in one place
+            self._words[x, y].set_text(f"{self._words[x, y].get_text()}, {words}")
+            return
         # Beside the marker: above it, the words would cover values close to the edge.
-        self.axis.annotate(
+        self._words[x, y] = self.axis.annotate(
             words, (x, y), xytext=(6, 0), textcoords="offset points", fontsize=SMALL, color=colour,
             va="center",
         )  # fmt: skip
+
+
+def logarithmic(axis: Axes, values: Sequence[float], which: str = "x") -> None:
+    """Gives x or y a log scale around positive values, with round ticks such as 200, 5k and 1M."""
+    low, high = min(values, default=1.0) / 1.3, max(values, default=10.0) * 1.3
+    axis.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    steps = (1, 2, 5) if high < 60 * low else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    side = axis.xaxis if which == "x" else axis.yaxis
+    side.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    side.set_minor_locator(NullLocator())
+    side.set_major_formatter(FuncFormatter(lambda value, _: _round(value)))
+
+
+def _round(value: float) -> str:
+    for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:g}{letter}"
+    return f"{value:g}"
 
 
 def _level_look(kind: str) -> dict[str, Any]:
