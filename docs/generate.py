@@ -89,6 +89,7 @@ TABLES = {
     "summary": "One row a model, task, length and metric, over seeds.",
     "verdicts": "One row a statement of the report, with its rule and its evidence.",
     "expectations": "One row a verdict that the study expects: whether it was met.",
+    "gates": "One row a gate of the study and length: whether a known model is in its band.",
     "controls": "One row a control of the task files that the study uses: whether it passed.",
     "reported": "Of a study run elsewhere: one row a number that only its report has.",
     "comparisons": "One row a declared comparison and place, and one for all its places.",
@@ -218,7 +219,7 @@ def verdicts_reference() -> Iterator[str]:
         "group": "all seeds of a model, task and training length",
         "cell": "one seed",
     }
-    rows = [(f"**{r.name}**", scopes[r.scope], r.sentence) for r in verdicts.RULES]
+    rows = [(f"**{r.name}**", scopes[r.scope], r.words()) for r in verdicts.RULES]
     yield from ("## The rules", "")
     yield from _table(("verdict", "about", "rule"), rows)
 

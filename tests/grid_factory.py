@@ -59,6 +59,7 @@ class Results:
         evaluated=False,
         stale=False,
         publish=True,
+        history=b"history",
         **fields,
     ):
         """Write a valid part of a row's cell, by number of the row."""
@@ -73,7 +74,7 @@ class Results:
         fields.setdefault("progress", Progress(step=100, training_seconds=2.0))
         part.finish(
             source if checkpoint else None,
-            b"history",
+            history,
             outcome=outcome,
             reason=fields.pop("reason", f"it was {outcome}"),
             provenance=provenance_of(digest, device=fields.pop("device", "cpu")),

@@ -92,6 +92,7 @@ class Tables:
         error=None,
         died=None,
         model_ceiling=None,
+        origin="test",
         **columns,
     ):
         """One cell; `value` is its test score, `curve` its validations.
@@ -180,7 +181,7 @@ class Tables:
                     | {
                         "outcome": outcome,
                         "weights": weights,
-                        "origin": "test",
+                        "origin": origin,
                         "step_steps": steps[-1] if steps else None,
                         "evaluated_seqlen_tokens": length,
                         "test_set": test_set,

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from grid_factory import SMALL, write_study
 
-from seqgrid import registry, study, study_schema
+from seqgrid import registry, study, study_file, study_schema
 from seqgrid.cell import Cell, Compute, Stopping, Training, Validation
 from seqgrid.settings import BackboneSettings
 from seqgrid.study_file import StudyError, read_yaml
@@ -768,3 +768,11 @@ if __name__ == "__main__":
     held = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     merged = {n: found | held.get(n, {}) for n, found in defaults().items()}
     GOLDEN.write_text(json.dumps(held | merged, indent=1) + "\n")
+
+
+def test_yaml_reads_on_and_no_as_the_words_they_are(tmp_path):
+    """`on` is a key of comparisons; YAML 1.1 makes it a boolean."""
+    path = tmp_path / "some.yaml"
+    path.write_text("{on: 1, label: no, tf32: true, cuda_graphs: False, rate: 1e-3}")
+    found = study_file.read_yaml(path)
+    assert found == {"on": 1, "label": "no", "tf32": True, "cuda_graphs": False, "rate": 1e-3}

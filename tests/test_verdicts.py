@@ -7,8 +7,10 @@ import pytest
 from tables_factory import Tables
 
 from seqgrid.analysis import summary
-from seqgrid.analysis.groups import Cell, Levels
-from seqgrid.analysis.verdicts import RULES, collapsed, improving, plateau
+from seqgrid.analysis.groups import Cell, Group, Levels
+from seqgrid.analysis.seed_rules import two_groups
+from seqgrid.analysis.verdicts import RULES, collapsed, improving, no_clear_plateau, plateau
+from seqgrid.thresholds import Thresholds
 
 LEVELS = {"chance": 0.1, "ceiling": 1.0, "solved": 0.95, "shortcuts": {"bag": 0.3, "chunk": 0.6}}
 
@@ -25,7 +27,7 @@ def verdicts(made: Tables, **match) -> dict[str, dict]:
 def test_solved_counts_seeds_and_steps():
     found = verdicts(study([0.99, 0.97, 0.5], solved_step_steps=300))
     assert found["SOLVED"]["label"] == "SOLVED 2/3"
-    assert "median 300 steps" in found["SOLVED"]["statement"]
+    assert "after a median of 300 steps" in found["SOLVED"]["statement"]
     assert json.loads(found["SOLVED"]["evidence"])["values"]["2"] == 0.5
 
 
@@ -280,3 +282,146 @@ def test_solved_takes_more_than_a_few_lucky_answers():
     made = Tables().levels("coin", [64], chance=0.5, ceiling=1.0, solved=0.99)
     made.cells("able", "coin", 64, [1.0] * 3, half=0.01)
     assert "SOLVED 3/3" in named(made)
+
+
+def about(**thresholds):
+    return {"config": {"thresholds": thresholds}}
+
+
+def with_thresholds(values, levels=LEVELS, columns=None, **thresholds):
+    made = Tables(**about(**thresholds)).levels("task", [64], **levels)
+    return verdicts(made.cells("model", "task", 64, values, **columns or {}))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "values", "columns", "verdict"),
+    [
+        ({"enough_seeds": 4}, [0.5] * 3, {}, "TOO FEW SEEDS"),
+        ({"level_share": 0.2}, [0.5] * 3, {}, "AT SHORTCUT"),
+        ({"unstable_share": 0.05}, [0.4, 0.45, 0.5], {}, "UNSTABLE ACROSS SEEDS"),
+        ({"unlearnable_share": 0.95}, [0.5] * 3, {}, "UNLEARNABLE AS SCORED"),
+        ({"seen_share": 1e-9}, [0.5] * 3, {"log2_inputs": 20.0, "seen_examples": 8},
+         "SEEN IN TRAINING"),
+        ({"collapse_share": 0.01}, [0.5] * 3, {"curve": [0.5] * 10 + [0.46] * 10}, "COLLAPSED"),
+        ({"confidence": 0.9999}, [0.12] * 3, {}, "AT CHANCE"),
+        ({"plateau_share": 0.2}, [0.5] * 3, {"curve": [0.45, 0.55] * 20}, "PLATEAU"),
+        ({"window_share": 1.0}, [0.5] * 3, {"curve": list(np.linspace(0.2, 0.5, 30)) + [0.5] * 20},
+         "IMPROVING"),
+        ({"window_points": 20}, [0.5] * 3, {"curve": list(np.linspace(0.2, 0.5, 10)) + [0.5] * 10},
+         "IMPROVING"),
+    ],
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_a_study_sets_each_threshold_and_the_rule_says_so(threshold, values, columns, verdict):
+    usual = with_thresholds(values, columns=columns)
+    here = with_thresholds(values, columns=columns, **threshold)
+    assert verdict in here
+    assert verdict not in usual
+    assert "set by this study; usually" in here[verdict]["rule"]
+
+
+def test_a_wider_confidence_widens_the_intervals_of_medians_and_rates():
+    rows = {
+        confidence: summary.build(
+            Tables(**about(confidence=confidence))
+            .levels("task", [64], **LEVELS)
+            .cells("model", "task", 64, np.linspace(0.9, 0.99, 12))
+            .read()
+        )["summary"].to_pylist()[0]
+        for confidence in (0.8, 0.95)
+    }
+    assert rows[0.8]["low"] > rows[0.95]["low"]
+    assert rows[0.8]["success_low"] > rows[0.95]["success_low"]
+
+
+def test_every_threshold_of_a_rule_is_one_and_each_is_used():
+    known = set(Thresholds.model_fields)
+    used = {name for rule in RULES for name in rule.thresholds}
+    assert used <= known
+    assert known - used == {"worth_share", "success_half_width"}  # advice has them
+
+
+def test_two_groups_of_seeds_are_named_with_the_rate_of_success():
+    found = verdicts(study([0.996, 0.095, 0.098]))["UNSTABLE ACROSS SEEDS"]
+    assert found["label"] == "UNSTABLE ACROSS SEEDS (two groups)"
+    assert "two groups of seeds: 0.095 to 0.098 (seed 1, 2); 0.996 (seed 0)" in found["statement"]
+    assert "success rate 0.33, 95 % interval 0.06 to 0.79" in found["statement"]
+    assert json.loads(found["evidence"])["groups"] == [[1, 2], [0]]
+
+
+def test_seeds_that_spread_evenly_are_unstable_without_groups():
+    found = verdicts(study([0.2, 0.5, 0.9]))["UNSTABLE ACROSS SEEDS"]
+    assert found["label"] == "UNSTABLE ACROSS SEEDS"
+    assert "values from 0.2 to 0.9" in found["statement"]
+
+
+def test_seeds_just_beside_the_solved_level_are_not_unstable():
+    assert "UNSTABLE ACROSS SEEDS" not in verdicts(study([0.948, 0.951, 0.952]))
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_evenly_spread_seeds_rarely_look_like_two_groups(n):
+    generator = np.random.default_rng(n)
+    rounds, split = 400, 0
+    for _ in range(rounds):
+        cells = tuple(
+            Cell(i, "finished", evaluated=True, value=v, low=v, high=v, origin="test")
+            for i, v in enumerate(generator.random(n))
+        )
+        group = Group("m", "t", "", 64, 64, "", "", "accuracy", CURVE_LEVELS, cells)
+        split += two_groups(group)[0] < 0.05
+    assert split <= 0.05 * rounds + 3 * (0.05 * 0.95 * rounds) ** 0.5
+    assert split > 0
+
+
+def test_without_an_interval_nothing_that_takes_one_is_said():
+    made = study([0.1, 0.1, 0.99])
+    for row in made.rows["evaluations"]:
+        row |= {"low": None, "high": None}
+    found = verdicts(made)
+    assert found["NO INTERVAL"]["label"] == "NO INTERVAL 3/3"
+    quality = {"SOLVED", "AT CHANCE", "AT CEILING", "AT SHORTCUT", "ABOVE", "ABOVE CEILING"}
+    assert not (quality | {"UNSTABLE ACROSS SEEDS"}) & found.keys()
+    row = summary.build(made.read())["summary"].to_pylist()[0]
+    assert (row["successes"], row["unknown"]) == (0, 1)
+    assert "NO INTERVAL" not in verdicts(study([0.1] * 3))
+
+
+def test_the_time_to_solve_is_told_in_steps_and_seconds():
+    found = verdicts(study([0.99] * 3, solved_step_steps=300, solved_seconds=12.5))
+    assert "after a median of 300 steps and 12.5 s of training" in found["SOLVED"]["statement"]
+    beyond = study([0.5] * 3, elsewhere={128: 0.99}, solved_seconds=12.5).levels(
+        "task", [128], **LEVELS
+    )
+    assert (
+        "s of training" not in verdicts(beyond, evaluated_seqlen_tokens=128)["SOLVED"]["statement"]
+    )
+
+
+def test_a_collapse_names_peak_and_end():
+    label = collapsed(with_curve([0.2, 0.9, 0.95, 0.4]), CURVE_LEVELS).label
+    assert label == "COLLAPSED (0.95 -> 0.4)"
+
+
+def test_a_plateau_is_said_only_where_it_is_longer_than_those_known_to_break():
+    flat = [0.0] * 40  # 4,000 steps, of which the last 900 are judged
+    assert "900" not in plateau(with_curve(flat), CURVE_LEVELS).statement
+    short, long = (with_curve(flat, known_plateau=k) for k in (2000, 3900))
+    assert "longer than the 2,000 steps" in plateau(short, CURVE_LEVELS).statement
+    assert no_clear_plateau(short, CURVE_LEVELS) is None
+    assert plateau(long, CURVE_LEVELS) is None
+    assert "up to 3,900 steps" in no_clear_plateau(long, CURVE_LEVELS).statement
+    late = with_curve([*np.linspace(0, 0.5, 25), *[0.5] * 15], known_plateau=2000)
+    assert plateau(late, CURVE_LEVELS) is None
+    assert no_clear_plateau(late, CURVE_LEVELS)
+    assert (
+        no_clear_plateau(with_curve(np.linspace(0.1, 0.6, 40), known_plateau=9000), CURVE_LEVELS)
+        is None
+    )
+
+
+def test_many_seeds_that_differ_little_are_not_unstable():
+    values = [0.49, 0.52, 0.55, 0.57, 0.6, 0.61, 0.63, 0.66, 0.69, 0.72]
+    assert "UNSTABLE ACROSS SEEDS" not in verdicts(study(values, half=0.005))
+    found = verdicts(study([*values[:-1], 0.12], half=0.005))["UNSTABLE ACROSS SEEDS"]
+    assert found["label"] == "UNSTABLE ACROSS SEEDS (two groups)"

@@ -169,10 +169,12 @@ class Collector:
         row |= {
             "error": last.error or row.get("error"),
             "reused": last.provenance.asked_by not in (None, self.name),
+            "trained_for": last.provenance.asked_by,
             "step_steps": progress.step,
             "seen_tokens": progress.seen_tokens,
             "seen_examples": facts.seen(cell, progress.step),
             "log2_inputs": facts.log2_inputs(cell),
+            "known_plateau_steps": facts.known_plateau(cell),
             "solved_step_steps": progress.solved_step,
             "solved_seconds": progress.solved_seconds,
             "best_step_steps": progress.best_step,

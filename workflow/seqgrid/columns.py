@@ -117,6 +117,7 @@ COLLECTED: dict[str, list[Column]] = {
         ("evaluated", BOOL, "test results exist"),
         ("refused", TEXT, "lengths the model could not be evaluated at, and why; null where none"),
         ("reused", BOOL, "another study trained this cell"),
+        ("trained_for", TEXT, "study whose run trained it; null where not known"),
         ("stale", BOOL, "the sources of the training have changed since"),
         ("evaluation_stale", BOOL, "the sources of the evaluation have changed since"),
         (
@@ -137,6 +138,11 @@ COLLECTED: dict[str, list[Column]] = {
             FLOAT,
             "log2 of the number of different inputs of the task at the training length; null where "
             "the task's file does not say",
+        ),
+        (
+            "known_plateau_steps",
+            INT,
+            "longest plateau known to have broken on the task; null where none is known",
         ),
         ("solved_step_steps", INT, "first validation at which the task counted as solved"),
         ("solved_seconds", FLOAT, "training time up to then"),

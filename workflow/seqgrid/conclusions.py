@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from seqgrid.columns import BOOL, FLOAT, INT, TEXT, Column
+from seqgrid.columns import BOOL, COLLECTED, FLOAT, INT, TEXT, Column
 
 # Whom a summary or a verdict is about: the seeds of one setting.
 _GROUP: list[Column] = [
@@ -43,13 +43,15 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("scored", pa.list_(INT), "scored outputs behind each value"),
         ("correct", pa.list_(INT), "of them, the right ones; null for R2, MSE and loss"),
         ("stales", pa.list_(BOOL), "whether the sources behind each value have changed"),
+        ("reuses", pa.list_(BOOL), "whether another study trained the cell of each seed"),
         ("outcomes", pa.list_(TEXT), "outcome of each seed's cell"),
         ("origins", pa.list_(TEXT), "'test' or 'validation' of each value; null without one"),
         ("successes", INT, "final values at or beyond the solved level; null without one"),
         ("unknown", INT, "cells that may or may not succeed: not final, skipped or diverged"),
-        ("success_low", FLOAT, "Wilson 95 %: unknown cells taken as failures"),
-        ("success_high", FLOAT, "Wilson 95 %: unknown cells taken as successes"),
+        ("success_low", FLOAT, "lower end of its Wilson interval: unknown cells taken as failures"),
+        ("success_high", FLOAT, "upper end: unknown cells taken as successes"),
         ("solved_step_steps", FLOAT, "median first validation at the solved level, of successes"),
+        ("solved_seconds", FLOAT, "median training time up to then"),
         ("chance", FLOAT, "chance level"),
         ("shortcut", TEXT, "name of the best shortcut"),
         ("shortcut_value", FLOAT, "its level"),
@@ -62,13 +64,19 @@ CONCLUSIONS: dict[str, list[Column]] = {
     "verdicts": [
         *_GROUP,
         ("seed", INT, "seed of the cell the statement is about; null for all seeds"),
-        ("scope", TEXT, "'level', 'group' or 'cell': what the rule looked at"),
+        (
+            "scope",
+            TEXT,
+            "what the rule looked at: 'level', 'group', 'cell', or 'reported': a value whose seeds "
+            "are not known",
+        ),
         ("verdict", TEXT, "name of the rule that applied"),
         ("label", TEXT, "the verdict as it stands in a table"),
         ("statement", TEXT, "what it says, in words"),
         ("rule", TEXT, "the rule, with its threshold"),
         ("evidence", TEXT, "the numbers it rests on, a JSON object"),
     ],
+    "gates": [("task", TEXT, "label of the task in the study"), *COLLECTED["controls"]],
     "expectations": [
         ("task", TEXT, "label of the task in the study"),
         ("task_file", TEXT, "name of the task in the registry"),
@@ -102,9 +110,9 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("better", TEXT, "'higher' or 'lower'"),
         ("seeds", pa.list_(INT), "seeds of the pairs"),
         ("differences", pa.list_(FLOAT), "a - b of each pair, in the unit of the metric"),
-        ("pairs", INT, "pairs of final values"),
-        ("unpaired", INT, "cells of either side without a final partner"),
-        ("difference", FLOAT, "estimate of a - b"),
+        ("pairs", INT, "pairs of ended runs: final, or diverged, which is worse than any number"),
+        ("unpaired", INT, "cells of either side without such a partner"),
+        ("difference", FLOAT, "median of the differences"),
         ("low", FLOAT, "lower end of its interval, after correction"),
         ("high", FLOAT, "upper end"),
         ("interval", TEXT, "method of the interval"),
@@ -112,16 +120,17 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("p_value", FLOAT, "of no difference, two-sided"),
         ("p_corrected", FLOAT, "the same, corrected for the comparisons of the study"),
         ("correction", TEXT, "method of the correction and number of comparisons"),
-        ("pairs_needed", INT, "fewest pairs with which such a difference could be claimed"),
+        ("pairs_needed", INT, "so many, all on one side, are enough whatever the other tests say"),
         ("effect_size", FLOAT, "standardised difference; null below three pairs"),
         ("effect", TEXT, "its name"),
         ("improvement", FLOAT, "probability that a run of a beats one of b"),
         ("improvement_low", FLOAT, "lower end of its interval"),
         ("improvement_high", FLOAT, "upper end"),
         ("margin", FLOAT, "difference that counts as none; null where none is declared"),
-        ("p_equivalent", FLOAT, "of a difference beyond the margin"),
+        ("p_equivalent", FLOAT, "of a difference at or beyond the margin, corrected likewise"),
         ("unequal", pa.list_(TEXT), "what the sides do not share, in words"),
         ("blockers", pa.list_(TEXT), "why no difference can be claimed; empty where one can"),
+        ("missing", pa.list_(TEXT), "folders of the cells of either side that are still to come"),
         ("outcome", TEXT, "the rule's answer, such as A BETTER"),
         ("statement", TEXT, "what it says, in words"),
     ],

@@ -26,6 +26,16 @@ def log2_inputs(cell: Cell) -> float | None:
         return None
 
 
+def known_plateau(cell: Cell) -> int | None:
+    """Steps of the longest plateau that is known to have broken on the task at this length."""
+    try:
+        chosen = registry.settings("task", cell.task)(**cell.task_settings)
+        return chosen.known_plateau(cell.seqlen)
+    except Exception as error:
+        say(f"{cell.path}: Settings.known_plateau fails ({type(error).__name__}: {error})")
+        return None
+
+
 def made_by(outcome: Outcome) -> tuple:
     """What must not change from part to part of one training."""
     made = outcome.provenance

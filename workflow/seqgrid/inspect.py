@@ -1,6 +1,70 @@
-"""Not there yet."""
+"""`seqgrid inspect FOLDER`: what a folder of PyTorch checkpoints holds, and what it lacks.
+
+    seqgrid inspect results/cells/gru/mqar/L64/seed0-0123456789
+    seqgrid inspect downloads/checkpoints --format all --out inspected
+
+Any folder: ours, or from elsewhere (*.pt, *.pth, *.bin, *.ckpt, step_N, *.safetensors). Nothing in
+a file is executed. Markdown goes to the console, or with --out to DIR/inspect.md; csv are
+inventory.csv, components.csv, tensors.csv, evolution.csv and drift.csv; json is all of it.
+Exits 2 with one line where there is nothing to inspect.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from seqgrid.job import WRONG_CALL, say
+
+FORMATS = ("markdown", "csv", "json", "all")
 
 
-def main(arguments: list[str]) -> int:
-    """The exit code."""
-    return 2
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="seqgrid inspect", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folder", type=Path, help="looked through with all folders below it")
+    parser.add_argument("--format", choices=FORMATS, default="markdown")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write files into")
+    parser.add_argument("--depth", type=int, default=1, help="parts of a name that are a component")
+    options = parser.parse_args(arguments)
+    if problem := _problem(options):
+        say(problem)
+        return WRONG_CALL
+    # Now, since torch takes a second to import.
+    from seqgrid.inspection import output
+    from seqgrid.inspection.examine import examine
+
+    found = examine(options.folder, options.depth)
+    if options.out is None:
+        write = output.json_text if options.format == "json" else output.markdown
+        sys.stdout.write(write(found))
+        return 0
+    try:
+        for path in output.write(found, options.out, options.format):
+            sys.stdout.write(f"{path}\n")
+    except OSError as error:
+        say(f"--out: {options.out}: {error.strerror}")
+        return WRONG_CALL
+    return 0
+
+
+def _problem(options: argparse.Namespace) -> str | None:
+    """What is wrong with the call, in a line."""
+    from seqgrid.inspection import files
+
+    folder = options.folder
+    if not folder.exists():
+        return f"{folder}: there is no such folder"
+    if not folder.is_dir():
+        return f"{folder} is not a folder; give the one that the checkpoints are in"
+    if options.depth < 1:
+        return f"--depth: at least 1 is needed, got {options.depth}"
+    if options.out is None and options.format in ("csv", "all"):
+        return f"--format {options.format} writes several files: say where with --out DIR"
+    if not files.find(folder):
+        return f"{folder}: no checkpoint in it; looked for {', '.join(files.SUFFIXES)} and step_N"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -217,7 +217,7 @@ def _share(correct: np.ndarray, scored: np.ndarray) -> Summary:
         size = (rarer + 1) / (rarer / min(value * (1 - value) / error**2, total) + 1 / worst)
     else:
         size = worst
-    low, high = _wilson(value, size) if n else (NAN, NAN)
+    low, high = wilson(value, size) if n else (NAN, NAN)
     return Summary(value, error, low, high, method, n, int(total), int(correct.sum()))
 
 
@@ -227,7 +227,7 @@ def _complement(share: Summary) -> Summary:
     return replace(share, value=value, low=low, high=high)
 
 
-def _wilson(share: float, size: float) -> tuple[float, float]:
+def wilson(share: float, size: float) -> tuple[float, float]:
     """Wilson's 95 % interval (Wilson 1927) of a share among `size` independent trials."""
     centre = share + Z**2 / (2 * size)
     margin = Z * np.sqrt(share * (1 - share) / size + Z**2 / (4 * size**2))

@@ -181,3 +181,10 @@ class TaskSettings(Chosen):
         test example may have been seen in training. Infinite for inputs of real numbers.
         """
         return math.inf
+
+    def known_plateau(self, seqlen: int) -> int | None:
+        """Optimiser steps of the longest plateau that is known to have broken; None: none known.
+
+        A training that is flat for no longer than that has not shown its end.
+        """
+        return None

@@ -36,7 +36,7 @@ class StudyError(Exception):
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which a key may stand once, and 1e-3 is a number."""
+    """YAML in which a key may stand once, 1e-3 is a number and `on` is a word."""
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict:
@@ -59,6 +59,14 @@ Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
+)
+# YAML 1.1 reads the key `on` as true, and a label `no` as false; YAML 1.2 has true and false alone.
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, test) for tag, test in found if tag != "tag:yaml.org,2002:bool"]
+    for first, found in Loader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 
 

@@ -39,6 +39,9 @@ class Thresholds(Chosen):
     worth_share: float = Field(
         0.05, ge=0, lt=1, description="an expected gain below this is not worth resuming for"
     )
+    success_half_width: float = Field(
+        0.25, gt=0, lt=0.5, description="half the interval of a success rate that seeds are for"
+    )
 
     def words(self) -> dict[str, str]:
         """Each threshold as a rule says it; one that a study has set, with what it replaces."""

@@ -1,14 +1,356 @@
-"""The table `comparisons`: what the study's comparisons came to."""
+"""The table `comparisons`: what the study's comparisons came to.
+
+A comparison is declared before its result is known, and judged at each place and over all places.
+A difference is claimed only of pairs of ended runs, with a corrected p-value up to 1 - confidence,
+an interval that excludes zero, equal budgets, the same metric and test set, and no failed control.
+
+The unit is the seed. Data and initial weights derive from the seed alone (`Cell.seed_of`), so that
+the runs of one seed at two lengths or tasks are no two independent ones: over all places a seed has
+one difference, the mean of those of its places.
+"""
 
 import json
+from dataclasses import dataclass
+from math import isfinite, isnan
 
+import numpy as np
 import pyarrow as pa
 
-from seqgrid import tables
+from seqgrid import tables, thresholds
+from seqgrid.analysis import comparison_words, paired, solving, stats
+from seqgrid.analysis.obstacles import Judge, Obstacles
+from seqgrid.analysis.paired import Judged, Paired
+from seqgrid.analysis.sides import FINAL, NEVER, Pairs, Side, Sides, pairs, words
 from seqgrid.analysis.summary import meta
+from seqgrid.seeds import derive
+from seqgrid.statements import Comparison
+
+STEPS = "steps"  # the metric that is a time
+CLAIMS = ("A BETTER", "B BETTER", "NO DIFFERENCE")
+
+
+@dataclass
+class Place:
+    """One row of the table in the making.
+
+    paired: None where there is nothing to pair.
+    values: (a, b) of each seed, to compare as distributions.
+    """
+
+    row: dict
+    obstacles: Obstacles
+    paired: Paired | None = None
+    values: tuple[tuple[float, float], ...] = ()
+    single: str = ""
+    told: bool = True  # whether the test examples of single runs tell them apart
+    preliminary: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
-    """The table `comparisons` of a study from summary and cells."""
-    rows: list[dict] = []
-    return tables.from_rows("comparisons", rows, {"seqgrid.study": json.dumps(meta(read["cells"]))})
+    """The table `comparisons` of a study from summary, verdicts, cells, levels and evaluations."""
+    about = meta(read["cells"])
+    config = about.get("config") or {}
+    confidence = thresholds.of(about).confidence
+    made = _Comparisons(read, built, config.get("groups") or {}, confidence)
+    found = [
+        place
+        for name, entry in (config.get("compare") or {}).items()
+        for place in made.places(name, Comparison.model_validate(entry).model_dump(mode="json"))
+    ]
+    tested = [place for place in found if place.paired is not None]
+    judged = iter(paired.judge([p.paired for p in tested if p.paired], confidence))
+    rows = [made.judged(place, None if place.paired is None else next(judged)) for place in found]
+    return tables.from_rows("comparisons", rows, {"seqgrid.study": json.dumps(about)})
+
+
+class _Comparisons:
+    def __init__(
+        self,
+        read: dict[str, pa.Table],
+        built: dict[str, pa.Table],
+        groups: dict[str, list[str]],
+        confidence: float,
+    ):
+        self.sides = Sides(read["cells"].to_pylist(), built["summary"].to_pylist(), groups)
+        self.judge = Judge(read["levels"].to_pylist(), built["verdicts"].to_pylist())
+        self.groups, self.confidence = groups, confidence
+        self.evaluations = {
+            (*_cell(row), row["metric"]): row
+            for row in read["evaluations"].to_pylist()
+            if row["weights"] == "best" and not row["slice"]
+        }
+
+    # -- places --------------------------------------------------------------------------------
+
+    def places(self, name: str, entry: dict) -> list[Place]:
+        """A place for each row of a comparison: its places, then all of them together."""
+        sides = {"a": words(entry["a"]), "b": words(entry["b"])}
+        shared = {"margin": entry["margin"], "confidence": self.confidence}
+        head = {"comparison": name, **sides, **shared}
+        found, pooled = [], []
+        for a, b in self.sides.places(entry):
+            place, paired_ = self._place(head, entry, a, b)
+            found.append(place)
+            if paired_ is not None:
+                pooled.append((place, paired_))
+        if not found:
+            blockers = Obstacles(settings=["the sides have not run at the same place"])
+            row = {"metric": entry["metric"] or "", "better": None, "test_set": ""}
+            return [Place(head | row, blockers)]
+        for metric in dict.fromkeys(place.row["metric"] for place, _ in pooled):
+            same = [(place, each) for place, each in pooled if place.row["metric"] == metric]
+            if len(same) > 1:
+                found.append(self._pooled(head, same))
+        return found
+
+    def _place(self, head: dict, entry: dict, a: Side, b: Side) -> tuple[Place, Pairs | None]:
+        on = entry["on"]
+        at = [on["evaluated"] or side.seqlen for side in (a, b)]
+        explicit = bool(entry["a"]["variant"] and entry["b"]["variant"])
+        where = (at[0], at[1], on["test_set"])
+        obstacles = self.judge.obstacles(a, b, where, explicit)
+        members = [m for side in (a, b) for m in side.members]
+        metric = next((m.row["metric"] for m in members if m.row and m.row["metric"]), "")
+        better = next((m.row["better"] for m in members if m.row), "higher")
+        row = head | {
+            "task": a.task,
+            "seqlen_tokens": a.seqlen,
+            "evaluated_seqlen_tokens": at[0],
+            "test_set": on["test_set"],
+            "metric": entry["metric"] or metric,
+            "better": "lower" if entry["metric"] == STEPS else better,
+            "missing": [*a.waiting(), *b.waiting()],
+        }
+        place = Place(row, obstacles)
+        place.preliminary = any(m.row["preliminary"] for m in members if m.row)
+        place.notes = _notes(a, b)
+        if obstacles.settings:
+            return place, None
+        if entry["metric"] == STEPS:
+            return self._times(place, a, b), None
+        found = pairs(a, b, better)
+        seeds = sorted(found.values)
+        row |= {"seeds": seeds, "unpaired": found.unpaired}
+        if found.diverged:
+            place.notes += (f"worse than every number: {comparison_words.listed(found.diverged)}",)
+        if found.never:
+            place.notes += (f"without a partner: {comparison_words.listed(found.never)}",)
+        place.values = tuple(found.values[s] for s in seeds)
+        place.paired = paired.compare(
+            [found.differences[s] for s in seeds],
+            better,
+            entry["margin"],
+            len(found.waiting),
+        )
+        if place.paired.asked == 1 and len(place.values) == 1:
+            self._single(place, a, b, at, on["test_set"])
+        return place, found
+
+    def _times(self, place: Place, a: Side, b: Side) -> Place:
+        """Steps to solve at one place, compared by log-rank."""
+        if len(a.members) > 1 or len(b.members) > 1:
+            place.obstacles.settings.append("steps to solve are compared model by model")
+            return place
+        one, two = (solving.times(side.members[0]) for side in (a, b))
+        seeds, waiting = [], 0
+        for seed in sorted(set(one) & set(two)):
+            kinds = {one[seed][0], two[seed][0]}
+            if kinds == {FINAL}:
+                seeds.append(seed)
+            elif NEVER not in kinds:
+                waiting += 1
+        runs = [[found[s][1] or (0, False) for s in seeds] for found in (one, two)]
+        generator = np.random.default_rng(derive(place.row["comparison"], a.task, a.seqlen))
+        place.paired = solving.compare(runs[0], runs[1], generator, waiting)
+        place.row |= {"seeds": seeds, "unpaired": len(one) + len(two) - 2 * len(seeds)}
+        shown = [" ".join(str(t) if s else f">{t}" for t, s in side) for side in runs]
+        place.notes += (f"steps of a {shown[0] or '-'}, of b {shown[1] or '-'}, > not solved",)
+        return place
+
+    def _pooled(self, head: dict, found: list[tuple[Place, Pairs]]) -> Place:
+        """All places of a comparison: one difference a seed."""
+        first = found[0][0].row
+        row = head | {key: first[key] for key in ("metric", "better", "test_set")}
+        obstacles = Obstacles()
+        for place, _ in found:
+            where = f"{place.row['task']} at {place.row['seqlen_tokens']} tokens"
+            for kind in ("different", "unknown", "unequal"):
+                lines = getattr(obstacles, kind)
+                lines += [f"{where}: {line}" for line in getattr(place.obstacles, kind)]
+        if all(place.obstacles.level for place, _ in found):
+            obstacles.level.append("both sides are at chance or at the ceiling everywhere")
+        every = set.union(*({*p.values, *p.waiting} for _, p in found))
+        whole = sorted(s for s in every if all(s in p.values for _, p in found))
+        to_come = [
+            s
+            for s in every
+            if s not in whole and all(s in p.values or s in p.waiting for _, p in found)
+        ]
+        with np.errstate(invalid="ignore"):
+            each = [[p.differences[s] for s in whole] for _, p in found]
+            mean = np.mean(each, axis=0) if whole else np.zeros(0)
+        mean[np.isnan(mean)] = 0.0  # worse than any number on either side
+        row |= {
+            "seeds": whole,
+            "unpaired": sum(p.unpaired for _, p in found),
+            "missing": [path for place, _ in found for path in place.row["missing"]],
+        }
+        made = Place(row, obstacles)
+        made.paired = paired.compare(mean.tolist(), first["better"], head["margin"], len(to_come))
+        made.preliminary = any(place.preliminary for place, _ in found)
+        lengths: dict[str, list[int]] = {}
+        for place, _ in found:
+            lengths.setdefault(place.row["task"], []).append(place.row["seqlen_tokens"])
+        where = "; ".join(f"{task} at {', '.join(map(str, at))}" for task, at in lengths.items())
+        made.notes = (f"mean over {where} tokens of each seed, which is the unit",)
+        return made
+
+    def _single(self, place: Place, a: Side, b: Side, at: list[int], test_set: str) -> None:
+        """One run each: what the test examples allow to be said."""
+        if len(a.members) > 1 or len(b.members) > 1:
+            return
+        seed = place.row["seeds"][0]
+        rows = []
+        for side, evaluated in zip((a, b), at, strict=True):
+            m = side.members[0]
+            key = (m.model, m.task, m.variant, m.seqlen, seed, evaluated, test_set)
+            rows.append(self.evaluations.get((*key, place.row["metric"])))
+        one, two = (_band(row, self.confidence) for row in rows)
+        if one is None or two is None:
+            return
+        difference = stats.square_and_add(one[:3], two[:3])
+        counts = sorted({one[4], two[4]})
+        basis = f"{' and '.join(map(str, counts))} test examples"
+        coverage = min(one[3], two[3])
+        place.single = comparison_words.single_runs((one[0], two[0]), difference, basis, coverage)
+        place.told = not difference[1] <= 0 <= difference[2]
+        place.row |= {
+            "low": difference[1],
+            "high": difference[2],
+            "interval": f"of these two runs, over {basis} (Newcombe 1998)",
+            "coverage": coverage,
+        }
+
+    # -- outcomes ------------------------------------------------------------------------------
+
+    def judged(self, place: Place, judged: Judged | None) -> dict:
+        """The finished row."""
+        row, found, obstacles = place.row, place.paired, place.obstacles
+        row["blockers"], row["unequal"] = obstacles.blockers, obstacles.unequal
+        if found is None or judged is None:
+            row |= {"pairs": 0, "outcome": "NOT COMPARABLE"}
+        else:
+            row |= self._numbers(place, found, judged)
+            row["outcome"] = _outcome(place, judged)
+            if place.preliminary and row["outcome"] == "NOT TESTABLE YET":
+                row["blockers"] = [*row["blockers"], "a variant was selected before all had ended"]
+        row["statement"] = comparison_words.statement(
+            row, found, judged, place.single, list(place.notes)
+        )
+        del row["confidence"]  # the same for all
+        return row
+
+    def _numbers(self, place: Place, found: Paired, judged: Judged) -> dict:
+        if found.asked == 0:
+            return {"pairs": 0, "pairs_needed": judged.pairs_needed}
+        tested = {
+            "pairs": len(found.differences),
+            "p_value": found.p_value,
+            "p_corrected": judged.p_corrected,
+            "correction": f"Holm, {judged.tests} test{'' if judged.tests == 1 else 's'}",
+            "pairs_needed": judged.pairs_needed,
+            "p_equivalent": judged.p_equivalent_corrected,
+        }
+        if place.row["metric"] == STEPS:
+            return tested
+        interval, given = judged.interval, place.row.get("interval")
+        size = paired.effect_size(found.differences)
+        return (
+            tested
+            | {
+                "differences": list(found.differences),
+                "difference": _finite(stats.median(found.differences)),
+                "effect_size": size,
+                "effect": None if size is None else paired.EFFECT,
+            }
+            | self._improvement(place)
+            | (
+                {}
+                if given or not interval.coverage
+                else {
+                    "low": _finite(interval.low),
+                    "high": _finite(interval.high),
+                    "interval": interval.method,
+                    "coverage": interval.coverage,
+                }
+            )
+        )
+
+    def _improvement(self, place: Place) -> dict:
+        if not place.values:
+            return {}
+        sign = 1 if place.row["better"] == "higher" else -1
+        a, b = ([sign * v[i] for v in place.values] for i in (0, 1))
+        estimate = stats.superiority(a, b)
+        if len(a) < 2:
+            return {"improvement": estimate}
+        interval = stats.superiority_interval(estimate, len(a), len(b), self.confidence)
+        return {
+            "improvement": estimate,
+            "improvement_low": interval.low,
+            "improvement_high": interval.high,
+        }
+
+
+def _outcome(place: Place, judged: Judged) -> str:
+    """The outcome of the differences, and what stands against it."""
+    obstacles, outcome = place.obstacles, judged.outcome
+    if obstacles.settings or obstacles.different:
+        return "NOT COMPARABLE"
+    if place.paired is not None and place.paired.asked == 0:
+        return "TOO FEW PAIRS"
+    if place.preliminary and outcome in (*CLAIMS, "NO DIFFERENCE SHOWN"):
+        return "NOT TESTABLE YET"
+    if place.single and not place.told:
+        return "NO DIFFERENCE SHOWN"
+    if outcome in CLAIMS and obstacles.unknown:
+        return "NOT COMPARABLE"
+    if outcome in CLAIMS and obstacles.level:
+        return "NO DIFFERENCE SHOWN"
+    return outcome
+
+
+def _notes(a: Side, b: Side) -> tuple[str, ...]:
+    notes = []
+    for name, side in (("a", a), ("b", b)):
+        if side.words.startswith("group "):
+            models = ", ".join(m.model for m in side.members)
+            notes.append(f"{name} is the mean of {models} at each seed: it speaks for these alone")
+        if any(any(m.row["stales"]) for m in side.members if m.row):
+            notes.append(f"sources of {name} have changed since")
+    return tuple(notes)
+
+
+def _band(row: dict | None, confidence: float) -> tuple[float, float, float, float, int] | None:
+    """Value, low, high, coverage and examples of one run over its test examples."""
+    if row is None or row["value"] is None or isnan(row["value"]):
+        return None
+    if row["low"] is not None and row["high"] is not None and not isnan(row["low"] + row["high"]):
+        n = row["examples"] or row["scored"] or 0
+        return row["value"], row["low"], row["high"], stats.CONFIDENCE, n
+    if row["correct"] is None or not row["scored"]:
+        return None
+    found = stats.wilson(row["correct"], row["scored"], confidence)
+    return row["value"], found.low, found.high, confidence, row["scored"]
+
+
+def _cell(row: dict) -> tuple:
+    return (
+        *(row["model"], row["task"], row["variant"] or "", row["seqlen_tokens"], row["seed"]),
+        *(row["evaluated_seqlen_tokens"], row["test_set"] or ""),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -1,8 +1,8 @@
 """The rules about how the cells of a group ended: what there is to judge, and what there is not."""
 
-from seqgrid.analysis.groups import SKIPPED, Finding, Group, counted, reasons, rule
+from seqgrid.analysis.groups import SKIPPED, Group, counted, reasons
+from seqgrid.analysis.rules import Finding, rule
 
-ENOUGH_SEEDS = 3  # with two seeds the whole range holds the median only half of the time
 BROKEN = ("failed", "out_of_memory", "killed", "corrupt")
 
 
@@ -10,7 +10,8 @@ BROKEN = ("failed", "out_of_memory", "killed", "corrupt")
     "CONTROL FAILED",
     "group",
     "A control of the task's file, a model whose verdict on the task is known beforehand, did not "
-    "get that verdict: before the control is understood, no score on the task can be trusted.",
+    "get that verdict, or a gate of the study lies outside its band: before the control is "
+    "understood, no score on the task can be trusted.",
 )
 def control_failed(group: Group) -> Finding | None:
     """The task does not do what it is known to do."""
@@ -96,14 +97,14 @@ def partial(group: Group) -> Finding | None:
 @rule(
     "TOO FEW SEEDS",
     "group",
-    f"Fewer than {ENOUGH_SEEDS} seeds have a final value: nothing general can be said.",
+    "Fewer than {enough_seeds} seeds have a final value: nothing general can be said.",
 )
 def too_few_seeds(group: Group) -> Finding | None:
     """Too few final values for any general statement."""
-    n = len(group.final)
-    if not group.asked or n >= ENOUGH_SEEDS:
+    n, needed = len(group.final), group.thresholds.enough_seeds
+    if not group.asked or n >= needed:
         return None
-    return f"TOO FEW SEEDS ({n})", f"{n} final values, {ENOUGH_SEEDS} needed", {"final": n}
+    return f"TOO FEW SEEDS ({n})", f"{n} final values, {needed} needed", {"final": n}
 
 
 @rule(

@@ -89,7 +89,7 @@ class _Places:
             for v in self.verdicts
             if v["seqlen_tokens"] == seqlen
             and v["variant"] == variant
-            and v["scope"] != "cell"
+            and v["scope"] in ("level", "group")
             and (_place(v) == place or v["scope"] == "group")
         ]
         met, reason = self._met(row, cells, said)

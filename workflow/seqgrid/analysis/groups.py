@@ -6,42 +6,29 @@ cells cut short enter counts and nothing else.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import expm1, inf, isnan, log1p, nan
 
 from seqgrid.analysis import stats
-
-LEVEL_SHARE = 0.02  # levels are often estimates themselves; a smaller distance means nothing
-UNLEARNABLE_SHARE = 0.02  # of the ceiling: closer to chance than two levels can be told apart
+from seqgrid.thresholds import DEFAULTS, Thresholds
 
 SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A statement, the rule that made it and the numbers it rests on.
-
-    label: what stands in a table, e.g. `SOLVED 2/3`.
-    """
-
-    name: str
-    statement: str
-    rule: str
-    evidence: dict
-    label: str
-
-
-@dataclass(frozen=True)
 class Levels:
-    """What a metric's values mean for one task at one evaluated length."""
+    """What a metric's values mean for one task at one evaluated length.
+
+    thresholds: how close is close; those of the study.
+    """
 
     better: str = "higher"
     chance: float | None = None
     shortcuts: tuple[tuple[str, float], ...] = ()
     ceiling: float | None = None
     solved: float | None = None
+    thresholds: Thresholds = DEFAULTS
 
     def goodness(self, value: float | None) -> float:
         """The value turned so that more is better; a NaN is worse than every number."""
@@ -61,7 +48,8 @@ class Levels:
         """Whether even a perfect model scores chance."""
         if self.chance is None or self.ceiling is None:
             return False
-        return self.span <= UNLEARNABLE_SHARE * max(abs(self.ceiling), abs(self.chance))
+        largest = max(abs(self.ceiling), abs(self.chance))
+        return self.span <= self.thresholds.unlearnable_share * largest
 
     @property
     def bar(self) -> float | None:
@@ -89,11 +77,12 @@ class Levels:
 class Cell:
     """What the rules need of one cell; value, low and high are at the group's evaluated length.
 
-    low, high: 95 % interval of the value over test examples; None where there is none.
+    low, high: 95 % interval of the value over test examples; None where none is known.
     origin: 'test', or 'validation' where the value was taken from a checkpoint.
     scored, correct: outputs behind the value, and how many of them are right; None as well.
     log2_inputs, seen_examples: log2 of the number of different inputs of the task, and how many
         different training examples were seen.
+    known_plateau: steps that the task's longest known plateau lasted before it broke.
     history: (steps, validation metric, its standard error or NaN), by steps.
     """
 
@@ -102,9 +91,11 @@ class Cell:
     reason: str = ""
     evaluated: bool = False
     stale: bool = False
+    reused: bool = False
     step: int | None = None
     budget: int | None = None
     solved_step: int | None = None
+    solved_seconds: float | None = None
     best_validation: float | None = None
     value: float | None = None
     low: float | None = None
@@ -114,6 +105,7 @@ class Cell:
     correct: int | None = None
     log2_inputs: float | None = None
     seen_examples: int | None = None
+    known_plateau: int | None = None
     history: tuple[tuple[int, float, float], ...] = ()
 
     @property
@@ -163,6 +155,8 @@ class Group:
 
     A place is an evaluated length, a test set of the task, and a slice of it: '' where the test set
     is drawn as training is, and where the slice is all of it.
+
+    value_of: in words, what the only value is of, where that is not a seed but a reported mean.
     """
 
     model: str
@@ -179,6 +173,7 @@ class Group:
     failed_controls: tuple[dict, ...] = field(default=())
     selection: Selection = Selection()
     model_ceiling: ModelCeiling | None = None
+    value_of: str = ""
 
     @cached_property
     def final(self) -> tuple[Cell, ...]:
@@ -213,9 +208,19 @@ class Group:
 
         Empty away from the training length and its own test set, where no validation takes place.
         """
-        if self.evaluated_seqlen != self.seqlen or self.test_set or self.slice:
-            return []
-        return [c.solved_step for c in self.solved if c.solved_step is not None]
+        cells = self.solved if self.as_trained else ()
+        return [c.solved_step for c in cells if c.solved_step is not None]
+
+    @property
+    def solved_seconds(self) -> list[float]:
+        """Training time up to then."""
+        cells = self.solved if self.as_trained else ()
+        return [c.solved_seconds for c in cells if c.solved_seconds is not None]
+
+    @property
+    def as_trained(self) -> bool:
+        """Whether the test set is drawn as training is, and whole."""
+        return self.evaluated_seqlen == self.seqlen and not (self.test_set or self.slice)
 
     @property
     def not_numbers(self) -> tuple[Cell, ...]:
@@ -224,19 +229,39 @@ class Group:
 
     @cached_property
     def undecided(self) -> tuple[Cell, ...]:
-        """Cells that may or may not solve the task: cut short, broken, missing, not evaluated."""
-        return tuple(c for c in self.asked if not c.final and c.outcome != "diverged")
+        """Cells that may or may not solve the task: cut short, broken, missing, not evaluated.
+
+        Also those beyond the solved level of whose value no interval is known.
+        """
+        bar = self.levels.goodness(self.levels.bar)
+        open_ = [c for c in self.boundless if self.levels.goodness(c.value) >= bar]
+        left = [c for c in self.asked if not c.final and c.outcome != "diverged"]
+        return (*left, *open_) if self.levels.bar is not None else tuple(left)
+
+    @cached_property
+    def boundless(self) -> tuple[Cell, ...]:
+        """Final cells whose value is a number without an interval, as some studies report them."""
+        pairs = zip(self.final, self.bands, strict=True)
+        return tuple(cell for cell, band in pairs if band == (-inf, inf))
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Those of the study."""
+        return self.levels.thresholds
 
     @cached_property
     def bands(self) -> list[tuple[float, float]]:
-        """Interval of each final cell as (worse, better) goodness, jointly 95 %."""
+        """Interval of each final cell as (worse, better) goodness, jointly; boundless unknown."""
         bands: list[tuple[float, float]] = []
         for cell, value in zip(self.final, self.values, strict=True):
             goodness, low, high = self.levels.goodness(value), cell.low, cell.high
-            if goodness == -inf or low is None or high is None or isnan(low + high):
+            if goodness == -inf:
                 bands.append((goodness, goodness))
                 continue
-            ends = stats.widened(value, low, high, len(self.final))
+            if low is None or high is None or isnan(low + high):
+                bands.append((-inf, inf))
+                continue
+            ends = stats.widened(value, low, high, len(self.final), self.thresholds.confidence)
             worse, better = sorted(self.levels.goodness(e) for e in ends)
             bands.append((worse, better))
         return bands
@@ -245,44 +270,25 @@ class Group:
         """Whether every final cell's interval lies on the better side of the level."""
         return bool(self.bands) and all(w > self.levels.goodness(level) for w, _ in self.bands)
 
-    def at(self, level: float, share: float = LEVEL_SHARE) -> bool:
-        """Whether every final cell's interval holds the level, within a share of the span."""
-        slack = share * self.levels.span
+    def at(self, level: float, slack: float) -> bool:
+        """Whether every final cell's interval holds the level, give or take the slack."""
         goodness = self.levels.goodness(level)
-        return bool(self.bands) and all(w - slack <= goodness <= b + slack for w, b in self.bands)
+        held = [w - slack <= goodness <= b + slack for w, b in self.bands]
+        return bool(held) and all(held) and not self.boundless
+
+    def named(self, seeds: list[int]) -> str:
+        """Seeds in a statement."""
+        return self.value_of or f"seed {', '.join(map(str, seeds))}"
+
+    @property
+    def cannot_be_told(self) -> str:
+        """The beginning of a statement that every value may be some level."""
+        return f"{self.value_of} cannot be told" if self.value_of else "no seed can be told"
 
     @property
     def above_chance(self) -> bool:
         """Whether chance is excluded for every final cell; true where chance is unknown."""
         return self.levels.chance is None or self.beyond(self.levels.chance)
-
-
-Finding = tuple[str, str, dict]  # label, statement, evidence
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A named rule: call it with what its scope says; it returns a Verdict or None.
-
-    scope: 'level' (a Group, at each evaluated length), 'group' (a Group, once) or 'cell' (a Cell
-    and its Levels).
-    sentence: the rule in words, with its threshold; it stands in the report.
-    """
-
-    name: str
-    scope: str
-    sentence: str
-    find: Callable[..., Finding | None]
-
-    def __call__(self, *asked: object) -> Verdict | None:
-        """The verdict, or None where the rule does not apply."""
-        found = self.find(*asked)
-        return found and Verdict(self.name, found[1], self.sentence, found[2], found[0])
-
-
-def rule(name: str, scope: str, sentence: str) -> Callable[[Callable], Rule]:
-    """Make a function that returns a Finding or None a Rule."""
-    return lambda find: Rule(name, scope, sentence, find)
 
 
 def counted(words: list[str]) -> str:

@@ -5,7 +5,8 @@ Costs are in seconds and bytes. Cells that another study trained count in full a
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import product
 
 from seqgrid import tables
 from seqgrid.analysis import stats
@@ -48,6 +49,30 @@ def matrix(cells: list[dict]) -> dict[tuple[str, str, int], str]:
         possible = [s for s in states if s != "skipped"]
         found[place] = f"{possible.count('finished')}/{len(possible)}" if possible else "skipped"
     return found
+
+
+def identity(row: dict) -> tuple:
+    """Which cell a row of any table is about."""
+    return *_place(row), row["variant"] or "", row["seed"]
+
+
+def completeness(
+    cells: list[dict], from_checkpoints: Collection[tuple] = ()
+) -> dict[tuple[str | None, str | None], tuple[int, int]]:
+    """(done, possible) cells by model and task; None stands for all models, and all tasks.
+
+    from_checkpoints: identities of cells that count as done though only a checkpoint gave a value.
+    """
+    found: dict[tuple[str | None, str | None], list[int]] = defaultdict(lambda: [0, 0])
+    for cell in cells:
+        state = standing(cell)
+        if state == "skipped":
+            continue
+        done = state == "finished" or identity(cell) in from_checkpoints
+        for place in product((cell["model"], None), (cell["task"], None)):
+            found[place][0] += done
+            found[place][1] += 1
+    return {place: (done, possible) for place, (done, possible) in found.items()}
 
 
 def reasons(cells: list[dict]) -> list[dict]:

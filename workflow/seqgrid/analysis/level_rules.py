@@ -1,23 +1,15 @@
 """The rules that hold a group's scores against its levels: chance, shortcuts, ceilings, solved."""
 
 from seqgrid.analysis import stats
-from seqgrid.analysis.groups import (
-    LEVEL_SHARE,
-    UNLEARNABLE_SHARE,
-    Finding,
-    Group,
-    ModelCeiling,
-    rule,
-    short,
-    values_of,
-)
+from seqgrid.analysis.groups import Group, ModelCeiling, short, values_of
+from seqgrid.analysis.rules import Finding, rule
 
 
 @rule(
     "UNLEARNABLE AS SCORED",
     "level",
-    f"The ceiling lies within {UNLEARNABLE_SHARE:.0%} of chance, so no score can show learning; "
-    "every other statement about quality is withheld.",
+    "The ceiling lies within {unlearnable_share} of chance, so no score can show learning; every "
+    "other statement about quality is withheld.",
 )
 def unlearnable(group: Group) -> Finding | None:
     """The task cannot be learned as it is scored."""
@@ -35,17 +27,18 @@ def unlearnable(group: Group) -> Finding | None:
 @rule(
     "ABOVE CEILING",
     "level",
-    "A final seed's interval (95 % jointly) lies beyond the best score there can be, by more than "
-    f"{LEVEL_SHARE:.0%} of the span from chance, or of the ceiling where that is chance: the input "
-    "gives the answer away, or the level is wrong. No other statement about quality holds then.",
+    "A final seed's interval ({confidence} jointly) lies beyond the best score there can be, by "
+    "more than {level_share} of the span from chance, or of the ceiling where that is chance: the "
+    "input gives the answer away, or the level is wrong. No other statement about quality holds "
+    "then.",
 )
 def above_ceiling(group: Group) -> Finding | None:
     """A score that cannot be."""
     levels = group.levels
     if levels.ceiling is None:
         return None
-    slack = LEVEL_SHARE * (levels.span if not levels.unlearnable else abs(levels.ceiling))
-    limit = levels.goodness(levels.ceiling) + slack
+    scale = levels.span if not levels.unlearnable else abs(levels.ceiling)
+    limit = levels.goodness(levels.ceiling) + group.thresholds.level_share * scale
     seeds = [
         c.seed for c, (worse, _) in zip(group.final, group.bands, strict=True) if worse > limit
     ]
@@ -53,7 +46,7 @@ def above_ceiling(group: Group) -> Finding | None:
         return None
     return (
         "ABOVE CEILING",
-        f"seed {', '.join(map(str, seeds))} lies beyond the best score there can be, "
+        f"{group.named(seeds)} lies beyond the best score there can be, "
         f"{short(levels.ceiling)}: the answers leak, or the level is wrong",
         {"ceiling": levels.ceiling, "seeds": seeds, **evidence(group)},
     )
@@ -84,8 +77,9 @@ def shortcut_suffices(group: Group) -> Finding | None:
     "level",
     "k of n: k seeds finished and reached the solved level on the test split with the weights best "
     "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
-    "unfinished and failed ones are unknown, diverged ones have not solved it; the steps are the "
-    "median over the seeds that solved it. Not said where a shortcut reaches the solved level.",
+    "unfinished and failed ones are unknown, diverged ones have not solved it. Steps and seconds "
+    "are those of training up to the first validation at the solved level, each the median over "
+    "the seeds that solved it. Not said where a shortcut reaches the solved level.",
 )
 def solved(group: Group) -> Finding | None:
     """How many seeds passed the solved level."""
@@ -93,22 +87,30 @@ def solved(group: Group) -> Finding | None:
     if bar is None or not group.solved:
         return None
     k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
-    steps = group.solved_steps
-    after = f", median {short(stats.median(steps))} steps" if steps else ""
+    steps, seconds = group.solved_steps, group.solved_seconds
+    after = f", after a median of {short(stats.median(steps, 'lower'))} steps" if steps else ""
+    after += f" and {short(stats.median(seconds, 'lower'))} s of training" if seconds else ""
     open_ = f", {unknown} unknown" if unknown else ""
     return (
         f"SOLVED {k}/{n}",
         f"{k} of {n} seeds reached {short(bar)} {group.metric}{open_}{after}",
-        {"solved": k, "asked": n, "unknown": unknown, "steps": steps, **evidence(group)},
+        {
+            "solved": k,
+            "asked": n,
+            "unknown": unknown,
+            "steps": steps,
+            "seconds": seconds,
+            **evidence(group),
+        },
     )
 
 
 @rule(
     "AT CEILING",
     "level",
-    "Every final seed's interval (95 % jointly, over test examples) excludes chance and holds the "
-    "ceiling: it cannot be told from the best score there can be. A ceiling below a perfect score, "
-    f"which may be an estimate, counts as held within {LEVEL_SHARE:.0%} of the span.",
+    "Every final seed's interval ({confidence} jointly, over test examples) excludes chance and "
+    "holds the ceiling: it cannot be told from the best score there can be. A ceiling below a "
+    "perfect score, which may be an estimate, counts as held within {level_share} of the span.",
 )
 def at_ceiling(group: Group) -> Finding | None:
     """No seed can be told from the ceiling."""
@@ -116,11 +118,11 @@ def at_ceiling(group: Group) -> Finding | None:
     if levels.unlearnable or levels.ceiling is None or not group.above_chance:
         return None
     perfect = levels.ceiling == (1.0 if levels.better == "higher" else 0.0)
-    if not group.at(levels.ceiling, share=0.0 if perfect else LEVEL_SHARE):
+    if not group.at(levels.ceiling, 0.0 if perfect else _slack(group)):
         return None
     return (
         "AT CEILING",
-        f"no seed can be told from the ceiling {short(levels.ceiling)}",
+        f"{group.cannot_be_told} from the ceiling {short(levels.ceiling)}",
         {"ceiling": levels.ceiling, **evidence(group)},
     )
 
@@ -128,22 +130,20 @@ def at_ceiling(group: Group) -> Finding | None:
 @rule(
     "AT MODEL CEILING",
     "level",
-    "Every final seed's interval (95 % jointly) excludes chance and holds, within "
-    f"{LEVEL_SHARE:.0%} of its distance from chance, the best score of any model that sees as "
-    "little of the order of positions as this one does: more training cannot raise it.",
+    "Every final seed's interval ({confidence} jointly) excludes chance and holds, within "
+    "{level_share} of its distance from chance, the best score of any model that sees as little of "
+    "the order of positions as this one does: more training cannot raise it.",
 )
 def at_model_ceiling(group: Group) -> Finding | None:
     """The model scores all that it can."""
     ceiling = group.model_ceiling
     if ceiling is None or group.levels.unlearnable or not group.above_chance:
         return None
-    slack = _model_slack(group, ceiling)
-    best = group.levels.goodness(ceiling.value)
-    if not all(w - slack <= best <= b + slack for w, b in group.bands):
+    if not group.at(ceiling.value, _model_slack(group, ceiling)):
         return None
     return (
         f"AT MODEL CEILING ({ceiling.name})",
-        f"no seed can be told from {short(ceiling.value)}, the best there can be "
+        f"{group.cannot_be_told} from {short(ceiling.value)}, the best there can be "
         f"{ceiling.derivation}",
         {"model_ceiling": ceiling.value, "name": ceiling.name, **evidence(group)},
     )
@@ -152,8 +152,8 @@ def at_model_ceiling(group: Group) -> Finding | None:
 @rule(
     "ABOVE MODEL CEILING",
     "level",
-    "A final seed's interval (95 % jointly) lies beyond the best score of any model that sees as "
-    f"little of the order of positions, by more than {LEVEL_SHARE:.0%} of its distance from "
+    "A final seed's interval ({confidence} jointly) lies beyond the best score of any model that "
+    "sees as little of the order of positions, by more than {level_share} of its distance from "
     "chance: what is said of this model's sight is wrong, or the answers leak.",
 )
 def above_model_ceiling(group: Group) -> Finding | None:
@@ -169,7 +169,7 @@ def above_model_ceiling(group: Group) -> Finding | None:
         return None
     return (
         f"ABOVE MODEL CEILING ({ceiling.name})",
-        f"seed {', '.join(map(str, seeds))} lies beyond {short(ceiling.value)}, said to be the "
+        f"{group.named(seeds)} lies beyond {short(ceiling.value)}, said to be the "
         f"best there can be {ceiling.derivation}: the model sees more than its file says",
         {"model_ceiling": ceiling.value, "name": ceiling.name, "seeds": seeds, **evidence(group)},
     )
@@ -178,8 +178,8 @@ def above_model_ceiling(group: Group) -> Finding | None:
 @rule(
     "AT SHORTCUT",
     "level",
-    "Every final seed's interval (95 % jointly) excludes chance and holds the score of a named "
-    f"solver without the skill tested, or comes within {LEVEL_SHARE:.0%} of the span; the nearest "
+    "Every final seed's interval ({confidence} jointly) excludes chance and holds the score of a "
+    "named solver without the skill tested, or comes within {level_share} of the span; the nearest "
     "such level is named.",
 )
 def at_shortcut(group: Group) -> Finding | None:
@@ -187,14 +187,15 @@ def at_shortcut(group: Group) -> Finding | None:
     levels = group.levels
     if levels.unlearnable or not group.final or not group.above_chance:
         return None
-    held = [(name, value) for name, value in levels.shortcuts if group.at(value)]
+    held = [(name, value) for name, value in levels.shortcuts if group.at(value, _slack(group))]
     if not held:
         return None
     middle = stats.median(group.values, levels.better)
     name, value = min(held, key=lambda pair: abs(pair[1] - middle))
     return (
         f"AT SHORTCUT ({name})",
-        f"no seed can be told from {name} at {short(value)}, which needs none of the skill tested",
+        f"{group.cannot_be_told} from {name} at {short(value)}, which needs none of the skill "
+        "tested",
         {"shortcut": name, "level": value, "held": dict(held), **evidence(group)},
     )
 
@@ -202,19 +203,21 @@ def at_shortcut(group: Group) -> Finding | None:
 @rule(
     "AT CHANCE",
     "level",
-    "Every final seed's interval (95 % jointly, over test examples) holds chance or lies on its "
-    "worse side; a score worse than chance is chance, not a finding.",
+    "Every final seed's interval ({confidence} jointly, over test examples) holds chance or lies "
+    "on its worse side; a score worse than chance is chance, not a finding.",
 )
 def at_chance(group: Group) -> Finding | None:
     """No seed can be told from chance."""
     levels = group.levels
-    if levels.unlearnable or levels.chance is None or not group.bands or group.not_numbers:
+    if levels.unlearnable or levels.chance is None or not group.bands:
+        return None
+    if group.not_numbers or group.boundless:
         return None
     if any(worse > levels.goodness(levels.chance) for worse, _ in group.bands):
         return None
     return (
         "AT CHANCE",
-        f"no seed can be told from chance {short(levels.chance)}",
+        f"{group.cannot_be_told} from chance {short(levels.chance)}",
         {"chance": levels.chance, **evidence(group)},
     )
 
@@ -222,8 +225,8 @@ def at_chance(group: Group) -> Finding | None:
 @rule(
     "ABOVE",
     "level",
-    "The best of chance and the shortcuts that every final seed's interval (95 % jointly) excludes "
-    "on its better side.",
+    "The best of chance and the shortcuts that every final seed's interval ({confidence} jointly) "
+    "excludes on its better side.",
 )
 def above(group: Group) -> Finding | None:
     """The highest level that every seed has passed."""
@@ -235,7 +238,7 @@ def above(group: Group) -> Finding | None:
     name, value = passed[-1]
     return (
         f"ABOVE {name}",
-        f"every final seed lies above {name} at {short(value)}",
+        f"{group.value_of or 'every final seed'} lies above {name} at {short(value)}",
         {"level": value, "name": name, "passed": dict(passed), **evidence(group)},
     )
 
@@ -243,7 +246,11 @@ def above(group: Group) -> Finding | None:
 def _model_slack(group: Group, ceiling: ModelCeiling) -> float:
     """Of its own distance from chance: that of the task's ceiling can be ten times as far."""
     chance = group.levels.chance
-    return 0.0 if chance is None else LEVEL_SHARE * abs(ceiling.value - chance)
+    return 0.0 if chance is None else group.thresholds.level_share * abs(ceiling.value - chance)
+
+
+def _slack(group: Group) -> float:
+    return group.thresholds.level_share * group.levels.span
 
 
 def evidence(group: Group) -> dict:

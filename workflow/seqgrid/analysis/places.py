@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from math import isnan
 
 from seqgrid.analysis.groups import Levels, ModelCeiling
+from seqgrid.thresholds import DEFAULTS, Thresholds
 
 Place = tuple[int, str, str]  # evaluated length, test set, slice
 
@@ -14,7 +15,7 @@ def place_of(row: dict) -> Place:
     return row["evaluated_seqlen_tokens"], row["test_set"] or "", row["slice"] or ""
 
 
-def levels_by_place(rows: list[dict]) -> dict[tuple, Levels]:
+def levels_by_place(rows: list[dict], thresholds: Thresholds = DEFAULTS) -> dict[tuple, Levels]:
     """Levels by task, place and metric; the best of several chance levels counts."""
     places: dict[tuple, list[dict]] = defaultdict(list)
     for row in rows:
@@ -29,7 +30,7 @@ def levels_by_place(rows: list[dict]) -> dict[tuple, Levels]:
             for kind in ("chance", "ceiling", "solved")
         }
         shortcuts = tuple((r["level"], r["value"]) for r in here if r["kind"] == "shortcut")
-        found[place] = Levels(better=better, shortcuts=shortcuts, **kinds)
+        found[place] = Levels(better=better, shortcuts=shortcuts, thresholds=thresholds, **kinds)
     return found
 
 

@@ -2,7 +2,8 @@
 
 import re
 
-from seqgrid.analysis.groups import Finding, Group, rule
+from seqgrid.analysis.groups import Group
+from seqgrid.analysis.rules import Finding, rule
 
 SETTING = re.compile(r"(?:^|, )([\w.]+)=")  # values may hold commas, and no more settings
 

@@ -1,4 +1,4 @@
-"""The tables `summary` and `verdicts`: every number and statement of a report, from five tables.
+"""The tables `summary`, `gates` and `verdicts`: every number of a report, and its statements.
 
 A table is handled as a list of rows. The cells of one model, task, variant and training length are
 a group; each place (evaluated length, test set and slice of it), weights and metric of it is a row
@@ -14,15 +14,15 @@ from math import inf, isfinite, isnan, nan
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.analysis import selection, stats
-from seqgrid.analysis.groups import Cell, Group, Levels, Selection, Verdict
+from seqgrid.analysis import gates, judging, selection, stats
+from seqgrid.analysis.groups import Cell, Group, Levels, Selection
 from seqgrid.analysis.places import (
     ceiling_columns,
     levels_by_place,
     model_ceiling,
     place_of,
 )
-from seqgrid.analysis.verdicts import RULES
+from seqgrid.thresholds import Thresholds, of
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
 
@@ -33,16 +33,28 @@ HISTORY_COLUMNS = [
 
 
 def build(read: dict[str, pa.Table]) -> dict[str, pa.Table]:
-    """The tables `summary` and `verdicts` from cells, parts, history, evaluations and levels."""
-    study = Study(read)
-    summary, verdicts = [], []
-    for key in study.keys:
-        groups = study.groups(key)
-        summary += [study.summarise(key, weights, group) for weights, group in groups]
-        verdicts += study.judge(key, groups)
-    carried = {"seqgrid.study": json.dumps(meta(read["cells"]))}
+    """The tables `summary`, `gates` and `verdicts` from those that were collected or imported."""
+    study, about = Study(read), meta(read["cells"])
+    groups = {key: study.groups(key) for key in study.keys}
+    summary = [
+        study.summarise(key, weights, group)
+        for key, found in groups.items()
+        for weights, group in found
+    ]
+    held = gates.rows(about, read, summary)
+    failed = gates.failed(held)
+    verdicts: list[dict] = []
+    for key, found in groups.items():
+        more = tuple(failed.get(key[1], ()))
+        judged = [(w, replace(g, failed_controls=g.failed_controls + more)) for w, g in found]
+        primary = study.primary.get(key[1], "")
+        verdicts += judging.judge(primary, study.selected(key), judged)
+    rows = read["reported"].to_pylist()
+    verdicts += judging.judge_reported(rows, study.levels, failed, study.thresholds)
+    carried = {"seqgrid.study": json.dumps(about)}
     return {
         "summary": tables.from_rows("summary", summary, carried),
+        "gates": gates.table(held, about),
         "verdicts": tables.from_rows("verdicts", verdicts, carried),
     }
 
@@ -70,6 +82,7 @@ class Study:
         cells = read["cells"].to_pylist()
         evaluations = read["evaluations"].to_pylist()
         about = meta(read["cells"])
+        self.thresholds: Thresholds = of(about)
         models = in_order((c["model"] for c in cells), about.get("models"))
         tasks = in_order((c["task"] for c in cells), about.get("tasks"))
 
@@ -87,7 +100,7 @@ class Study:
             at = (place_of(row), row["weights"], row["metric"])
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.failed = _failed(self.cells, read["controls"].to_pylist())
-        self.levels = levels_by_place(read["levels"].to_pylist())
+        self.levels = levels_by_place(read["levels"].to_pylist(), self.thresholds)
         self.primary = _primary(evaluations, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
@@ -109,7 +122,8 @@ class Study:
         for place, weights, metric in places:
             rows = self.values[key].get((place, weights, metric), {})
             cells = tuple(_with_value(cell, rows.get(cell.seed)) for cell in blank)
-            levels = self.levels.get((task, *place, metric), Levels(self._better(task)))
+            bare = Levels(self._better(task), thresholds=self.thresholds)
+            levels = self.levels.get((task, *place, metric), bare)
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
             ceiling = model_ceiling(rows.values())
@@ -120,13 +134,13 @@ class Study:
     def summarise(self, key: Key, weights: str, group: Group) -> dict:
         """One row of `summary`."""
         better, final = group.levels.better, group.values
-        interval = stats.median_interval(final, better)
+        interval = stats.median_interval(final, better, self.thresholds.confidence)
         minimum, maximum = stats.extremes(final, better)
         shortcut = max(
             group.levels.shortcuts, key=lambda s: group.levels.goodness(s[1]), default=(None, None)
         )
         return {
-            **_about(group, self.selected(key)),
+            **judging.about(group, self.selected(key)),
             "weights": weights,
             "metric": group.metric,
             "primary": group.metric == self.primary.get(group.task, ""),
@@ -151,6 +165,7 @@ class Study:
             "scored": [c.scored for c in group.cells],
             "correct": [c.correct for c in group.cells],
             "stales": [c.stale for c in group.cells],
+            "reuses": [c.reused for c in group.cells],
             "outcomes": [c.outcome for c in group.cells],
             "origins": [c.origin for c in group.cells],
             **_success(group),
@@ -161,28 +176,6 @@ class Study:
             **ceiling_columns(group.model_ceiling),
             "solved": group.levels.solved,
         }
-
-    def judge(self, key: Key, groups: list[tuple[str, Group]]) -> list[dict]:
-        """The rows of `verdicts`: what the rules say of the primary metric with best weights."""
-        primary = self.primary.get(key[1], "")
-        judged = [
-            g for weights, g in groups if weights == "best" and g.metric == primary and not g.slice
-        ]
-        trained = judged[0]  # at the training length, drawn as training is
-        rows = []
-        for rule in RULES:
-            if rule.scope == "level":
-                found = [(g, None, rule(g)) for g in judged]
-            elif rule.scope == "group":
-                found = [(trained, None, rule(trained))]
-            else:
-                found = [(trained, c.seed, rule(c, trained.levels)) for c in trained.cells]
-            rows += [
-                _about(g, self.selected(key)) | {"seed": seed, "scope": rule.scope} | _stated(v)
-                for g, seed, v in found
-                if v is not None
-            ]
-        return rows
 
     def selected(self, key: Key) -> bool:
         """Whether no rival variant has a better validation; the test split has no say."""
@@ -219,9 +212,12 @@ class Study:
             reason=row["reason"] or "",
             evaluated=bool(row["evaluated"]),
             stale=any(row[k] for k in ("stale", "evaluation_stale", "mixed_sources")),
+            reused=bool(row["reused"]),
             step=row["step_steps"],
             budget=row["budget_steps"],
             solved_step=row["solved_step_steps"],
+            solved_seconds=row["solved_seconds"],
+            known_plateau=row["known_plateau_steps"],
             best_validation=row["best_validation_metric"],
             log2_inputs=row["log2_inputs"],
             seen_examples=row["seen_examples"],
@@ -265,48 +261,18 @@ def _primary(evaluations: list[dict], levels: dict[tuple, Levels]) -> dict[str, 
     return found
 
 
-def _about(group: Group, selected: bool) -> dict:
-    return {
-        "model": group.model,
-        "task": group.task,
-        "variant": group.variant,
-        "selected": selected,
-        "seqlen_tokens": group.seqlen,
-        "evaluated_seqlen_tokens": group.evaluated_seqlen,
-        "test_set": group.test_set,
-        "slice": group.slice,
-    }
-
-
 def _success(group: Group) -> dict:
     """Success rate with the unknown cells as bounds, so that unfinished ones cannot flatter it."""
     if group.levels.bar is None:
         return {"successes": None, "unknown": len(group.undecided)}
     k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
-    steps = group.solved_steps
+    steps, seconds = group.solved_steps, group.solved_seconds
+    confidence = group.thresholds.confidence
     return {
         "successes": k,
         "unknown": unknown,
-        "success_low": stats.wilson(k, n).low,
-        "success_high": stats.wilson(k + unknown, n).high,
+        "success_low": stats.wilson(k, n, confidence).low,
+        "success_high": stats.wilson(k + unknown, n, confidence).high,
         "solved_step_steps": stats.median(steps, "lower") if steps else None,
+        "solved_seconds": stats.median(seconds, "lower") if seconds else None,
     }
-
-
-def _stated(verdict: Verdict) -> dict:
-    return {
-        "verdict": verdict.name,
-        "label": verdict.label,
-        "statement": verdict.statement,
-        "rule": verdict.rule,
-        "evidence": json.dumps(_finite(verdict.evidence), sort_keys=True),
-    }
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN: such a number becomes null."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

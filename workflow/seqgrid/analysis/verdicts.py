@@ -1,12 +1,12 @@
 """The rules that turn numbers into statements: one pure function each, with its threshold named.
 
 A rule looks at a group of seeds, and says nothing where it does not apply. `level_rules` has those
-on levels, `coverage_rules` those on how cells ended, `curve_rules` those on one cell's training. No
-rule compares models, variants or lengths: a level can move with the length, and a comparison needs
-pairs. Shares are of the span, the distance from chance to ceiling.
+on levels, `seed_rules` those on how seeds agree, `coverage_rules` those on how cells ended,
+`curve_rules` those on one cell's training. No rule compares models, variants or lengths: a level
+can move with the length, and a comparison needs pairs. Shares are of the span, the distance from
+chance to ceiling. Thresholds are those of `seqgrid.thresholds`, which a study may set.
 """
 
-from seqgrid.analysis import stats
 from seqgrid.analysis.coverage_rules import (
     control_failed,
     diverged,
@@ -17,8 +17,8 @@ from seqgrid.analysis.coverage_rules import (
     stale,
     too_few_seeds,
 )
-from seqgrid.analysis.curve_rules import collapsed, improving, plateau
-from seqgrid.analysis.groups import Finding, Group, Rule, rule, short
+from seqgrid.analysis.curve_rules import collapsed, improving, no_clear_plateau, plateau
+from seqgrid.analysis.groups import Group
 from seqgrid.analysis.level_rules import (
     above,
     above_ceiling,
@@ -27,43 +27,13 @@ from seqgrid.analysis.level_rules import (
     at_chance,
     at_model_ceiling,
     at_shortcut,
-    evidence,
     shortcut_suffices,
     solved,
     unlearnable,
 )
+from seqgrid.analysis.rules import Finding, Rule, rule
+from seqgrid.analysis.seed_rules import no_interval, unstable
 from seqgrid.analysis.selection import at_grid_edge, preliminary
-
-SEEN_SHARE = 0.01  # below it, memory cannot move a score by more than its interval
-UNSTABLE_SHARE = 0.2  # wider than any interval of a usual test split, so not test noise
-
-
-@rule(
-    "UNSTABLE ACROSS SEEDS",
-    "level",
-    "Some final seeds solved the task and others did not, or their values, with everything worse "
-    f"than chance taken as chance, differ by more than {UNSTABLE_SHARE:.0%} of the span with "
-    "intervals that do not overlap.",
-)
-def unstable(group: Group) -> Finding | None:
-    """The seeds disagree, so no single number describes them."""
-    if group.levels.unlearnable or len(group.final) < 2:
-        return None
-    floor = group.levels.goodness(group.levels.chance)
-    goodness = [max(group.levels.goodness(v), floor) for v in group.values]
-    apart = max(w for w, _ in group.bands) > min(b for _, b in group.bands)
-    span = group.levels.span
-    wide = span > 0 and max(goodness) - min(goodness) > UNSTABLE_SHARE * span and apart
-    mixed = 0 < len(group.solved) < len(group.final)
-    if not (wide or mixed):
-        return None
-    low, high = stats.extremes(group.values, group.levels.better)
-    split = f"{len(group.solved)} of {len(group.final)} final seeds solved it, " if mixed else ""
-    return (
-        "UNSTABLE ACROSS SEEDS",
-        f"{split}values from {short(low)} to {short(high)}: no mean or median stands for them",
-        {"solved": len(group.solved), "min": low, "max": high, **evidence(group)},
-    )
 
 
 @rule(
@@ -87,16 +57,16 @@ def not_a_number(group: Group) -> Finding | None:
 @rule(
     "SEEN IN TRAINING",
     "level",
-    f"Tested as trained, possibly more than {SEEN_SHARE:.0%} of the test examples occurred among "
-    "the training examples of the seed that saw most: an upper bound, from the probability that "
-    "two examples have the same input. Memorising could have scored up to that much.",
+    "Tested as trained, possibly more than {seen_share} of the test examples occurred among the "
+    "training examples of the seed that saw most: an upper bound, from the probability that two "
+    "examples have the same input. Memorising could have scored up to that much.",
 )
 def seen_in_training(group: Group) -> Finding | None:
     """Test examples that memory alone could answer."""
     if group.evaluated_seqlen != group.seqlen or group.test_set:
         return None  # other inputs than those of training
     seen = max(group.final, key=lambda c: c.seen_share, default=None)
-    if seen is None or seen.seen_share <= SEEN_SHARE:
+    if seen is None or seen.seen_share <= group.thresholds.seen_share:
         return None
     share, bits, n = seen.seen_share, seen.log2_inputs, seen.seen_examples
     return (
@@ -122,11 +92,13 @@ RULES: tuple[Rule, ...] = (
     at_chance,
     above,
     unstable,
+    no_interval,
     not_a_number,
     seen_in_training,
     collapsed,
     improving,
     plateau,
+    no_clear_plateau,
     diverged,
     failed,
     skipped,

@@ -12,27 +12,29 @@ from seqgrid import tables
 from seqgrid.analysis.build import build
 from seqgrid.report import (
     advice,
+    answer,
     checks,
     claims,
     comparisons,
     convergence,
     cost,
+    coverage,
     fairness,
     figures,
     length,
+    marks,
     peaks,
     provenance,
     published,
     results,
-    sections,
     seeds,
     sensitivity,
 )
 from seqgrid.report.content import Content, Unreadable, read
-from seqgrid.report.markdown import blocks, text
+from seqgrid.report.markdown import blocks, links, text
 
 SECTIONS = (
-    ("Coverage", sections.coverage),
+    ("Coverage", coverage.coverage),
     ("Results", results.results),
     ("Length", length.length),
     ("Seeds", seeds.seeds),
@@ -72,14 +74,18 @@ def write(folder: Path) -> Path:
     return path
 
 
-def page(content: Content) -> str:
-    """The report as Markdown."""
-    question = text(str(content.about.get("question") or ""))
-    parts = [f"# {content.name}", question, "## Answer", sections.answer(content)]
+def page(content: Content, contents: bool = True) -> str:
+    """The report as Markdown; `contents`: with a table of contents."""
+    titled = [(f"{i} {title}", section) for i, (title, section) in enumerate(SECTIONS, 1)]
     if content.expectations:
-        parts += ["## Expected against observed", checks.expected(content)]
-    for number, (title, section) in enumerate(SECTIONS, 1):
-        parts += [f"## {number} {title}", section(content)]
+        titled = [("Expected against observed", checks.expected), *titled]
+    question = text(str(content.about.get("question") or ""))
+    parts = [f"# {content.name}", question, "## Answer", answer.answer(content)]
+    if contents:
+        parts.append(links([title for title, _ in titled]))
+    for title, section in titled:
+        body = section(content)
+        parts += [f"## {title}", body, marks.legend(body)]
     return blocks(*parts) + "\n"
 
 

@@ -1,50 +1,200 @@
 """The section of a report on what to do next."""
 
-from seqgrid.analysis import ledger
-from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, code, item
+from collections import defaultdict
 
-# Outcomes after which the same cell is worth another try, and what to look at before.
-AGAIN = {
-    "failed": "a traceback stands above; mend its cause first",
-    "killed": "its processes died; mend what the reason above names first",
-    "out_of_memory": "give the job more memory, or set `out_of_memory_pieces` in the study",
-    "diverged": "lower or sweep the learning rate; the same settings may diverge again",
+import yaml
+
+from seqgrid.analysis import edits
+from seqgrid.analysis.rates import Rates
+from seqgrid.analysis.resuming import LEAVE, OPEN, RESUME
+from seqgrid.analysis.study_advice import goes_on
+from seqgrid.report.content import Content
+from seqgrid.report.markdown import blocks, code, number, seconds, table, text
+from seqgrid.report.sections import MOST_ROWS
+
+ON_CELLS = (RESUME, OPEN, "monitor", LEAVE)
+# What an edit costs beside time, said once under the table of its action.
+TRUTHS = {
+    "more seeds": "New seeds are new cells; no other cell is trained again.",
+    "more seeds everywhere": "New seeds are new cells; no other cell is trained again. This stands "
+    "in place of more seeds for single groups, not beside them: no cell may stand there twice.",
+    "raise the budget": "The number of steps is part of a cell's identity: these are trainings of "
+    "their own from step 0, and the present ones stay as they are. Give every model of a "
+    "comparison the same budget.",
+    "sweep the learning rate": "Cells at the present rate are kept, and become one variant of the "
+    "sweep. A comparison takes the same number of rates for every model.",
+    "widen the grid": "Cells at the present values are kept.",
 }
 
 
 def advice(content: Content) -> str:
-    """Commands for what is open, as they can be pasted."""
-    run = f"snakemake --config study={content.name}"
-    about = ledger.coverage(content.cells)
-    found = {v["verdict"] for v in content.verdicts}
-    steps = []
-    again = {k: n for k, n in about["open"].items() if k in AGAIN}
-    going = {k: n for k, n in about["open"].items() if k not in AGAIN}
-    if going:
-        why = ", ".join(f"{n} {outcome}" for outcome, n in going.items())
-        steps.append(blocks(f"Go on with what is open ({why}):", code(run)))
-    for outcome, n in again.items():
-        steps.append(
-            blocks(f"{n} {outcome}: {AGAIN[outcome]}, then", code(f"{run} rerun={outcome}"))
+    """What is open first, then cells, then groups: reasons, costs and commands to paste."""
+    rows = content.advice
+    unit = Rates(content.cells).unit
+    return (
+        blocks(
+            _finish(content, rows, unit),
+            _again(rows, unit),
+            _on_cells(rows, unit),
+            *(_action(content, rows, action, unit) for action in _actions(rows)),
         )
-    if about["stale"] or about["mixed"]:
-        steps.append(
-            blocks(
-                "Train again what changed sources have made stale, if the change matters:",
-                code(f"{run} rerun=stale"),
-            )
+        or "Nothing is open."
+    )
+
+
+def _finish(content: Content, rows: list[dict], unit: str) -> str:
+    """The line that a study goes on with."""
+    found = [r for r in rows if r["action"] == "finish"]
+    if not found:
+        return ""
+    row = found[0]
+    hours = "" if row["hours"] is None else f", at most {_hours(row['hours'])} of {unit}"
+    first = blocks(text(f"Open: {row['reason']}{hours}."), *_commands(found))
+    left = [r for r in rows if r["action"] == LEAVE]
+    if not left or not row["command"]:
+        return first
+    others = _others(content, left)
+    words = f"That resumes {len(left)} that the table below advises against"
+    if not others:
+        return blocks(first, text(f"{words}, and nothing else."))
+    return blocks(first, text(f"{words}. All but those:"), code(*others))
+
+
+def _others(content: Content, left: list[dict]) -> list[str]:
+    """Commands for what a plain run goes on with, but for some cells: by group where possible."""
+    names = ("model", "task", "variant", "seqlen_tokens", "seed")
+    avoided = {tuple(r[name] for name in names) for r in left}
+    groups = defaultdict(list)
+    for cell in content.cells:
+        if goes_on(cell):
+            groups[edits.pattern(cell["path"])].append(cell)
+    found = []
+    for pattern, cells in groups.items():
+        wanted = [c for c in cells if tuple(c[name] for name in names) not in avoided]
+        paths = [c["path"] for c in wanted]
+        found += paths if wanted != cells or len(cells) == 1 else [pattern]
+    return [edits.run(content.name, path) for path in found[:MOST_ROWS]]
+
+
+def _again(rows: list[dict], unit: str) -> str:
+    """What asks for `rerun`, or for something outside the study's file."""
+    names = ("mend and rerun", "train again", "run the controls", "score differently")
+    found = [r for r in rows if r["action"] in names]
+    body = [
+        [r["action"], r["verdict"], _count(r["cells"]), _hours(r["hours"]), r["reason"]]
+        for r in found[:MOST_ROWS]
+    ]
+    if not body:
+        return ""
+    header = ["what", "rule", "cells", unit, "why"]
+    return blocks(table(header, body, left=2, words=1), *_commands(found))
+
+
+def _on_cells(rows: list[dict], unit: str) -> str:
+    """Cells that were cut or still run: those worth most an hour first."""
+    found = [r for r in rows if r["action"] in ON_CELLS and r["scope"] == "cell"]
+    found.sort(key=lambda r: (ON_CELLS.index(r["action"]), -_worth(r)))
+    if not found:
+        return ""
+    body = [
+        [
+            *_who(r),
+            str(r["seed"]),
+            r["action"],
+            r["verdict"],
+            "-" if r["gain"] is None else number(r["gain"]),
+            "-" if r["gain"] is None else f"[{number(r['gain_low'])}, {number(r['gain_high'])}]",
+            _hours(r["hours"]),
+            r["reason"],
+        ]
+        for r in found[:MOST_ROWS]
+    ]
+    header = ["model", "task", "length", "seed", "advice", "rule", "gain", "interval", unit, "why"]
+    return blocks(
+        text(
+            "Cells cut short. The gain is that of the best validation by the end of the budget, "
+            "by saturating curves, which know nothing of a break or a collapse still to come "
+            "(docs/advice.md has the rules and how often they were right). A cell that is not "
+            "resumed stays partial: its value enters no median and no success rate."
+        ),
+        table(header, body, left=2, words=1),
+        _rest(found),
+        *_block("Worth resuming, most gain an hour first:", found, RESUME),
+        *_block("Where it cannot be told:", found, OPEN),
+    )
+
+
+def _actions(rows: list[dict]) -> list[str]:
+    """Actions that change the study's file, in the order of their first row."""
+    return [a for a in dict.fromkeys(r["action"] for r in rows) if a in TRUTHS]
+
+
+def _action(content: Content, rows: list[dict], action: str, unit: str) -> str:
+    """A table of one action, its change of the study's file and the commands after it."""
+    found = [r for r in rows if r["action"] == action]
+    shown = found[:MOST_ROWS]
+    body = [
+        [
+            *_who(r),
+            r["verdict"],
+            "-" if r["gain"] is None else number(r["gain"]),
+            "-" if r["gain"] is None else f"[{number(r['gain_low'])}, {number(r['gain_high'])}]",
+            _count(r["cells"]),
+            _hours(r["hours"]),
+            r["reason"],
+        ]
+        for r in shown
+    ]
+    header = ["model", "task", "length", "rule", "gain", "interval", "cells", unit, "why"]
+    changes = [yaml.safe_load(r["edit"]) for r in shown if r["edit"]]
+    edit = ""
+    if changes:
+        where = f"config/studies/{content.name}.yaml"
+        lines = ["```yaml", f"# {where}", edits.text(edits.merged(*changes)), "```"]
+        edit = blocks(
+            text(f"Set these keys in `{where}`, each list whole, then run the command:"),
+            "\n".join(lines),
         )
-    where = f"config/studies/{content.name}.yaml"
-    advice = {
-        "IMPROVING": "more training steps for the cells named improving under Convergence",
-        "TOO FEW SEEDS": "more seeds, where all that were asked for have finished",
-        "SINGLE LR": "a sweep of the learning rate, before a failure is put down to a model",
-        "AT GRID EDGE": "a wider grid of the values named under Swept settings",
-        "UNLEARNABLE AS SCORED": "another metric or another scoring for the task",
-        "UNSTABLE ACROSS SEEDS": "more seeds, so that the success rate gets an interval of use",
-    }
-    wanted = [item(f"**{name}**: {words}.") for name, words in advice.items() if name in found]
-    if wanted:
-        steps.append(blocks(f"What the verdicts ask for, set in `{where}`:", "\n".join(wanted)))
-    return blocks(*steps) or "Nothing is open."
+    return blocks(
+        f"**{action[0].upper()}{action[1:]}**",
+        table(header, body, left=2, words=1),
+        _rest(found),
+        text(TRUTHS[action]) if changes else "",
+        edit,
+        *(_commands(shown) if changes else []),
+    )
+
+
+def _block(title: str, rows: list[dict], action: str) -> list[str]:
+    found = [r for r in rows[:MOST_ROWS] if r["action"] == action and r["command"]]
+    return [title, *_commands(found)] if found else []
+
+
+def _commands(rows: list[dict]) -> list[str]:
+    """Their commands as one block; nothing for a study that was run elsewhere."""
+    found = dict.fromkeys(r["command"] for r in rows if r["command"])
+    return [code(*found)] if found else []
+
+
+def _who(row: dict) -> list[str]:
+    name = f"{row['model'] or 'all'} {row['variant'] or ''}".strip()
+    return [name, row["task"] or "all", str(row["seqlen_tokens"] or "all")]
+
+
+def _worth(row: dict) -> float:
+    """Gain an hour."""
+    return (row["gain"] or 0.0) / max(row["hours"] or 0.0, 1e-9)
+
+
+def _rest(rows: list[dict]) -> str:
+    hidden = len(rows[MOST_ROWS:])
+    return f"{hidden} more rows stand in `advice.parquet`." if hidden else ""
+
+
+def _count(cells: int | None) -> str:
+    return "-" if cells is None else str(cells)
+
+
+def _hours(hours: float | None) -> str:
+    """Device-hours in a unit that reads."""
+    return "-" if hours is None else seconds(3600 * hours)

@@ -3,8 +3,10 @@
 import json
 
 from seqgrid.analysis import expectations
+from seqgrid.report import gates
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, blocks, code, item, listing, number, table, text
+from seqgrid.thresholds import of
 
 KNOWN = ("passed", "failed")
 MET = {True: "yes", False: "NO", None: "cannot be told yet"}
@@ -40,7 +42,7 @@ def expected(content: Content) -> str:
 
 
 def said(content: Content) -> list[str]:
-    """Sentences of the answer about the controls of the tasks."""
+    """Sentences of the answer about thresholds of the study and controls of the tasks."""
     rows = content.controls
     known = [row for row in rows if row["state"] in KNOWN]
     found = []
@@ -62,24 +64,40 @@ def said(content: Content) -> list[str]:
         )
     if bare := _files(rows, "not declared"):
         found.append(f"No control is declared for {listing(bare)}.")
-    return found
+    return [*_thresholds(content), *gates.said(content), *found]
+
+
+def _thresholds(content: Content) -> list[str]:
+    """What the study has set otherwise than usual."""
+    changed = of(content.about).changed()
+    named = [f"{name} {own} (usually {usual})" for name, (own, usual) in changed.items()]
+    return (
+        [f"This study sets thresholds of its own: {listing(named, len(named))}."] if named else []
+    )
 
 
 def failed(content: Content) -> str:
     """The failed controls, for the first screen."""
     return "\n".join(
         item(
-            f"**CONTROL FAILED** on {row['task_file']}: {row['control']}: {row['expected']}",
-            f"expected, {row['observed'] or 'nothing'} observed. Nothing that this report says of",
-            f"{row['task_file']} can be trusted before that is understood.",
+            f"**CONTROL FAILED** on {task}: {row['control']}: {row['expected']} expected,",
+            f"{row['observed'] or 'nothing'} observed. Nothing that this report says of {task} can",
+            "be trusted before that is understood.",
         )
-        for row in content.controls
+        for task, row in (
+            *((row["task_file"], row) for row in content.controls),
+            *((row["task"], row) for row in content.gates),
+        )
         if row["state"] == "failed"
     )
 
 
 def controls(content: Content) -> str:
-    """The controls of the task files that the study uses."""
+    """The controls of the task files that the study uses, and its own gates."""
+    return blocks(_controls(content), gates.gates(content))
+
+
+def _controls(content: Content) -> str:
     rows = content.controls
     if not rows:
         return (

@@ -1,8 +1,136 @@
 """The section of a report on declared comparisons."""
 
+from collections import Counter
+from math import isinf
+
+from seqgrid import thresholds
 from seqgrid.report.content import Content
+from seqgrid.report.markdown import blocks, code, item, listing, number, table, text
+
+EXAMPLE = (
+    "compare:",
+    "  lstm_or_gru:",
+    "    a: lstm",
+    "    b: gru",
+    "    on: {task: mqar, seqlen: [64, 128]}",
+    "    margin: 0.02",
+)
+MOST_SEEDS = 12  # values that are written out
 
 
 def comparisons(content: Content) -> str:
-    """What the table `comparisons` says."""
-    return "" if content.comparisons else "The study declares no comparison."
+    """Every declared comparison: a table, then what each row says and rests on."""
+    rows = content.comparisons
+    if not rows:
+        return blocks(
+            text(
+                "The study declares no comparison, and this report compares nothing by itself.",
+                "One is declared in the study's file, such as",
+            ),
+            code(*EXAMPLE),
+        )
+    names = dict.fromkeys(row["comparison"] for row in rows)
+    counts = Counter(row["outcome"] for row in rows)
+    said = ", ".join(f"{outcome} {n}" for outcome, n in counts.most_common())
+    confidence = thresholds.of(content.about).confidence
+    correction = next((row["correction"] for row in rows if row["correction"]), None)
+    header = [
+        *("comparison", "place", "pairs", "a - b", "interval", "p corrected"),
+        *("effect", "P(a beats b)", "outcome"),
+    ]
+    rules = text(
+        "A difference is claimed only of pairs of ended runs of the same seed, by a sign test",
+        f"whose p-value, corrected, is at most {1 - confidence:.2g}, with equal budgets, the same",
+        "metric and test set, and no failed control. The difference is the median of those of the",
+        "seeds; its interval excludes zero exactly where the test rejects, if it reaches the",
+        "coverage asked for; the coverage of each stands beside it. Over all places a seed counts",
+        "once: its data and weights derive from the seed alone, and are shared between places."
+        + (f" Corrected for all tests of the study: {correction}." if correction else ""),
+    )
+    return blocks(
+        text(f"{len(names)} comparisons, {len(rows)} rows: {said}."),
+        rules,
+        table(header, [_row(row) for row in rows], left=2, words=1),
+        *(_said(name, [r for r in rows if r["comparison"] == name]) for name in names),
+    )
+
+
+def place(row: dict) -> str:
+    """Where a row of `comparisons` is from."""
+    if row["task"] is None:
+        return f"all places ({row['metric']})" if row["seeds"] is not None else "none"
+    at = row["evaluated_seqlen_tokens"]
+    beyond = f", tested at {at}" if at != row["seqlen_tokens"] else ""
+    other = f", {row['test_set']}" if row["test_set"] else ""
+    return f"{row['task']} at {row['seqlen_tokens']}{beyond}{other}"
+
+
+def _row(row: dict) -> list[str]:
+    effect = "-" if row["effect_size"] is None else f"{row['effect_size']:.3g}"
+    return [
+        row["comparison"],
+        place(row),
+        f"{row['pairs'] or 0}" + (f" (+{row['unpaired']} unpaired)" if row["unpaired"] else ""),
+        number(row["difference"]),
+        _interval(row),
+        "-" if row["p_corrected"] is None else f"{row['p_corrected']:.3g}",
+        effect,
+        _improvement(row),
+        row["outcome"],
+    ]
+
+
+def _interval(row: dict) -> str:
+    if row["coverage"] is None or (row["low"] is None and row["high"] is None):
+        return "-"
+    return f"{number(row['low'])} to {number(row['high'])} ({row['coverage']:.1%})"
+
+
+def _improvement(row: dict) -> str:
+    if row["improvement"] is None:
+        return "-"
+    if row["improvement_low"] is None:
+        return f"{row['improvement']:.2f}"
+    ends = f"{row['improvement_low']:.2f} to {row['improvement_high']:.2f}"
+    return f"{row['improvement']:.2f} ({ends})"
+
+
+def _said(name: str, rows: list[dict]) -> str:
+    """What a comparison came to, place by place, with the values behind it."""
+    first = rows[0]
+    margin = "" if first["margin"] is None else f", margin {number(first['margin'])}"
+    head = f"**{name}**: a is {first['a']}, b is {first['b']}; {first['metric']}{margin}."
+    lines = [
+        item(f"{place(row)}: **{row['outcome']}**: {row['statement']}.", _values(row), _waits(row))
+        for row in rows
+    ]
+    unequal: dict[str, list[str]] = {}
+    for row in rows:
+        for line in row["unequal"] if row["task"] is not None else ():
+            unequal.setdefault(line, []).append(place(row))
+    what = [
+        item(line if len(unequal_at) == len(rows) else f"{line} ({listing(unequal_at, 3)})")
+        for line, unequal_at in unequal.items()
+    ]
+    others = blocks("What the sides do not share besides:", "\n".join(what)) if what else ""
+    return blocks(text(head), "\n".join(lines), others)
+
+
+def _values(row: dict) -> str:
+    """The difference of each seed, in as few words as can be."""
+    found = row["differences"] or []
+    if not found:
+        return ""
+    shown = [f"{seed}: {_signed(value)}" for seed, value in zip(row["seeds"], found, strict=True)]
+    return f"a - b by seed: {listing(shown, MOST_SEEDS)}."
+
+
+def _signed(value: float) -> str:
+    if isinf(value):
+        return "-inf" if value < 0 else "+inf"
+    return f"{value:+.3g}"
+
+
+def _waits(row: dict) -> str:
+    missing = row["missing"] or []
+    return f"{len(missing)} cells to come, such as {missing[0]}." if missing else ""

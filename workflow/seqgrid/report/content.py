@@ -23,6 +23,7 @@ HEADLINES = (
     "UNLEARNABLE AS SCORED",
     "SOLVED",
     "NOT A NUMBER",
+    "NO INTERVAL",
     "AT CEILING",
     "ABOVE MODEL CEILING",
     "AT MODEL CEILING",
@@ -41,6 +42,7 @@ CAVEATS = (
     "ABOVE MODEL CEILING",
     "SHORTCUT SUFFICES",
     "SEEN IN TRAINING",
+    "NO INTERVAL",
     "UNSTABLE ACROSS SEEDS",
     "DIVERGED",
     "FAILED",
@@ -50,7 +52,7 @@ CAVEATS = (
     "STALE",
 )
 # Left out of the results tables: study-wide, or a matter of learning curves.
-ELSEWHERE = ("SINGLE LR", "AT GRID EDGE", "PLATEAU")
+ELSEWHERE = ("SINGLE LR", "AT GRID EDGE", "PLATEAU", "NO CLEAR PLATEAU")
 # They say more than the highest level passed.
 STRONGER = ("SOLVED", "AT CEILING", "AT MODEL CEILING", "AT SHORTCUT")
 
@@ -104,6 +106,7 @@ class Content:
     summary: list[dict]
     verdicts: list[dict]
     controls: list[dict]
+    gates: list[dict]
     evaluations: list[dict]
     reported: list[dict]
     inventory: list[dict]
@@ -132,6 +135,7 @@ class Content:
             summary=built["summary"].to_pylist(),
             verdicts=built["verdicts"].to_pylist(),
             controls=read["controls"].to_pylist(),
+            gates=built["gates"].to_pylist(),
             evaluations=read["evaluations"].to_pylist(),
             reported=read["reported"].to_pylist(),
             inventory=read["inventory"].to_pylist() if "inventory" in read else [],
@@ -145,14 +149,28 @@ class Content:
         return (self.about.get("config") or {}).get("groups") or {}
 
     @cached_property
+    def group_of(self) -> dict[str, str]:
+        """The groups of each model that is in one, with commas."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for group, members in self.groups.items():
+            for model in members:
+                found[model].append(group)
+        return {model: ", ".join(groups) for model, groups in found.items()}
+
+    @cached_property
     def models(self) -> list[str]:
-        """Labels of the models, in the study's order."""
-        return summary.in_order((c["model"] for c in self.cells), self.about.get("models"))
+        """Labels of the models, by groups where there are any, then in the study's order."""
+        labels = [row["model"] for row in (*self.cells, *self.reported)]
+        found = summary.in_order(labels, self.about.get("models"))
+        members = list(self.groups.values())
+        rank = {m: next(i for i, g in enumerate(members) if m in g) for m in self.group_of}
+        return sorted(found, key=lambda model: rank.get(model, len(members)))
 
     @cached_property
     def tasks(self) -> list[str]:
         """Labels of the tasks, in the study's order."""
-        return summary.in_order((c["task"] for c in self.cells), self.about.get("tasks"))
+        labels = [row["task"] for row in (*self.cells, *self.reported)]
+        return summary.in_order(labels, self.about.get("tasks"))
 
     def lengths(self, task: str) -> list[int]:
         """Training lengths of a task."""
@@ -165,6 +183,9 @@ class Content:
         for row in self.summary:
             if row["primary"] and row["weights"] == "best":
                 found[row["task"], row["test_set"], row["slice"]].append(row)
+        rank = {model: i for i, model in enumerate(self.models)}
+        for rows in found.values():
+            rows.sort(key=lambda r: (r["seqlen_tokens"], rank[r["model"]]))  # stable
         return found
 
     def rows(
@@ -225,6 +246,8 @@ class Content:
         """Verdicts in their order; one about a whole group under what is left without a place."""
         found = defaultdict(list)
         for number, verdict in enumerate(self.verdicts):
+            if verdict["scope"] == "reported":
+                continue
             place = _place(verdict)
             found[place[:4] if verdict["scope"] == "group" else place].append((number, verdict))
         return found
@@ -246,17 +269,13 @@ class Content:
         """The verdicts as a results table shows them; those about cells name the seeds."""
         verdicts = self.verdicts_of(row)
         names = {v["verdict"] for v in verdicts}
-        seeds = defaultdict(list)
+        shown: dict[str, list[str]] = {}  # label -> seeds; none where it is about all
         for verdict in verdicts:
-            if verdict["seed"] is not None:
-                seeds[verdict["verdict"]].append(str(verdict["seed"]))
-        shown = {}
-        for verdict in verdicts:
-            name, label = verdict["verdict"], verdict["label"]
+            name, label, seed = verdict["verdict"], verdict["label"], verdict["seed"]
             if name in ELSEWHERE or (name == "ABOVE" and names & set(STRONGER)):
                 continue
-            shown[name] = f"{label} (seed {', '.join(seeds[name])})" if seeds[name] else label
-        return list(shown.values())
+            shown.setdefault(label, []).extend([] if seed is None else [str(seed)])
+        return [f"{k} (seed {', '.join(seeds)})" if seeds else k for k, seeds in shown.items()]
 
 
 def complete(row: dict) -> bool:
@@ -278,4 +297,4 @@ def _place(row: dict) -> tuple:
 
 def _level_place(row: dict) -> tuple:
     names = ("task", "evaluated_seqlen_tokens", "test_set", "slice", "metric")
-    return tuple(row[name] for name in names)
+    return tuple(row.get(name) or "" for name in names)

@@ -6,7 +6,8 @@ from math import isnan
 
 WIDTH = 100  # columns of wrapped text; tables may be wider
 
-DAGGER, STALE = "†", "‡"  # not final; sources have changed
+# Not final; sources have changed; taken from a checkpoint; trained by another study.
+DAGGER, STALE, CHECKPOINT, REUSED = "†", "‡", "§", "¶"
 
 
 def number(value: float | None) -> str:
@@ -90,6 +91,24 @@ def item(*sentences: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def slug(title: str) -> str:
+    """The anchor that code forges give a heading."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
+
+
+def links(titles: list[str]) -> str:
+    """Links to headings of the same page, wrapped between them."""
+    lines = ["Contents:"]
+    for title in titles:
+        link = f"[{title}](#{slug(title)})" + ("," if title != titles[-1] else "")
+        if len(lines[-1]) + 1 + len(link) > WIDTH:
+            lines.append(link)
+        else:
+            lines[-1] += f" {link}"
+    return "\n".join(lines)
 
 
 def code(*lines: str) -> str:

@@ -6,18 +6,28 @@ from seqgrid.analysis.verdicts import RULES
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, count, item, listing, number, span, table, text
 from seqgrid.report.sections import MOST_ROWS
+from seqgrid.thresholds import of
 
 
 def rules(content: Content) -> str:
     """Each rule in one sentence; how often it applied."""
     found = [v["verdict"] for v in content.verdicts]
-    lines = [item(f"**{r.name}** ({found.count(r.name)} here): {r.sentence}") for r in RULES]
+    thresholds = of(content.about)
+    lines = [
+        item(f"**{r.name}** ({found.count(r.name)} here): {r.words(thresholds)}") for r in RULES
+    ]
     note = text(
         "Span: the distance from chance to ceiling. Jointly: each seed's interval over test "
-        "examples is widened so that those of all final seeds hold at once with 95 %. The evidence "
-        "of each verdict stands in `verdicts.parquet`."
+        "examples is widened so that those of all final seeds hold at once. The evidence of each "
+        "verdict stands in `verdicts.parquet`; a study changes a threshold under `thresholds` in "
+        "its file."
     )
-    return blocks(note, "\n".join(lines))
+    set_here = [[f"`{name}`", own, usual] for name, (own, usual) in thresholds.changed().items()]
+    changed = blocks(
+        "Thresholds that this study has set otherwise than usual:",
+        table(["threshold", "here", "usually"], set_here),
+    )
+    return blocks(note, changed if set_here else "", "\n".join(lines))
 
 
 def provenance(content: Content) -> str:

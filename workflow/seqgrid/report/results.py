@@ -2,20 +2,29 @@
 
 from collections import defaultdict
 
+from seqgrid.report import groups, marks, reported
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, STALE, blocks, number, table, text
-from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
+from seqgrid.report.markdown import blocks, number, table, text
+from seqgrid.report.sections import (
+    MOST_COLUMNS,
+    MOST_ROWS,
+    figure,
+    group_header,
+    grouped,
+    labels,
+    marked,
+    more,
+)
 
 MOST_TABLES = 60
 
 LEGEND = text(
-    f"{DAGGER} not final: the value of a cell that has not finished, which enters no median, "
-    "interval, success or verdict; or a median over fewer seeds than were asked for. "
-    f"{STALE} the sources have changed since. Median, interval, min and max are over the final "
-    "seeds. The coverage of an interval is how often such an interval holds the median over all "
-    "seeds; with fewer than six seeds it is the whole range and stays below 95 %. Success: seeds "
-    "at the solved level of seeds asked for, with the Wilson 95 % interval; unknown cells count as "
-    "failures in its lower end and as successes in its upper end."
+    "Median, interval, min and max are over the final seeds; values that are not final stand in a "
+    "column of their own. The coverage of an interval is how often such an interval holds the "
+    "median over all seeds; with few seeds, fewer than six for 95 %, it is the whole range and "
+    "stays below what is asked for. Success: seeds at the solved level of seeds asked for, with "
+    "the Wilson interval; unknown cells count as failures in its lower end and as successes in its "
+    "upper end."
 )
 
 
@@ -32,7 +41,8 @@ def results(content: Content) -> str:
             found += _test_sets(content, task)
     if shown > MOST_TABLES:
         found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
-    return blocks(*found, figure(content, "heatmap"), figure(content, "results"))
+    figures = [figure(content, name) for name in ("heatmap", "results")]
+    return blocks(*found, groups.medians(content), reported.means(content), *figures)
 
 
 def _test_sets(content: Content, task: str) -> list[str]:
@@ -96,18 +106,21 @@ def _results_table(content: Content, rows: list[dict]) -> str:
         return ""
     first, swept = rows[0], any(r["variant"] for r in rows)
     methods = {_method(r) for r in rows if r["coverage"]}
-    header = ["model", "variant"] if swept else ["model"]
+    header = ["model", *group_header(content), *(["variant"] if swept else [])]
+    open_ = any(v is not None and not f for r in rows for v, f in _values(r))
     body = []
     for row in rows[:MOST_ROWS]:
         label = [f"{row['variant']}{_chosen(row)}".strip()] if swept else []
         body.append(
             [
                 row["model"],
+                *grouped(content, row["model"]),
                 *label,
                 f"{row['final']}/{row['asked'] - row['skipped']}",
                 marked(row),
                 _interval(row, with_method=len(methods) > 1),
                 _success(row),
+                *([_not_final(row)] if open_ else []),
                 "; ".join(content.labels(row)),
             ]
         )
@@ -125,9 +138,19 @@ def _results_table(content: Content, rows: list[dict]) -> str:
             "The selected variant has the best median validation over seeds; the test split has no "
             "say."
         )
-    header += ["n", "median", "interval", "success", "verdict"]
-    left = 2 if swept else 1
+    header += ["n", "median", "interval", "success", *(["not final"] if open_ else []), "verdict"]
+    left = labels(content, int(swept))
     return blocks(title, text(*about), table(header, body, left=left, words=1), more(rows))
+
+
+def _values(row: dict) -> list[tuple[float | None, bool]]:
+    return list(zip(row["values"], row["finals"], strict=True))
+
+
+def _not_final(row: dict) -> str:
+    """The values that enter no statistic, each with its marks."""
+    pairs = zip(_values(row), marks.of_seeds(row), strict=True)
+    return " ".join(f"{number(v)}{m}" for (v, final), m in pairs if v is not None and not final)
 
 
 def _chosen(row: dict) -> str:

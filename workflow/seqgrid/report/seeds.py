@@ -1,7 +1,8 @@
 """The section of a report on seeds: every one of them, never a bare mean."""
 
+from seqgrid.report import marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, STALE, blocks, number, table
+from seqgrid.report.markdown import blocks, number, table
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, more
 
 
@@ -44,9 +45,9 @@ def _seeds_table(rows: list[dict]) -> str:
 def _seed_values(row: dict) -> list[str]:
     """Each seed's value with its marks, an error rate with its counts; else the outcome."""
     found = []
-    columns = ("values", "finals", "stales", "outcomes", "scored", "correct")
-    for value, final, stale, outcome, scored, correct in zip(
-        *(row[c] for c in columns), strict=True
+    columns = ("values", "outcomes", "scored", "correct")
+    for mark, value, outcome, scored, correct in zip(
+        marks.of_seeds(row), *(row[c] for c in columns), strict=True
     ):
         if value is None:
             found.append(outcome)
@@ -54,6 +55,5 @@ def _seed_values(row: dict) -> list[str]:
         counts = ""
         if row["metric"] == "error_rate" and correct is not None:
             counts = f" ({scored - correct:,} of {scored:,})"
-        marks = ("" if final else DAGGER) + (STALE if stale else "")
-        found.append(f"{number(value)}{marks}{counts}")
+        found.append(f"{number(value)}{mark}{counts}")
     return found

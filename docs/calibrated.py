@@ -1,0 +1,314 @@
+"""What the calibration simulates: studies whose truth is known, and what is said of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binom
+from simulated import CHANCE, SHORTCUT, SOLVED, bimodal, normal, study, trained
+from tables_factory import Tables
+
+LEVEL = 0.05
+Built = dict[str, list[dict]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    most, least: what the rate may be at most, or should be at least; one of them.
+    """
+
+    about: str
+    statement: str
+    made: Callable[[np.random.Generator], Tables]
+    said: Callable[[Built], bool]
+    most: float | None = None
+    least: float | None = None
+
+    def holds(self, count: int, n: int) -> bool:
+        """Whether the count does not contradict the bound, with 99.9 % confidence."""
+        if self.most is not None:
+            return bool(binom.sf(count - 1, n, self.most) > 0.001)
+        return bool(binom.cdf(count, n, self.least) > 0.001)
+
+
+# -- comparisons -----------------------------------------------------------------------------------
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+
+
+def alike(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Seeds that differ little."""
+    return normal(generator, n, 0.6, 0.05)
+
+
+def lucky(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Seeds that solve the task or stay at a shortcut, evenly."""
+    return bimodal(generator, n, SHORTCUT, 0.99, 0.5)
+
+
+def skewed(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Seeds of which one in ten falls to chance."""
+    return bimodal(generator, n, CHANCE, 0.9, 0.9)
+
+
+def solving(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Seeds that are all perfect."""
+    return np.ones(n)
+
+
+def pairs(
+    a: Draw, b: Draw, seeds: int, tasks: int = 1, margin: float | None = None
+) -> Callable[[np.random.Generator], Tables]:
+    """A study of two models whose comparisons are declared task by task."""
+
+    def made(generator: np.random.Generator) -> Tables:
+        entry = {"a": {"model": "a"}, "b": {"model": "b"}, "metric": None, "margin": margin}
+        compare = {f"on task{i}": entry | {"on": {"task": [f"task{i}"]}} for i in range(tasks)}
+        tables = study(tasks, compare=compare)
+        for i in range(tasks):
+            trained(tables, "a", a(generator, seeds), generator, f"task{i}")
+            trained(tables, "b", b(generator, seeds), generator, f"task{i}")
+        return tables
+
+    return made
+
+
+def claimed(*outcomes: str) -> Callable[[Built], bool]:
+    """Whether any comparison of the study came to one of these."""
+    return lambda built: any(r["outcome"] in outcomes for r in built["comparisons"])
+
+
+BETTER = ("A BETTER", "B BETTER")
+
+
+def shifted(by: float, spread: float = 0.05) -> Draw:
+    """Seeds that are better by so much."""
+    return lambda generator, n: normal(generator, n, 0.6 + by, spread)
+
+
+def comparisons() -> Iterator[Row]:
+    """False and true differences, and equivalence."""
+    drawn = {"alike": alike, "bimodal": lucky, "one in ten at chance": skewed, "perfect": solving}
+    for seeds, tasks in ((3, 1), (6, 1), (10, 1), (6, 8), (10, 8)):
+        for name, draw in drawn.items():
+            about = f"no effect, {name}; {seeds} seeds, {tasks} comparisons"
+            made = pairs(draw, draw, seeds, tasks)
+            yield Row(about, "any difference", made, claimed(*BETTER), most=LEVEL)
+    for seeds, by, least in ((6, 0.15, 0.8), (10, 0.1, 0.8), (20, 0.05, 0.7)):
+        about = f"better by {by}, seeds {0.05} apart; {seeds} seeds"
+        yield Row(
+            about, "A BETTER", pairs(shifted(by), alike, seeds), claimed("A BETTER"), None, least
+        )
+    about = "better by 0.15 on all of 8 tasks; 10 seeds"
+    yield Row(about, "A BETTER", pairs(shifted(0.15), alike, 10, 8), claimed("A BETTER"), None, 0.8)
+    edge = pairs(shifted(0.05, 0.02), shifted(0.0, 0.02), 10, margin=0.05)
+    yield Row("a difference as large as the margin; 10 seeds", "NO DIFFERENCE", edge,
+              claimed("NO DIFFERENCE"), most=LEVEL)  # fmt: skip
+    none = pairs(shifted(0.0, 0.02), shifted(0.0, 0.02), 10, margin=0.05)
+    yield Row("no effect, seeds 0.02 apart, margin 0.05; 10 seeds", "NO DIFFERENCE", none,
+              claimed("NO DIFFERENCE"), least=0.8)  # fmt: skip
+
+
+# -- levels ----------------------------------------------------------------------------------------
+
+
+def one_model(draw: Draw, seeds: int) -> Callable[[np.random.Generator], Tables]:
+    """A study of one model."""
+
+    def made(generator: np.random.Generator) -> Tables:
+        tables = study()
+        trained(tables, "a", draw(generator, seeds), generator)
+        return tables
+
+    return made
+
+
+def at(level: float) -> Draw:
+    """Seeds that are all at a level."""
+    return lambda _, n: np.full(n, level)
+
+
+def judged(*names: str) -> Callable[[Built], bool]:
+    """Whether any of these verdicts was given."""
+    return lambda built: any(r["verdict"] in names for r in built["verdicts"])
+
+
+def labelled(label: str) -> Callable[[Built], bool]:
+    """Whether a verdict with this label was given."""
+    return lambda built: any(r["label"] == label for r in built["verdicts"])
+
+
+def levels() -> Iterator[Row]:
+    """Statements about chance, shortcuts, the ceiling and success."""
+    for seeds in (3, 10):
+        exact = one_model(at(CHANCE), seeds)
+        yield Row(
+            f"all at chance; {seeds} seeds",
+            "AT CHANCE",
+            exact,
+            judged("AT CHANCE"),
+            None,
+            1 - LEVEL,
+        )
+        yield Row(f"all at chance; {seeds} seeds", "ABOVE chance", exact, judged("ABOVE"), LEVEL)
+        above = one_model(at(CHANCE + 0.06), seeds)
+        yield Row(
+            f"0.06 above chance; {seeds} seeds", "AT CHANCE", above, judged("AT CHANCE"), LEVEL
+        )
+        bag = one_model(at(SHORTCUT), seeds)
+        yield Row(f"at the shortcut; {seeds} seeds", "AT SHORTCUT (bag)", bag,
+                  labelled("AT SHORTCUT (bag)"), None, 1 - LEVEL)  # fmt: skip
+        yield Row(f"at the shortcut; {seeds} seeds", "ABOVE bag", bag, labelled("ABOVE bag"), LEVEL)
+        beyond = one_model(at(SHORTCUT + 0.1), seeds)
+        yield Row(f"0.1 above the shortcut; {seeds} seeds", "AT SHORTCUT", beyond,
+                  judged("AT SHORTCUT"), LEVEL)  # fmt: skip
+        perfect = one_model(at(1.0), seeds)
+        yield Row(f"perfect; {seeds} seeds", f"SOLVED {seeds}/{seeds}", perfect,
+                  labelled(f"SOLVED {seeds}/{seeds}"), None, 1 - LEVEL)  # fmt: skip
+        below = one_model(at(SOLVED - 0.05), seeds)
+        yield Row(f"0.05 below solved; {seeds} seeds", "SOLVED", below, judged("SOLVED"), LEVEL)
+    unsteady = "UNSTABLE ACROSS SEEDS"
+    for seeds in (3, 5, 10):
+        yield Row(f"seeds alike; {seeds} seeds", unsteady, one_model(alike, seeds),
+                  judged(unsteady), LEVEL)  # fmt: skip
+    yield Row("bimodal seeds, both kinds present; 5 seeds", unsteady,
+              one_model(lambda g, n: g.permutation([*lucky(g, n - 2), SHORTCUT, 0.99]), 5),
+              judged(unsteady), None, 1 - LEVEL)  # fmt: skip
+
+
+# -- curves ----------------------------------------------------------------------------------------
+
+
+def curve(shape: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.random.Generator], Tables]:
+    """A study of one seed with this course of 20 validations, over x from 0 to 1."""
+
+    def made(generator: np.random.Generator) -> Tables:
+        path = shape(np.linspace(0.05, 1, 20))
+        tables = study()
+        trained(tables, "a", path[-1:], generator, curves=[path])
+        return tables
+
+    return made
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """No change."""
+    return np.full(len(x), 0.6)
+
+
+def curves() -> Iterator[Row]:
+    """Statements about one seed's validations."""
+    yield Row("a flat curve", "IMPROVING", curve(flat), judged("IMPROVING"), LEVEL)
+    yield Row("a flat curve", "COLLAPSED", curve(flat), judged("COLLAPSED"), LEVEL)
+    drift = curve(lambda x: 0.4 + 0.4 * x)
+    yield Row("a drift of 0.1 over the last quarter", "PLATEAU", drift, judged("PLATEAU"), LEVEL)
+    yield Row(
+        "a drift of 0.1 over the last quarter", "IMPROVING", drift, judged("IMPROVING"), None, 0.8
+    )
+    slow = curve(lambda x: 0.5 + 0.08 * x)
+    yield Row("a drift of 0.02 over the last quarter", "PLATEAU", slow, judged("PLATEAU"), LEVEL)
+    rise = curve(lambda x: 0.9 * np.minimum(1, 3 * x))
+    yield Row("a rise that ends early", "COLLAPSED", rise, judged("COLLAPSED"), LEVEL)
+    fall = curve(lambda x: np.where(x < 0.5, 0.9, 0.9 - 0.5 * (x - 0.5)))
+    yield Row("a fall from 0.9 to 0.65", "COLLAPSED", fall, judged("COLLAPSED"), None, 1 - LEVEL)
+
+
+# -- lengths and times -----------------------------------------------------------------------------
+
+LENGTHS = (64, 128, 256, 512)
+
+
+def along(
+    truth: Callable[[int], float], draw: Callable[[np.random.Generator, int, float], np.ndarray],
+    ceiling: Callable[[int], float] | None = None,
+) -> Callable[[np.random.Generator], Tables]:  # fmt: skip
+    """A model at four lengths with three seeds each; `ceiling`: its own at each."""
+
+    def made(generator: np.random.Generator) -> Tables:
+        tables = study(1, LENGTHS)
+        for number, seqlen in enumerate(LENGTHS):
+            own = {} if ceiling is None else {"model_ceiling": ("chunks", ceiling(number))}
+            trained(
+                tables, "a", draw(generator, 3, truth(number)), generator, "task0", seqlen, **own
+            )
+        return tables
+
+    return made
+
+
+def near(generator: np.random.Generator, n: int, mean: float) -> np.ndarray:
+    """Seeds around a mean."""
+    return normal(generator, n, mean, 0.05)
+
+
+def course(*outcomes: str) -> Callable[[Built], bool]:
+    """Whether the scores were said to go so with the length."""
+    return lambda built: any(r["outcome"] in outcomes for r in built["scaling"])
+
+
+def rising(number: int) -> float:
+    """A ceiling that rises with the length."""
+    return 0.4 + 0.15 * number
+
+
+def lengths() -> Iterator[Row]:
+    """Statements about scores against the length."""
+    moves = ("RISES", "FALLS")
+    yield Row("no change over 4 lengths, seeds alike", "RISES or FALLS",
+              along(lambda _: 0.6, near), course(*moves), LEVEL)  # fmt: skip
+    yield Row("no change over 4 lengths, bimodal seeds", "RISES or FALLS",
+              along(lambda _: 0.6, lambda g, n, _: lucky(g, n)), course(*moves), LEVEL)  # fmt: skip
+    yield Row("0.1 less a doubling", "FALLS", along(lambda i: 0.9 - 0.1 * i, near),
+              course("FALLS"), None, 0.8)  # fmt: skip
+    share = along(lambda i: CHANCE + 0.8 * (rising(i) - CHANCE), near, rising)
+    yield Row("the ceiling rises, the share of it does not", "RISES or FALLS", share,
+              course(*moves), LEVEL)  # fmt: skip
+    yield Row("the ceiling rises, the share of it does not", "CEILING MOVES", share,
+              course("CEILING MOVES"), None, 0.7)  # fmt: skip
+
+
+def times(scale: float, seeds: int) -> Callable[[np.random.Generator], Tables]:
+    """Two models that solve after exponential times, cut at a budget that censors 40 %."""
+
+    def made(generator: np.random.Generator) -> Tables:
+        tables = study()
+        for model, factor in (("a", 1.0), ("b", scale)):
+            budget = -np.log(0.4) * 1000  # 40 % of model a have not solved it by then
+            steps = generator.exponential(1000 * factor, seeds)
+            done = steps <= budget
+            solved = [
+                int(np.ceil(s / 50) * 50) if d else None for s, d in zip(steps, done, strict=True)
+            ]
+            trained(
+                tables, model, np.where(done, 1.0, SHORTCUT), generator,
+                solved_step_steps=solved, step_steps=[int(budget)] * seeds,
+                budget_steps=[int(budget)] * seeds,
+            )  # fmt: skip
+        return tables
+
+    return made
+
+
+def survival() -> Iterator[Row]:
+    """Statements about steps to solve."""
+
+    def differs(built: Built) -> bool:
+        found = [r["p_corrected"] for r in built["convergence"] if r["model"] is None]
+        return any(p is not None and p <= LEVEL for p in found)
+
+    for seeds in (3, 10):
+        yield Row(f"the same times, 40 % censored; {seeds} seeds", "log-rank: models differ",
+                  times(1.0, seeds), differs, LEVEL)  # fmt: skip
+    yield Row("ten times slower, 40 % of the faster censored; 10 seeds", "log-rank: models differ",
+              times(10.0, 10), differs, None, 0.7)  # fmt: skip
+
+
+PARTS = {
+    "Comparisons": comparisons,
+    "Levels": levels,
+    "Learning curves": curves,
+    "Length": lengths,
+    "Steps to solve": survival,
+}

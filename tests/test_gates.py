@@ -1,0 +1,94 @@
+"""Gates: inside, outside and before their band, on our cells and on those of others."""
+
+import pytest
+from tables_factory import Tables
+
+from seqgrid import study_schema
+from seqgrid.analysis.build import build
+from seqgrid.report import checks
+from seqgrid.report.content import Content
+
+GATE = {"model": "gru", "task": "copy", "seqlen": None, "metric": None, "why": "as published"}
+
+
+def made(values=(0.9, 0.92, 0.95), low=0.8, high=None, **about):
+    gate = GATE | {"low": low, "high": high} | about
+    found = Tables(config={"gates": [gate]}).levels("copy", [64], chance=0.1, ceiling=1.0)
+    found.cells("gru", "copy", 64, values)
+    return found.cells("lstm", "copy", 64, [0.5] * 3).cells("lstm", "other", 64, [0.5] * 3)
+
+
+def gates(found):
+    return build(found.read())["gates"].to_pylist()
+
+
+def failing(found):
+    rows = build(found.read())["verdicts"].to_pylist()
+    return {(r["model"], r["task"]) for r in rows if r["verdict"] == "CONTROL FAILED"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "state"),
+    [(0.8, None, "passed"), (0.8, 0.93, "passed"), (0.93, None, "failed"), (None, 0.9, "failed")],
+)
+def test_the_median_of_the_known_model_is_held_against_the_band(low, high, state):
+    found = made(low=low, high=high)
+    (row,) = gates(found)
+    assert row["state"] == state
+    assert row["observed"] == "0.92"
+    assert row["control"] == "gate: gru on copy, trained at 64 tokens"
+    blamed = {("gru", "copy"), ("lstm", "copy")} if state == "failed" else set()
+    assert failing(found) == blamed
+
+
+def test_a_gate_waits_for_all_of_its_cells():
+    assert gates(made(values=[]))[0]["control"] == "gate: gru on copy"  # at no length so far
+    waiting = made(values=[0.9, 0.92])
+    waiting.cell("gru", "copy", 64, 2, outcome="missing")
+    assert gates(waiting)[0]["state"] == "partial"
+    unseen = made(values=[])
+    unseen.cell("gru", "copy", 64, 0, outcome="missing")
+    assert gates(unseen)[0]["state"] == "not run"
+    assert not failing(waiting) | failing(unseen)
+
+
+def test_a_diverged_seed_is_worse_than_every_number():
+    found = made(values=[0.9])
+    found.cell("gru", "copy", 64, 1, outcome="diverged")
+    found.cell("gru", "copy", 64, 2, outcome="diverged")
+    assert gates(found)[0]["state"] == "failed"
+
+
+def test_a_gate_holds_at_the_length_it_names():
+    found = made(seqlen=64)
+    found.cells("gru", "copy", 128, [0.2] * 3)
+    assert [row["state"] for row in gates(found)] == ["passed"]
+    found = made()
+    found.cells("gru", "copy", 128, [0.2] * 3)
+    assert [row["state"] for row in gates(found)] == ["passed", "failed"]
+
+
+def test_a_reported_mean_stands_in_where_there_is_no_cell():
+    found = made(values=[])
+    row = {"model": "gru", "task": "copy", "variant": "", "seqlen_tokens": 64, "value": 0.3}
+    row |= {"evaluated_seqlen_tokens": 64, "test_set": "", "metric": "accuracy"}
+    found.rows["reported"].append(row | {"statistic": "peak", "value": 0.9})
+    assert [row["state"] for row in gates(found)] == ["not run"]
+    found.rows["reported"].append(row | {"statistic": "mean"})
+    (gate,) = gates(found)
+    assert (gate["state"], gate["reason"]) == ("failed", "the reported mean lies outside the band")
+    assert failing(found) == {("gru", "copy"), ("lstm", "copy")}
+
+
+def test_the_report_shows_gates_among_the_controls(tmp_path):
+    found = made(low=0.93).read()
+    content = Content.of(tmp_path, found, build(found))
+    assert "0 of 1 gates of this study passed." in checks.said(content)
+    assert "**CONTROL FAILED** on copy: gate: gru on copy" in checks.failed(content)
+    assert "FAILED" in checks.controls(content)
+    assert "at least 0.93" in checks.controls(content)
+
+
+def test_a_gate_without_a_band_is_refused():
+    with pytest.raises(ValueError, match="give low, high or both"):
+        study_schema.Gate(model="gru", task="copy")

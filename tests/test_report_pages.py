@@ -1,0 +1,134 @@
+"""What a report says of values that are not what they seem, of groups, and first of all."""
+
+import re
+
+import pytest
+from report_text import section, tables_of
+from tables_factory import Tables
+
+from seqgrid.report.__main__ import write
+from seqgrid.report.markdown import CHECKPOINT, DAGGER, REUSED
+
+
+def page_of(made, folder):
+    return write(made.write(folder)).read_text(encoding="utf-8")
+
+
+def foreign():
+    """Two groups of models; cells of our own, reused, from checkpoints, without result."""
+    made = Tables(
+        models=["2d", "1b", "1c"],
+        tasks=["adding", "copy"],
+        config={"groups": {"1": ["1b", "1c"], "2": ["2d"]}, "thresholds": {"enough_seeds": 2}},
+    )
+    for task in ("adding", "copy"):
+        made.levels(task, [100], chance=0.0, ceiling=1.0, solved=0.95)
+        made.cells("1b", task, 100, [0.5, 0.52, 0.51])
+        made.cells("1c", task, 100, [0.7, 0.72, 0.71], reused=True, trained_for="earlier")
+    made.cells("2d", "adding", 100, [0.96, 0.97, 0.98])
+    cut = {"outcome": "timed_out", "reason": "no result file", "origin": "validation"}
+    made.cell("2d", "copy", 100, 0, 0.159, **cut, evaluated=False)
+    made.cell("2d", "copy", 100, 1, 0.143, **cut, evaluated=False)
+    made.cell("2d", "copy", 100, 2, reason="its result file is empty")
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return page_of(foreign(), tmp_path_factory.mktemp("foreign"))
+
+
+def test_completeness_has_totals_and_is_said_again_with_checkpoints(page):
+    found = [t for t in tables_of(section(page, "Coverage")) if "all tasks" in t[0]]
+    plain, derived = found
+    assert [row["model"] for row in plain] == ["1b", "1c", "2d", "all"]
+    assert [row["all tasks"] for row in plain] == ["6/6", "6/6", "3/6", "15/18"]
+    assert plain[-1]["copy"] == "6/9"
+    assert [row["all tasks"] for row in derived] == ["6/6", "6/6", "5/6", "17/18"]
+
+
+def test_a_cell_said_to_be_finished_without_a_result_is_not_done_and_named(page):
+    words = " ".join(section(page, "Coverage").split())
+    assert "without a valid test result: 1 cells, which count as not done: 2d copy 100 seed 2." in (
+        words
+    )
+    assert page.split("## Answer\n")[1].strip().startswith("15 of 18 cells")
+
+
+def test_values_from_checkpoints_carry_their_mark_and_enter_no_median(page):
+    rows = next(t for t in tables_of(section(page, "Results")) if "not final" in t[0])
+    (line,) = (row for row in rows if row["model"] == "2d")
+    assert (line["n"], line["median"]) == ("0/3", "-")
+    assert line["not final"] == f"0.1590{DAGGER}{CHECKPOINT} 0.1430{DAGGER}{CHECKPOINT}"
+    assert f"{CHECKPOINT} taken from a checkpoint" in " ".join(section(page, "Results").split())
+    assert f"0.1590{DAGGER}{CHECKPOINT}" in section(page, "Seeds")
+
+
+def test_reused_cells_are_listed_with_their_study_and_marked(page):
+    rows = next(t for t in tables_of(section(page, "Coverage")) if "trained for" in t[0])
+    assert [(r["trained for"], r["model"], r["task"], r["seeds"]) for r in rows] == [
+        ("earlier", "1c", task, "0, 1, 2") for task in ("adding", "copy")
+    ]
+    assert f"0.7100{REUSED}" in section(page, "Results")
+    assert f"0.7200{REUSED}" in section(page, "Seeds")
+    assert "1b" in page
+    assert f"0.5100{REUSED}" not in page
+
+
+def test_every_mark_of_a_section_is_explained_there_and_no_other(page):
+    for text in re.split(r"^## ", page, flags=re.M)[2:]:
+        legend = " ".join(text.split("Marks: ")[1].split()) if "Marks: " in text else ""
+        body = text.split("Marks: ")[0]
+        for mark in (DAGGER, CHECKPOINT, REUSED):
+            assert (mark in body) == (mark in legend), text[:40]
+
+
+def test_groups_come_in_order_with_their_members_beside_their_median(page):
+    rows = next(t for t in tables_of(section(page, "Results")) if "members" in t[0])
+    copy = {row["group"]: row for row in rows if row["task"] == "copy"}
+    assert copy["1"]["members"] == f"1b 0.5100, 1c 0.7100{REUSED}"
+    assert (copy["1"]["of models"], copy["2"]["of models"]) == ("2/2", "0/1")
+    assert copy["1"]["median"] == "0.6100"
+    assert copy["2"]["median"] == "-"
+    assert "speaks for these models alone" in " ".join(page.split())
+
+
+def test_the_answer_names_limits_and_changed_thresholds(page):
+    answer = " ".join(section(page, "Answer").split())
+    assert "Thresholds that this study has changed: enough_seeds 2 for 3." in answer
+    assert "fewer than 2 final seeds (1 of 6 settings)" in answer
+    assert "only one learning rate was tried (1b, 1c, 2d)" in answer
+    assert "trained by another study and reused: 6" in answer
+
+
+def test_the_paragraph_stays_short_for_many_models_and_lengths(tmp_path):
+    made = Tables(models=[f"model_{i}" for i in range(12)], tasks=["adding", "copy"])
+    lengths = (100, 200, 500, 1000)
+    for task in ("adding", "copy"):
+        made.levels(task, lengths, chance=0.0, ceiling=1.0, solved=0.95)
+        for number in range(12):
+            for seqlen in lengths:
+                values = [min(1.0, 0.08 * number + 0.01 * s) for s in range(2 + number % 2)]
+                made.cells(f"model_{number}", task, seqlen, values, curve=[0.1, 0.2])
+    answer = section(page_of(made, tmp_path), "Answer").strip()
+    paragraph = answer.split("\n\n")[0].splitlines()
+    assert len(paragraph) <= 12
+    assert "Of 96 settings" in " ".join(paragraph)
+
+
+def test_reported_means_stand_apart_with_their_levels(tmp_path):
+    made = foreign()
+    made.rows["reported"] += [
+        {
+            "model": "1c", "task": "copy", "variant": "", "seqlen_tokens": length, "metric": "r2",
+            "evaluated_seqlen_tokens": length, "test_set": "", "statistic": "mean", "value": value,
+            "standard_error": 0.01, "seeds": 3, "asked": 3, "origin": origin, "source": "report.md",
+        }
+        for length, value, origin in ((100, 0.39, "test"), (1000, 0.9, "mixed"))
+    ]  # fmt: skip
+    made.levels("copy", [1000], metric="r2", chance=0.0, ceiling=0.92)
+    found = tables_of(section(page_of(made, tmp_path), "Results"))
+    short, long = next(t for t in found if "statistic" in t[0])
+    assert (short["value"], short["runs"]) == ("0.3900 ± 0.0100", "3 of 3")
+    assert long["value"] == f"0.9000{CHECKPOINT} ± 0.0100"
+    assert long["levels"] == "chance 0.0000, ceiling 0.9200"

@@ -1,0 +1,118 @@
+"""What a comparison says, in words."""
+
+from math import isfinite
+
+from seqgrid.analysis.groups import short
+from seqgrid.analysis.paired import Judged, Paired
+
+MOST = 3  # seeds that are named one by one
+
+
+def statement(
+    row: dict, paired: Paired | None, judged: Judged | None, single: str, notes: list[str]
+) -> str:
+    """The sentence of a row of `comparisons`."""
+    outcome = row["outcome"]
+    if judged is None or paired is None:
+        return _join("; ".join(row["blockers"]), single, *notes)
+    blocked = "; ".join(row["blockers"])
+    if outcome == "NOT COMPARABLE":
+        said = blocked
+    elif single:
+        said = _join(single, blocked)
+    elif outcome == "TOO FEW PAIRS":
+        said = _join(
+            f"{_pairs(paired.asked)} can give no p below {short(paired.least)}: for "
+            f"{judged.tests} {_tests(judged.tests)} {judged.pairs_needed} are needed",
+            _signs(row, paired),
+            blocked,
+        )
+    elif outcome == "NOT TESTABLE YET":
+        waiting = f"{paired.waiting} of {_pairs(paired.asked)} to come, which can change the answer"
+        said = _join(waiting if paired.waiting else "", blocked)
+    else:
+        said = _join(_found(row, paired, judged), blocked)
+    return _join(said, *notes)
+
+
+def _found(row: dict, paired: Paired, judged: Judged) -> str:
+    unit = row["metric"]
+    many = f"{_pairs(len(paired.differences))}, p {short(judged.p_corrected)} after correction"
+    if unit == "steps":
+        many = f"log-rank over {many}"
+        if row["outcome"] in ("A BETTER", "B BETTER"):
+            sides = (row["a"], row["b"]) if row["outcome"] == "A BETTER" else (row["b"], row["a"])
+            return f"{sides[0]} solves the task sooner than {sides[1]} ({many})"
+        return f"no difference in steps to solve is shown ({many})"
+    interval = _interval(row)
+    if row["outcome"] in ("A BETTER", "B BETTER"):
+        sides = (row["a"], row["b"]) if row["outcome"] == "A BETTER" else (row["b"], row["a"])
+        by = f" by {short(abs(row['difference']))}" if row["difference"] is not None else ""
+        within = (
+            f"; a median difference of {short(paired.margin)} or more is excluded as well"
+            if paired.margin is not None
+            and judged.p_equivalent_corrected is not None
+            and judged.p_equivalent_corrected <= 1 - row["confidence"]
+            else ""
+        )
+        return (
+            f"{sides[0]} is better than {sides[1]}{by} {unit} in the median pair "
+            f"({interval}, {many}){within}"
+        )
+    if row["outcome"] == "NO DIFFERENCE":
+        return (
+            f"a median difference of {short(paired.margin or 0.0)} {unit} or more is excluded "
+            f"({interval}, {_pairs(len(paired.differences))}, p "
+            f"{short(judged.p_equivalent_corrected or 0.0)} after correction)"
+        )
+    return (
+        f"no difference is shown ({interval}, {many}), which does not mean that there is none; "
+        f"{_signs(row, paired)}"
+    )
+
+
+def _interval(row: dict) -> str:
+    ends = [
+        "unbounded" if v is None or not isfinite(v) else short(v) for v in (row["low"], row["high"])
+    ]
+    return f"{row['coverage']:.1%} interval {ends[0]} to {ends[1]}"
+
+
+def _signs(row: dict, paired: Paired) -> str:
+    n = len(paired.differences)
+    if not n or row["metric"] == "steps":
+        return ""
+    up = sum(d > 0 for d in paired.differences)
+    down = sum(d < 0 for d in paired.differences)
+    a, b = (up, down) if paired.better == "higher" else (down, up)
+    tied = f", {n - a - b} tied" if a + b < n else ""
+    return f"a is ahead in {a}, b in {b}{tied}"
+
+
+def single_runs(values: tuple, difference: tuple, basis: str, coverage: float) -> str:
+    """What test examples allow to be said of one run of each side."""
+    value, low, high = difference
+    told = "no difference can be told" if low <= 0 <= high else "the two runs differ"
+    return (
+        f"one run each, {short(values[0])} and {short(values[1])}: over {basis} {told} "
+        f"(difference {short(value)}, {coverage:.0%} interval {short(low)} to {short(high)}); it "
+        "speaks for these runs only, not for other seeds"
+    )
+
+
+def listed(entries: list[str]) -> str:
+    """Entries, those past the first few counted."""
+    more = len(entries) - MOST
+    return "; ".join(entries[:MOST]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _pairs(n: int) -> str:
+    return f"{n} pair{'' if n == 1 else 's'}"
+
+
+def _tests(n: int) -> str:
+    return f"test{'' if n == 1 else 's'}"
+
+
+def _join(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,189 @@
+"""Whether a cell that was cut short is worth resuming: one rule after the other, first come.
+
+The validation curve alone decides. A curve inside the chance band is never given up: a plateau at
+chance is how most of these tasks begin, and nothing in it says when it will break.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isnan
+
+from seqgrid.analysis import stats
+from seqgrid.analysis.extrapolation import Forecast, forecast
+from seqgrid.analysis.groups import Cell, Group, Levels, short
+from seqgrid.thresholds import Thresholds
+
+RESUME, LEAVE, OPEN = "resume", "do not resume", "cannot be told"
+Point = tuple[int, float, float]  # steps, goodness, its standard error
+
+RULES = {
+    "UNLEARNABLE AS SCORED": "do not resume: chance is the ceiling, so no score can show learning.",
+    "SOLVED": "do not resume: a validation reached the solved level; what is left would only make "
+    "the value final.",
+    "TOO FEW VALIDATIONS": "cannot be told: fewer validations than a slope needs.",
+    "AT CHANCE": "cannot be told: no validation so far can be told from chance, with the interval "
+    "that holds for all of them together; such a plateau may break at any step.",
+    "AT CEILING": "do not resume: the best validation cannot be told from the ceiling, and no "
+    "solved level lies between.",
+    "AT MODEL CEILING": "do not resume: the best validation cannot be told from the best score of "
+    "any model that sees as little of the order of positions.",
+    "COLLAPSED": "cannot be told: the last validation lies far below the best, and saturating "
+    "curves know of no collapse.",
+    "IMPROVING": "resume: the curve, extrapolated to the end of the budget, reaches the solved "
+    "level or gains at least `worth_share` of the span.",
+    "PLATEAU": "do not resume: even the upper end of the extrapolation gains less than "
+    "`worth_share` of the span and reaches neither the next shortcut nor the solved level, and the "
+    "curve has been flat for longer than any curve of the task was that rose later.",
+    "PLATEAU MAY BREAK": "cannot be told: as PLATEAU, but another curve of the task was flat for "
+    "as long and rose later, or no curve of the task has risen yet.",
+    "WIDE INTERVAL": "cannot be told: the interval of the extrapolation holds gains that are worth "
+    "the cost, and its middle is not.",
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What to do with a cut cell; gains are of the best validation, in the unit of the metric."""
+
+    action: str
+    rule: str
+    reason: str
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def judge(
+    cell: Cell, group: Group, thresholds: Thresholds, broken: int | None, fell: bool = False
+) -> Judged:
+    """Whether to resume a cell.
+
+    Args:
+        cell: with its history and budget.
+        group: its group at the training length, with levels and the model's ceiling.
+        thresholds: of the study.
+        broken: steps of the longest plateau of the task that broke; None where none did.
+        fell: whether the rule COLLAPSED fired.
+    """
+    levels = group.levels
+    if levels.unlearnable:
+        return Judged(LEAVE, "UNLEARNABLE AS SCORED", "no score can show learning")
+    if cell.solved_step is not None:
+        words = f"solved on validation at step {cell.solved_step:,}"
+        return Judged(LEAVE, "SOLVED", words)
+    points = points_of(cell, levels)
+    if len(points) < thresholds.window_points or not cell.budget:
+        words = f"{len(points)} validations, {thresholds.window_points} needed"
+        return Judged(OPEN, "TOO FEW VALIDATIONS", words)
+    best = max(points, key=lambda point: point[1])
+    reach = stats.simultaneous_z(len(points)) * best[2]
+    if levels.chance is not None and best[1] - reach <= levels.goodness(levels.chance):
+        words = f"best validation {_value(best[1], levels)}, inside the chance band"
+        return Judged(OPEN, "AT CHANCE", f"{words}: a plateau there may still break")
+    if at := _at_ceiling(best, reach, group, thresholds):
+        return at
+    if fell:
+        return Judged(OPEN, "COLLAPSED", "the validation has collapsed from its best")
+    return _by_curve(cell, points, group, thresholds, broken)
+
+
+def _at_ceiling(best: Point, reach: float, group: Group, thresholds: Thresholds) -> Judged | None:
+    levels, model = group.levels, group.model_ceiling
+    known = [("AT MODEL CEILING", model.value)] if model else []
+    known += [("AT CEILING", levels.ceiling)] if levels.ceiling is not None else []
+    for rule, ceiling in known:
+        chance = ceiling if levels.chance is None else levels.chance
+        perfect = ceiling == (1.0 if levels.better == "higher" else 0.0)
+        slack = 0.0 if perfect else thresholds.level_share * abs(ceiling - chance)
+        solved = _solved(levels)
+        between = solved is not None and best[1] < solved <= levels.goodness(ceiling)
+        if best[1] + reach + slack >= levels.goodness(ceiling) and not between:
+            words = f"best validation {_value(best[1], levels)}, ceiling {short(ceiling)}"
+            return Judged(LEAVE, rule, words)
+    return None
+
+
+def _by_curve(
+    cell: Cell, points: list[Point], group: Group, thresholds: Thresholds, broken: int | None
+) -> Judged:
+    levels = group.levels
+    best, last = max(p[1] for p in points), points[-1][0]
+    found = to_the_end(points, max(cell.budget or 0, last), group, thresholds)
+    gains = tuple(v - best for v in (found.value, found.low, found.high))
+    worth = thresholds.worth_share * levels.span or stats.median([p[2] for p in points])
+    solved = _solved(levels)
+    left = f"{max((cell.budget or 0) - last, 0):,} steps left"
+    words = (
+        f"best validation {_value(best, levels)}, {left}: {short(gains[0])} more expected, "
+        f"{short(gains[1])} to {short(gains[2])}"
+    )
+    if gains[0] >= worth or (solved is not None and best < solved <= found.value):
+        return Judged(RESUME, "IMPROVING", words, *gains)
+    above = [levels.goodness(value) for _, value in levels.shortcuts]
+    above += [] if solved is None else [solved]
+    reachable = any(best < level <= found.high for level in above)
+    if gains[2] >= worth or reachable:
+        return Judged(OPEN, "WIDE INTERVAL", words, *gains)
+    flat = flat_steps(points, tolerance(levels, thresholds, points))
+    known = "none of the task broke so far" if broken is None else f"one broke after {broken:,}"
+    words += f"; flat for {flat:,} steps, {known}"
+    if broken is None or flat <= broken:
+        return Judged(OPEN, "PLATEAU MAY BREAK", words, *gains)
+    return Judged(LEAVE, "PLATEAU", words, *gains)
+
+
+def to_the_end(points: list[Point], horizon: int, group: Group, thresholds: Thresholds) -> Forecast:
+    """The best goodness by a step, below the ceiling of the task and of the model."""
+    levels, model = group.levels, group.model_ceiling
+    ceilings = (levels.ceiling, model.value if model else None)
+    limits = [levels.goodness(value) for value in ceilings if value is not None]
+    steps, goodness, errors = (list(column) for column in zip(*points, strict=True))
+    ceiling = min(limits, default=None)
+    return forecast(steps, goodness, errors, horizon, ceiling, thresholds.confidence)
+
+
+def points_of(cell: Cell, levels: Levels) -> list[Point]:
+    """The validations of a cell, turned so that more is better; unknown errors are 0."""
+    return [
+        (step, levels.goodness(value), 0.0 if isnan(error) else error)
+        for step, value, error in cell.history
+        if not isnan(value)
+    ]
+
+
+def flat_steps(points: Sequence[Point], slack: float) -> int:
+    """Steps since the curve first came within the tolerance of its best."""
+    best = max(point[1] for point in points)
+    reached = next(point[0] for point in points if point[1] >= best - slack)
+    return points[-1][0] - reached
+
+
+def longest_broken(curves: Iterable[tuple[Sequence[Point], float]], rise: float) -> int | None:
+    """Steps of the longest plateau that broke: flat within the tolerance, then `rise` above it.
+
+    curves: validations and tolerance of each cell of a task.
+    """
+    found = []
+    for points, slack in curves:
+        best, top = [], float("-inf")
+        for _, goodness, _ in points:
+            top = max(top, goodness)
+            best.append(top)
+        for start, level in enumerate(best):
+            after = next((i for i in range(start, len(best)) if best[i] > level + slack), None)
+            if after is not None and best[-1] >= level + slack + rise:
+                found.append(points[after][0] - points[start][0])
+    return max(found, default=None)
+
+
+def tolerance(levels: Levels, thresholds: Thresholds, points: Sequence[Point]) -> float:
+    """Gains up to this are none: `plateau_share` of the span, or one standard error."""
+    return max(thresholds.plateau_share * levels.span, stats.median([p[2] for p in points]))
+
+
+def _solved(levels: Levels) -> float | None:
+    return None if levels.solved is None else levels.goodness(levels.solved)
+
+
+def _value(goodness: float, levels: Levels) -> str:
+    return short(goodness if levels.better == "higher" else -goodness)

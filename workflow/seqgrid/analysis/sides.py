@@ -1,0 +1,236 @@
+"""The sides of a declared comparison at its places: their cells, and a value of each seed."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf, isnan
+
+# How a cell stands in a comparison. One that diverged has come to an end, and is worse than any
+# number; leaving it out would favour a side for its failures.
+FINAL, WORST, WAITING, NEVER = "final", "worst", "waiting", "never"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One cell of a side: how it stands, its value, and its folder."""
+
+    kind: str
+    value: float | None
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a side at one place.
+
+    row: its row of `summary`; None where nothing was evaluated there.
+    cells: its cells of the chosen variant; `rivals`: those of all variants.
+    """
+
+    model: str
+    task: str
+    seqlen: int
+    variant: str
+    row: dict | None
+    cells: list[dict]
+    rivals: list[dict]
+
+    @property
+    def better(self) -> str:
+        """Whether higher or lower values are better there."""
+        return (self.row or {}).get("better") or "higher"
+
+    def standings(self) -> dict[int, Standing]:
+        """How each seed stands."""
+        row = self.row or {"seeds": [], "values": [], "finals": []}
+        values = {
+            seed: value
+            for seed, value, final in zip(row["seeds"], row["values"], row["finals"], strict=True)
+            if final
+        }
+        return {cell["seed"]: self._standing(cell, values) for cell in self.cells}
+
+    def _standing(self, cell: dict, values: dict[int, float]) -> Standing:
+        outcome, path = cell["outcome"] or "missing", cell["path"]
+        if cell["seed"] in values:
+            value = values[cell["seed"]]
+            if value is None or isnan(value):
+                return Standing(WORST, None, path, "scored no number")
+            return Standing(FINAL, value, path, "")
+        if outcome == "diverged":
+            return Standing(WORST, None, path, outcome)
+        if outcome == "skipped":
+            return Standing(NEVER, None, path, cell["reason"] or outcome)
+        if outcome == "finished" and cell["evaluated"]:
+            return Standing(NEVER, None, path, cell["refused"] or "no test result there")
+        waits = "finished, not evaluated" if outcome == "finished" else outcome
+        return Standing(WAITING, None, path, waits)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison at one place: a model, or all models of a group."""
+
+    words: str
+    members: tuple[Member, ...]
+
+    @property
+    def task(self) -> str:
+        """Label of the task."""
+        return self.members[0].task
+
+    @property
+    def seqlen(self) -> int:
+        """Training sequence length, tokens."""
+        return self.members[0].seqlen
+
+    def seeds(self) -> dict[int, Standing]:
+        """How each seed stands: of a group, the mean of its models; its worst where one is."""
+        each = [member.standings() for member in self.members]
+        found = {}
+        for seed in sorted(set().union(*each)):
+            here = [one[seed] for one in each if seed in one]
+            if len(here) < len(each):
+                found[seed] = Standing(NEVER, None, "", "not every model of the group has it")
+                continue
+            worst = [s for kind in (NEVER, WAITING, WORST) for s in here if s.kind == kind]
+            if worst:
+                found[seed] = worst[0]
+            else:
+                mean = sum(s.value or 0.0 for s in here) / len(here)
+                found[seed] = Standing(FINAL, mean, here[0].path, "")
+        return found
+
+    def waiting(self) -> list[str]:
+        """Folders of the cells that are still to come."""
+        return [
+            standing.path
+            for member in self.members
+            for standing in member.standings().values()
+            if standing.kind == WAITING
+        ]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two sides at one place, seed by seed.
+
+    values: seed -> (a, b), a worst value as an infinity.
+    waiting: seeds that are still to come on a side, and never impossible on the other.
+    unpaired: cells of either side whose seed has no final value on both.
+    """
+
+    values: dict[int, tuple[float, float]]
+    waiting: list[int]
+    unpaired: int
+    diverged: list[str]
+    never: list[str] = field(default_factory=list)
+
+    @property
+    def differences(self) -> dict[int, float]:
+        """A - b of each seed; 0 where both sides are worse than any number."""
+        return {s: 0.0 if a == b else a - b for s, (a, b) in self.values.items()}
+
+
+def pairs(a: Side, b: Side, better: str) -> Pairs:
+    """The seeds of both sides."""
+    one, two = a.seeds(), b.seeds()
+    worst = -inf if better == "higher" else inf
+    values, waiting, diverged, never = {}, [], [], []
+    for seed in sorted(set(one) | set(two)):
+        both = [(side, found.get(seed)) for side, found in (("a", one), ("b", two))]
+        kinds = {standing.kind if standing else NEVER for _, standing in both}
+        never += [
+            f"seed {seed} of {side}: {standing.why if standing else 'not asked for'}"
+            for side, standing in both
+            if standing is None or standing.kind == NEVER
+        ]
+        if NEVER in kinds:
+            continue
+        if WAITING in kinds:
+            waiting.append(seed)
+            continue
+        diverged += [f"seed {seed} of {s}: {x.why}" for s, x in both if x and x.kind == WORST]
+        left, right = (worst if x is None or x.value is None else float(x.value) for _, x in both)
+        values[seed] = (left, right)
+    cells = sum(len(m.cells) for side in (a, b) for m in side.members)
+    paired = len(values) * (len(a.members) + len(b.members))
+    return Pairs(values, waiting, cells - paired, diverged, never)
+
+
+class Sides:
+    """Finds the sides of comparisons in the tables `cells` and `summary`."""
+
+    def __init__(self, cells: list[dict], summary: list[dict], groups: dict[str, list[str]]):
+        self.groups = groups
+        self.cells: dict[tuple, list[dict]] = defaultdict(list)
+        for cell in cells:
+            self.cells[cell["model"], cell["task"], cell["seqlen_tokens"]].append(cell)
+        self.summary: dict[tuple, list[dict]] = defaultdict(list)
+        for row in summary:
+            if row["weights"] == "best" and not row["slice"]:
+                self.summary[row["model"], row["task"], row["seqlen_tokens"]].append(row)
+
+    def places(self, entry: dict) -> Iterator[tuple[Side, Side]]:
+        """Both sides at each place where all of their models run, in the order of the study."""
+        on, done = entry["on"], set()
+        tasks = dict.fromkeys(task for _, task, _ in self.cells)
+        for task in on["task"] or tasks:
+            lengths = {at for _, t, at in self.cells if t == task}
+            for seqlen in on["seqlen"] or sorted(lengths):
+                at = [(entry[s]["task"] or task, entry[s]["seqlen"] or seqlen) for s in "ab"]
+                if (key := tuple(at)) in done:
+                    continue
+                done.add(key)
+                a, b = (self._side(entry, s, *p) for s, p in zip("ab", at, strict=True))
+                if a and b:
+                    yield a, b
+
+    def models(self, side: dict) -> list[str]:
+        """The models of a side."""
+        return [side["model"]] if side["model"] else list(self.groups.get(side["group"], []))
+
+    def _side(self, entry: dict, which: str, task: str, seqlen: int) -> Side | None:
+        side, on = entry[which], entry["on"]
+        members = []
+        for model in self.models(side):
+            member = self._member(model, task, seqlen, side["variant"], on, entry["metric"])
+            if member is None:
+                return None
+            members.append(member)
+        return Side(words(side), tuple(members)) if members else None
+
+    def _member(
+        self, model: str, task: str, seqlen: int, variant: str | None, on: dict, metric: str | None
+    ) -> Member | None:
+        rivals = self.cells.get((model, task, seqlen), [])
+        rows = self.summary.get((model, task, seqlen), [])
+        if variant is None:
+            variant = next((r["variant"] for r in rows if r["selected"]), "")
+        cells = [c for c in rivals if (c["variant"] or "") == variant]
+        if not cells:
+            return None
+        at = (on["evaluated"] or seqlen, on["test_set"])
+        row = next(
+            (
+                r
+                for r in rows
+                if r["variant"] == variant
+                and (r["evaluated_seqlen_tokens"], r["test_set"]) == at
+                and (r["primary"] if metric in (None, "steps") else r["metric"] == metric)
+            ),
+            None,
+        )
+        return Member(model, task, seqlen, variant, row, cells, rivals)
+
+
+def words(side: dict) -> str:
+    """A side as a reader names it."""
+    name = side["model"] or f"group {side['group']}"
+    more = [
+        side["task"] and f"on {side['task']}",
+        side["seqlen"] and f"at {side['seqlen']} tokens",
+        side["variant"] and f"with {side['variant']}",
+    ]
+    return " ".join([name, *filter(None, more)])

@@ -1,0 +1,1 @@
+"""What a folder of checkpoints holds: files, parameters, statistics, drift, health."""

@@ -1,0 +1,206 @@
+"""The answer of a report: one paragraph to quote, then what was found task by task."""
+
+from collections import Counter, defaultdict
+
+from seqgrid import thresholds
+from seqgrid.analysis import ledger
+from seqgrid.report import checks
+from seqgrid.report.content import HEADLINES, Content
+from seqgrid.report.markdown import blocks, item, listing, seconds, text
+
+STALENESS = {
+    "stale": "trained by sources that have changed since",
+    "evaluation_stale": "evaluated by sources that have changed since",
+    "mixed": "whose parts were trained by different sources",
+    "reused": "trained by another study and reused",
+}
+EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
+ABOVE = "ABOVE chance or a shortcut without being solved"
+# Headlines that say nothing about quality.
+SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
+MOST_NAMES = 4
+MOST_SHOWN = 5  # comparisons and claims named
+
+
+def answer(content: Content) -> str:
+    """What a reader may quote: coverage, findings, declared statements, limits, cost."""
+    about = ledger.coverage(content.cells)
+    sentences = _covered(about)
+    if about["done"]:
+        sentences += [*_found(content), *_compared(content), *_claimed(content)]
+    elif content.reported:
+        sentences.append(
+            f"No run has a final value; {len(content.reported)} values are reported without seeds "
+            "(see Results)."
+        )
+    else:
+        sentences.append("There is no final value, so nothing can be said about any model.")
+    sentences += [*checks.said(content), *_limits(content), *_spent(content)]
+    tasks = "\n".join(_task(content, task) for task in content.tasks) if about["done"] else ""
+    note = text(
+        "Task by task, with training lengths in tokens and weights best on validation; the rules "
+        "stand under Verdict rules:"
+    )
+    return blocks(text(*sentences), checks.failed(content), note if tasks else "", tasks)
+
+
+def _covered(about: dict) -> list[str]:
+    states = ", ".join(f"{n} {outcome}" for outcome, n in about["open"].items())
+    found = [
+        f"{about['done']} of {about['possible']} cells have finished and are evaluated"
+        + (f"; open: {states}" if states else "")
+        + (f"; {about['skipped']} more cannot exist and were skipped." if about["skipped"] else ".")
+    ]
+    return found + [f"Cells {words}: {about[k]}." for k, words in STALENESS.items() if about[k]]
+
+
+def _places(content: Content) -> list[dict]:
+    """The settings that can exist: a model on a task at a training length, as selected."""
+    rows = [row for task in content.tasks for row in content.rows(task) if row["selected"]]
+    return [row for row in rows if row["asked"] > row["skipped"]]
+
+
+def _found(content: Content) -> list[str]:
+    """How many settings stand where, and which models; aggregated, so that it stays short."""
+    where: dict[str, dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
+    for row in _places(content):
+        where[_standing(content, row)][row["model"], row["task"]] += 1
+    said = []
+    for name in sorted(where, key=_rank):
+        found = where[name]
+        number = sum(found.values())
+        pairs = [f"{model} on {task}" for model, task in found]
+        models = Counter({m: 0 for m, _ in found})
+        for (model, _), n in found.items():
+            models[model] += n
+        short = [f"{model} {n}" for model, n in models.items()]
+        names = pairs if len(pairs) <= MOST_NAMES else short
+        said.append(f"{number} {name} ({listing(names, MOST_NAMES)})")
+    total = sum(sum(found.values()) for found in where.values())
+    opening = f"Of {total} settings, each a model on a task at a training length,"
+    return [f"{opening} there are: {'; '.join(said)}."] if said else []
+
+
+def _standing(content: Content, row: dict) -> str:
+    label, _ = content.headline(row)
+    name = next((n for n in HEADLINES if label.startswith(n)), "NO STATEMENT")
+    if name == "SOLVED":
+        return EVERY if row["successes"] == row["asked"] - row["skipped"] else SOME
+    return ABOVE if name == "ABOVE" else OPEN if name in SILENT else name
+
+
+def _rank(name: str) -> tuple[int, str]:
+    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN]
+    return (order.index(name) if name in order else len(order)), name
+
+
+def _compared(content: Content) -> list[str]:
+    """The declared comparisons: counts of outcomes, and those that show a difference."""
+    rows = [row for row in content.comparisons if row["task"] is not None] or content.comparisons
+    if not rows:
+        return ["No comparison was declared, so none is made."]
+    outcomes = Counter(row["outcome"] for row in rows)
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
+    names = len({row["comparison"] for row in rows})
+    shown = [
+        f"{row['a']} against {row['b']}{_at(row)}: {row['outcome']}"
+        for row in rows
+        if row["outcome"] in ("A BETTER", "B BETTER", "NO DIFFERENCE")
+    ]
+    ending = f" ({listing(shown, MOST_SHOWN)})" if shown else ""
+    return [
+        f"Comparisons declared: {names}, at {len(rows)} places: {counts}{ending}; no other is made."
+    ]
+
+
+def _at(row: dict) -> str:
+    return "" if row["task"] is None else f" on {row['task']} at {row['seqlen_tokens']}"
+
+
+def _claimed(content: Content) -> list[str]:
+    """The claims: counts, and each that is supported or refuted."""
+    if not content.claims:
+        return []
+    found = defaultdict(list)
+    for row in content.claims:
+        found[row["status"]].append(f'"{row["statement"].rstrip(".")}"')
+    said = [
+        f"{len(found[status])} {status}"
+        + (f" ({listing(found[status], MOST_SHOWN)})" if named and found[status] else "")
+        for status, named in (("supported", True), ("refuted", True), ("not testable yet", False))
+    ]
+    return [f"Of {len(content.claims)} claims, {', '.join(said)}."]
+
+
+def _limits(content: Content) -> list[str]:
+    """What must not be concluded, and why."""
+    about = thresholds.of(content.about)
+    found = defaultdict(list)
+    for verdict in content.verdicts:
+        if verdict["scope"] == "group" and not verdict["selected"]:
+            continue
+        place = verdict["model"], verdict["task"], verdict["seqlen_tokens"]
+        if place not in found[verdict["verdict"]]:
+            found[verdict["verdict"]].append(place)
+    said = []
+    if failed := found["CONTROL FAILED"]:
+        tasks = listing(list(dict.fromkeys(task for _, task, _ in failed)))
+        said.append(f"anything about {tasks}, whose control failed")
+    if useless := found["UNLEARNABLE AS SCORED"]:
+        tasks = listing(list(dict.fromkeys(task for _, task, _ in useless)))
+        said.append(f"anything from the scores on {tasks}, whose ceiling is chance")
+    if few := found["TOO FEW SEEDS"]:
+        said.append(
+            f"anything general from fewer than {about.enough_seeds} final seeds "
+            f"({len(few)} of {len(_places(content))} settings)"
+        )
+    if single := found["SINGLE LR"]:
+        models = [m for m in content.models if m in {model for model, _, _ in single}]
+        said.append(
+            f"that a model cannot learn a task, where only one learning rate was tried "
+            f"({listing(models, MOST_NAMES)})"
+        )
+    lines = [f"Not to be concluded: {'; '.join(said)}."] if said else []
+    if changed := about.changed():
+        words = [f"{name} {value} for {usual}" for name, (value, usual) in changed.items()]
+        lines.append(f"Thresholds that this study has changed: {listing(words)}.")
+    return lines
+
+
+def _spent(content: Content) -> list[str]:
+    total = ledger.costs(content.cells)[-1]
+    if not total["seconds"]:
+        return []
+    lost = total["unfinished_seconds"]
+    rest = f", {seconds(lost)} of it in cells that are not done" if lost else ""
+    return [f"All of this took {seconds(total['seconds'])} of training and evaluation{rest}."]
+
+
+def _task(content: Content, task: str) -> str:
+    lines = [item(f"**{task}**.", *_headlines(content, content.rows(task)))]
+    for name in content.test_sets(task):
+        rows = content.rows(task, test_set=name)
+        if any(row["final"] for row in rows):
+            lines.append(item(f"**{task}**, test set {name}.", *_headlines(content, rows)))
+    return "\n".join(lines)
+
+
+def _headlines(content: Content, rows: list[dict]) -> list[str]:
+    """What is said first of each row, models and lengths with the same headline together."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if not row["selected"]:
+            continue
+        headline, caveats = content.headline(row)
+        note = f" ({'; '.join(caveats)})" if caveats else ""
+        found[headline][row["model"]].append(f"{row['seqlen_tokens']}{note}")
+    return [
+        f"{label}: " + "; ".join(f"{m} at {', '.join(at)}" for m, at in models.items()) + "."
+        for label, models in sorted(found.items(), key=lambda pair: _headline_rank(pair[0]))
+    ]
+
+
+def _headline_rank(label: str) -> tuple[int, tuple[int, ...]]:
+    names = [i for i, name in enumerate(HEADLINES) if label.startswith(name)]
+    # Within one verdict the larger share comes first: 3/3 before 1/3.
+    return (names or [len(HEADLINES)])[0], tuple(-ord(c) for c in label)

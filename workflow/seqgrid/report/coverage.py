@@ -1,0 +1,223 @@
+"""The section of a report on coverage: what is done, what is not, and why."""
+
+from collections import defaultdict
+from datetime import datetime
+
+from seqgrid.analysis import ledger
+from seqgrid.report import marks
+from seqgrid.report.content import Content
+from seqgrid.report.markdown import blocks, count, item, listing, number, seconds, table, text
+from seqgrid.report.sections import (
+    MOST_COLUMNS,
+    MOST_ROWS,
+    figure,
+    group_header,
+    grouped,
+    labels,
+    matrix,
+)
+
+MOST_REASONS = 20
+DONE = "finished and evaluated"
+INVALID = "finished, not evaluated"
+
+MEANINGS = {
+    DONE: "trained to its end, and a valid test result exists; only these count as done",
+    INVALID: "its training is said to have ended, but no valid test result exists: not done",
+    "timed_out": "its time ran out; saved, and it can go on",
+    "interrupted": "stopped from outside; saved, and it can go on",
+    "running": "was training when the tables were made",
+    "diverged": "loss or validation metric stopped being a number",
+    "out_of_memory": "memory ran out",
+    "killed": "its processes died without a word",
+    "failed": "an error ended it",
+    "corrupt": "its files are damaged or foreign",
+    "missing": "nothing has been trained",
+    "skipped": "cannot exist, as the model or the task said beforehand; counts nowhere",
+}
+
+
+def coverage(content: Content) -> str:
+    """The grid as a matrix, and why cells are not done."""
+    reasons = ledger.reasons(content.cells)
+    lines = [_reason(r) for r in reasons[:MOST_REASONS]]
+    if reasons[MOST_REASONS:]:
+        lines.append(item(f"{len(reasons[MOST_REASONS:])} more reasons stand in `cells.parquet`."))
+    why = blocks("Why cells are not done:", "\n".join(lines)) if lines else ""
+    refused = "\n".join(_reason(r) for r in ledger.refusals(content.cells)[:MOST_REASONS])
+    lengths = blocks("Lengths that trained models cannot read:", refused) if refused else ""
+    grid = matrix(content, ledger.matrix(content.cells), f"k/n cells {DONE}")
+    return blocks(
+        _statuses(content),
+        _completeness(content),
+        grid,
+        figure(content, "coverage"),
+        why,
+        lengths,
+        _without_result(content),
+        _reused(content),
+        _cut_short(content),
+    )
+
+
+def _statuses(content: Content) -> str:
+    about = ledger.coverage(content.cells)
+    counts = {DONE: about["done"], **about["open"], "skipped": about["skipped"]}
+    body = [[s, str(n), MEANINGS.get(s, "-")] for s, n in counts.items() if n or s == DONE]
+    body.append(["all", str(about["cells"]), ""])
+    return table(["cells", "number", "meaning"], body, words=1)
+
+
+def _completeness(content: Content) -> str:
+    """Models by task with totals; again with what only checkpoints gave a value for."""
+    if not content.cells:
+        return ""
+    found = [
+        f"k/n cells {DONE}, of those that can exist:",
+        *_totals(content, ledger.completeness(content.cells)),
+    ]
+    derived = checkpoint_cells(content)
+    if derived:
+        found += [
+            text(
+                f"The same with {len(derived)} cells for which only a checkpoint gives a value "
+                f"({marks.CHECKPOINT}); they are not done, and enter no median:"
+            ),
+            *_totals(content, ledger.completeness(content.cells, derived), marks.CHECKPOINT),
+        ]
+    return blocks(*found)
+
+
+def _totals(content: Content, done: dict, mark: str = "") -> list[str]:
+    def shown(model: str | None, task: str | None) -> str:
+        k, n = done.get((model, task), (0, 0))
+        return f"{k}/{n}" if n else "-"
+
+    tables = []
+    for start in range(0, len(content.tasks), MOST_COLUMNS - 1):
+        tasks = content.tasks[start : start + MOST_COLUMNS - 1]
+        columns = [*tasks, None]
+        body = [
+            [model, *grouped(content, model), *(shown(model, task) for task in columns)]
+            for model in content.models
+        ]
+        body.append(["all", *(["-"] if content.groups else []), *(shown(None, t) for t in columns)])
+        header = ["model", *group_header(content), *tasks, "all tasks"]
+        tables.append(table([header[0] + mark, *header[1:]], body, left=labels(content)))
+    return tables
+
+
+def checkpoint_cells(content: Content) -> set[tuple]:
+    """Identities of the cells that have a value from a checkpoint and no test result."""
+    origins: dict[tuple, set[str]] = defaultdict(set)
+    for row in content.evaluations:
+        if row["value"] is not None:
+            origins[ledger.identity(row)].add(row["origin"] or marks.ORIGIN_TEST)
+    return {cell for cell, found in origins.items() if marks.ORIGIN_TEST not in found}
+
+
+def _without_result(content: Content) -> str:
+    """Cells said to be finished that have no valid result, by name."""
+    cells = [c for c in content.cells if ledger.standing(c) == INVALID]
+    if not cells:
+        return ""
+    names = [f"{_label(c)} {c['task']} {c['seqlen_tokens']} seed {c['seed']}" for c in cells]
+    return text(
+        f"Finished, as their outcome says, and without a valid test result: {len(cells)} cells,",
+        f"which count as not done: {listing(names, MOST_REASONS)}.",
+    )
+
+
+def _reused(content: Content) -> str:
+    """Cells that another study trained, by that study."""
+    places: dict[tuple, list[str]] = defaultdict(list)
+    for cell in content.cells:
+        if cell["reused"]:
+            study = cell["trained_for"] or "another study"
+            places[study, _label(cell), cell["task"], cell["seqlen_tokens"]].append(
+                str(cell["seed"])
+            )
+    if not places:
+        return ""
+    body = [
+        [study, model, task, str(seqlen), ", ".join(seeds)]
+        for (study, model, task, seqlen), seeds in places.items()
+    ]
+    hidden = len(body[MOST_ROWS:])
+    return blocks(
+        f"Trained by another study and reused here ({marks.REUSED}), as their settings are equal:",
+        table(["trained for", "model", "task", "length", "seeds"], body[:MOST_ROWS], left=3),
+        f"{hidden} more stand in `cells.parquet`." if hidden else "",
+    )
+
+
+def _cut_short(content: Content) -> str:
+    """How far the cells got that stopped before their end."""
+    cells = [
+        c for c in content.cells if c["outcome"] not in ("finished", "skipped") and c["step_steps"]
+    ]
+    if not cells:
+        return ""
+    newest = newest_time(content)
+    timed = any(c["ended_at"] for c in cells)
+    body = []
+    for c in cells[:MOST_ROWS]:
+        mark = marks.DAGGER
+        metrics = (c["best_validation_metric"], c["last_validation_metric"])
+        best, last = ("-" if v is None else f"{number(v)}{mark}" for v in metrics)
+        when = [_when(c["ended_at"], newest)] if timed else []
+        body.append(
+            [
+                *(_label(c), c["task"], c["outcome"], str(c["seqlen_tokens"]), str(c["seed"])),
+                f"{count(c['step_steps'])} of {count(c['budget_steps'])}",
+                *(best, count(c["best_step_steps"]), last, *when),
+            ]
+        )
+    header = ["model", "task", "outcome", "length", "seed", "steps", "best", "best at", "last"]
+    header += ["last update"] if timed else []
+    hidden = len(cells[MOST_ROWS:])
+    age = (
+        " Last update: UTC, and how long before the newest of these tables; the age of a file "
+        "says nothing of whether its training still runs."
+        if timed
+        else ""
+    )
+    return blocks(
+        text(
+            f"Cut short, with validation metrics so far ({marks.DAGGER} not final, and not the "
+            f"test split).{age}"
+        ),
+        table(header, body, left=3),
+        f"{hidden} more stand in `cells.parquet`." if hidden else "",
+    )
+
+
+def newest_time(content: Content) -> datetime | None:
+    """The last time that any cell says: the date of the data."""
+    times = [c[name] for c in content.cells for name in ("started_at", "ended_at")]
+    return max((t for t in times if t is not None), default=None)
+
+
+def _when(time: datetime | None, newest: datetime | None) -> str:
+    if time is None or newest is None:
+        return "-"
+    before = (newest - time).total_seconds()
+    age = "newest" if before < 1 else f"{before / 86400:.3g} days" if before >= 172800 else ""
+    return f"{time:%Y-%m-%d %H:%M} ({age or seconds(before)})"
+
+
+def _label(cell: dict) -> str:
+    return f"{cell['model']} {cell['variant'] or ''}".strip()
+
+
+def _reason(entry: dict) -> str:
+    seeds: dict[str, list[str]] = defaultdict(list)
+    for c in entry["cells"]:
+        words = (c["model"], c["task"], str(c["seqlen_tokens"]), c["variant"])
+        seeds[" ".join(filter(None, words))].append(str(c["seed"]))
+    where = [f"{group} (seed {', '.join(numbers)})" for group, numbers in seeds.items()]
+    last = entry["error"].strip().splitlines()[-1] if entry["error"].strip() else ""
+    shown = last if last and last not in entry["reason"] else ""
+    first = entry["reason"].splitlines()[0] if entry["reason"] else "no reason recorded"
+    why = f"`{first}` (`{shown}`)" if shown else f"`{first}`"
+    return item(f"**{entry['outcome']}**, {len(entry['cells'])}: {why}:", listing(where) + ".")

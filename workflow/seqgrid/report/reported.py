@@ -1,0 +1,70 @@
+"""What a study run elsewhere reports without saying which seeds are behind it."""
+
+from collections import defaultdict
+
+from seqgrid.report import marks
+from seqgrid.report.content import Content
+from seqgrid.report.markdown import blocks, number, table, text
+from seqgrid.report.sections import MOST_ROWS, more
+
+NOTE = text(
+    "These values stand in the study's own report; the runs behind them are not known one by one. "
+    "They enter no median and no interval over seeds. The standard error is over test examples and "
+    "says nothing about other seeds. Verdicts hold them against the levels, and nothing else."
+)
+PLACE = ("model", "task", "variant", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
+
+
+def means(content: Content) -> str:
+    """A table for each task and metric; empty where nothing is reported so."""
+    if not content.reported:
+        return ""
+    rank = {model: i for i, model in enumerate(content.models)}
+    found: dict[tuple[str, str, str], list[dict]] = defaultdict(list)
+    for row in content.reported:
+        found[row["task"], row["test_set"] or "", row["metric"]].append(row)
+    shown = []
+    for (task, test_set, metric), rows in found.items():
+        rows.sort(key=lambda r: (r["seqlen_tokens"], rank[r["model"]]))
+        where = f", test set {test_set}" if test_set else ""
+        shown.append(f"**{task}{where}: {metric}, as reported**")
+        shown.append(_table(content, rows))
+    return blocks("### Reported without seeds", NOTE, *shown)
+
+
+def _table(content: Content, rows: list[dict]) -> str:
+    verdicts: dict[tuple, list[str]] = defaultdict(list)
+    for verdict in content.verdicts:
+        if verdict["scope"] == "reported":
+            verdicts[_place(verdict)].append(verdict["label"])
+    body = []
+    for row in rows[:MOST_ROWS]:
+        mark = marks.of(True, origin=row["origin"])
+        error = "" if row["standard_error"] is None else f" ± {number(row['standard_error'])}"
+        levels = [f"{v['level']} {number(v['value'])}" for v in content.levels_at(row)]
+        if row["model_ceiling"] is not None:
+            levels.append(f"this model's ceiling {number(row['model_ceiling'])}")
+        body.append(
+            [
+                f"{row['model']} {row['variant'] or ''}".strip(),
+                str(row["seqlen_tokens"]),
+                str(row["evaluated_seqlen_tokens"]),
+                f"{number(row['value'])}{mark}{error}",
+                f"{_known(row['seeds'])} of {_known(row['asked'])}",
+                row["statistic"] or "-",
+                ", ".join(levels) or "-",
+                ", ".join(dict.fromkeys(verdicts[_place(row)])) or "-",
+                row["source"] or "-",
+            ]
+        )
+    header = ["model", "trained at", "evaluated at", "value", "runs", "statistic", "levels"]
+    header += ["verdict", "source"]
+    return blocks(table(header, body, words=4), more(rows, "reported.parquet"))
+
+
+def _known(number: int | None) -> str:
+    return "?" if number is None else str(number)
+
+
+def _place(row: dict) -> tuple:
+    return tuple(row[name] or "" for name in PLACE)
