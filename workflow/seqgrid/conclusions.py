@@ -146,6 +146,8 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("chances", pa.list_(FLOAT), "chance level at each"),
         ("ceilings", pa.list_(FLOAT), "best score of this model at each"),
         ("ceiling_name", TEXT, "what limits it: the task, or what the model sees"),
+        ("shares", pa.list_(FLOAT), "share of the way from chance to the ceiling, of each median"),
+        ("finals", pa.list_(INT), "final values at each length; 1 for a reported mean"),
         ("values", INT, "final values behind them"),
         ("complete", BOOL, "whether every cell that can exist has a final value"),
         ("slope", FLOAT, "of the metric, a doubling of the length"),
