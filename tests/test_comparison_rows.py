@@ -5,7 +5,7 @@ import json
 import pytest
 from tables_factory import Tables
 
-from seqgrid.analysis.build import build
+from seqgrid.analysis import claims, comparisons, scaling, summary
 from seqgrid.report.__main__ import write
 
 HIGH = [0.81, 0.82, 0.84, 0.83, 0.80, 0.85, 0.82, 0.81]
@@ -23,7 +23,11 @@ def study(compare=None, p=tuple(HIGH), q=tuple(LOW), settings=(None, None), **co
 
 
 def rows(made, name="comparisons"):
-    return build(made.read())[name].to_pylist()
+    read = made.read()
+    built = summary.build(read)
+    for table, module in (("comparisons", comparisons), ("scaling", scaling), ("claims", claims)):
+        built[table] = module.build(read, built)
+    return built[name].to_pylist()
 
 
 def only(made):
@@ -138,14 +142,15 @@ def test_two_single_runs_far_apart_say_nothing_of_other_seeds():
     ("settings", "blocker"),
     [
         ((training(), training(batch_size=128)), "batch size: 64 of a, 128 of b"),
-        ((training(), training(steps=10)), None),
+        ((training(), training(weight_decay=0.1)), None),
     ],
 )
 def test_unequal_budgets_cannot_be_compared_and_what_else_differs_is_said(settings, blocker):
     row = only(study(settings=settings))
     assert row["blockers"] == ([blocker] if blocker else [])
     assert row["outcome"] == ("NOT COMPARABLE" if blocker else "A BETTER")
-    assert bool(row["unequal"]) == (blocker is None)
+    other = ["optimiser settings: weight_decay none of a and 0.1 of b"]
+    assert row["unequal"] == ([] if blocker else other)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +302,10 @@ def test_steps_to_solve_count_runs_that_never_did():
 
 
 def test_the_report_shows_what_was_compared_and_how_to_declare_it(tmp_path):
-    page = write(study().write(tmp_path / "a")).read_text(encoding="utf-8")
+    sides = {"x": {"a": {"model": "p"}, "b": {"model": "q"}}}
+    sides["y"] = sides["x"] | {"metric": "steps"}
+    made = study(sides, models={"p": {}, "q": {}}, tasks={"mqar": {}})
+    page = write(made.write(tmp_path / "a")).read_text(encoding="utf-8")
     assert "**x**: a is p, b is q; accuracy." in page
     assert "| A BETTER" in page
     bare = Tables(config={}).levels("mqar", [64], chance=0.01).cells("p", "mqar", 64, LOW)

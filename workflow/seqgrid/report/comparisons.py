@@ -132,10 +132,8 @@ def _values(rows: list[dict]) -> str:
     """The difference of each seed, in as few words as can be."""
     told = []
     for row in rows:
-        found = row["differences"] or []
-        shown = [
-            f"{s}: {_signed(value)}" for s, value in zip(row["seeds"] or [], found, strict=True)
-        ]
+        by_seed = zip(row["seeds"], row["differences"], strict=True) if row["differences"] else ()
+        shown = [f"{seed}: {_signed(value)}" for seed, value in by_seed]
         where = f" ({place(row)})" if len(rows) > 1 else ""
         told += [f"a - b by seed{where}: {listing(shown, MOST_SEEDS)}."] if shown else []
     return " ".join(told)
