@@ -34,6 +34,7 @@ class View:
         for row in built["verdicts"].to_pylist():
             key = row["model"], row["task"], row["variant"], row["seqlen_tokens"]
             away = row["evaluated_seqlen_tokens"] != row["seqlen_tokens"] or row["test_set"]
+            # A reported value has no run behind it that anything could be advised for.
             if not away and row["scope"] != "reported":
                 self.verdicts[key][row["verdict"]].append(row)
 
