@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, count, item, table, text
+from seqgrid.report.markdown import blocks, count, table, text
 from seqgrid.report.sections import MOST_ROWS, figure, more
 
 CELL_RULES = ("IMPROVING", "PLATEAU", "COLLAPSED")
@@ -47,8 +47,7 @@ def convergence(content: Content) -> str:
     return blocks(
         shown or "No cell has finished.",
         _tests(content),
-        figure(content, "survival"),
-        figure(content, "curves"),
+        *(figure(content, n) for n in ("curves", "survival", "steps")),
     )
 
 
@@ -100,15 +99,23 @@ def _tests(content: Content) -> str:
         return ""
     note = text(
         "Whether the models of a place solve its task alike, by a log-rank test that permutes the "
-        "seeds; models may differ in what a step costs and in how many settings were tried:"
+        "seeds, corrected for the number of places after Holm. Smallest: the p-value that so many "
+        "seeds could give at best. Models may differ in what a step costs and in how many settings "
+        "were tried."
     )
-    lines = [
-        item(f"**{r['task']}, {r['seqlen_tokens']} tokens**: {r['statement']}.")
-        for r in rows[:MOST_ROWS]
-    ]
+    body = []
+    for row in rows[:MOST_ROWS]:
+        found = [_p(row[name]) for name in ("p_value", "p_corrected", "p_smallest")]
+        place = [row["task"], str(row["seqlen_tokens"]), f"{row['solved']}/{row['seeds']}"]
+        body.append([*place, *found, row["statement"].split(": ")[-1]])
+    header = ["task", "length", "solved", "p", "corrected", "smallest", "so"]
     hidden = len(rows[MOST_ROWS:])
     rest = f"{hidden} more places stand in `convergence.parquet`." if hidden else ""
-    return blocks(note, "\n".join(lines), rest)
+    return blocks(note, table(header, body, words=1), rest)
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
 
 
 def _key(row: dict) -> tuple:
