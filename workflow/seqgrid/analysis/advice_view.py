@@ -33,7 +33,8 @@ class View:
         for row in known:
             key = row["model"], row["task"], row["variant"], row["seqlen_tokens"]
             away = row["evaluated_seqlen_tokens"] != row["seqlen_tokens"] or row["test_set"]
-            if not away:
+            # A reported value has no run behind it that anything could be advised for.
+            if not away and row["scope"] != "reported":
                 self.verdicts[key][row["verdict"]].append(row)
 
     @cached_property
