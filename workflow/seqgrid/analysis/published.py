@@ -151,7 +151,7 @@ class _Book:
 
     def _outcome(
         self,
-        entry: dict,
+        entry: dict[str, Any],
         place: dict,
         ours: dict | None,
         cells: list[dict],
@@ -166,7 +166,7 @@ class _Book:
         if why := self._untestable(place, ours, cells, ends):
             return "NOT TESTABLE YET", why
         low, high = ends
-        published = [entry.get(k) if entry.get(k) is not None else entry["value"] for k in ENDS]
+        published = [entry["value"] if entry.get(k) is None else entry[k] for k in ENDS]
         agrees = published[0] <= high and published[1] >= low
         words = (
             f"{short(entry['value'])} lies {'inside' if agrees else 'outside'} {short(low)} "
