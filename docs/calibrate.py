@@ -18,20 +18,18 @@ from seqgrid.analysis.build import BUILT
 from seqgrid.analysis.stats import wilson
 
 PAGE = Path(__file__).parent / "calibration.md"
-JUDGED = ("comparisons", "scaling", "survival", "convergence")  # beside summary and verdicts
 MARKER = "<!-- from here on: python docs/calibrate.py -->\n"
 
 
-def measured(row: Row, studies: int) -> int:
+def measured(row: Row, needs: tuple[str, ...], studies: int) -> int:
     """In how many of the studies the statement was made; the same for the same row."""
     generator = np.random.default_rng([studies, *row.about.encode(), *row.statement.encode()])
     count = 0
     for _ in range(studies):
         read = row.made(generator).read()
         built = summary.build(read)
-        for name, made in BUILT.items():
-            if name in JUDGED:
-                built[name] = made(read, built)
+        for name in needs:
+            built[name] = BUILT[name](read, built)
         count += row.said({name: table.to_pylist() for name, table in built.items()})
     return count
 
@@ -39,11 +37,11 @@ def measured(row: Row, studies: int) -> int:
 def page(studies: int) -> tuple[list[str], bool]:
     """The lines of the table, and whether every row holds."""
     lines, sound = ["", f"{studies} simulated studies a row.", ""], True
-    for title, made in PARTS.items():
+    for title, (made, needs) in PARTS.items():
         lines += [f"## {title}", "", "| truth | statement | rate | 95 % interval | wanted | |"]
         lines.append("|---|---|---:|---|---|---|")
         for row in made():
-            count = measured(row, studies)
+            count = measured(row, needs, studies)
             ends, holds = wilson(count, studies), row.holds(count, studies)
             sound &= holds
             wanted = (

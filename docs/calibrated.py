@@ -305,10 +305,11 @@ def survival() -> Iterator[Row]:
               times(10.0, 10), differs, None, 0.5)  # fmt: skip
 
 
+# Title of a part of the table -> its rows, and the tables they need beside summary and verdicts.
 PARTS = {
-    "Comparisons": comparisons,
-    "Levels": levels,
-    "Learning curves": curves,
-    "Length": lengths,
-    "Steps to solve": survival,
+    "Comparisons": (comparisons, ("comparisons",)),
+    "Levels": (levels, ()),
+    "Learning curves": (curves, ()),
+    "Length": (lengths, ("scaling",)),
+    "Steps to solve": (survival, ("survival", "convergence")),
 }

@@ -154,6 +154,7 @@ def widened(
     return value - (value - low) * factor, value + (high - value) * factor
 
 
+@cache
 def simultaneous_z(n: int, coverage: float = CONFIDENCE) -> float:
     """Standard errors that n normal deviates all stay within, two-sided, with `coverage`."""
     return float(_scipy().norm.ppf(1 - (1 - coverage) / (2 * max(n, 1))))
