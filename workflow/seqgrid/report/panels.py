@@ -57,7 +57,8 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     means = reported_at(content, task)
     shown = models_of(rows) | {r["model"] for r in means}
     offsets = _offsets(content, shown)
-    lengths = content.lengths(task)
+    # A place may have reported values and no cell.
+    lengths = sorted({*content.lengths(task), *(r["seqlen_tokens"] for r in means)})
     width = max(offsets.values()) + 2.5
     clip = view(axis, content, rows, [r["value"] for r in means])
     for row in [r for r in rows if r["model"] in shown]:
@@ -168,14 +169,16 @@ def points_of(row: dict) -> list[tuple[float, bool]]:
 
 def reported_at(content: Content, task: str) -> list[dict]:
     """Means of a task that only a report from elsewhere has, in the metric it is judged by."""
-    metric = next((r["metric"] for r in content.rows(task) if r["metric"]), None)
+    said = (r["metric"] for r in content.reported if r["task"] == task)
+    known = (r["metric"] for r in content.rows(task) if r["metric"])
+    metric = next(known, next(said, None))  # without cells the metric that stands first
     return [
         r
         for r in content.reported
         if r["task"] == task
         and r["seqlen_tokens"] == r["evaluated_seqlen_tokens"]
         and not r["test_set"]
-        and metric in (None, r["metric"])
+        and r["metric"] == metric
         and r["value"] is not None
         and r["model"] in content.models
     ]
