@@ -140,7 +140,9 @@ def test_figures_exist_and_are_linked(folder, page):
 
 def test_the_same_tables_give_the_same_report(folder, page):
     before = (folder / "figures" / "results.svg").read_bytes()
+    html = (folder / "report.html").read_bytes()
     write(folder)
+    assert (folder / "report.html").read_bytes() == html
     assert (folder / "report.md").read_text(encoding="utf-8") == page
     assert (folder / "figures" / "results.svg").read_bytes() == before
 

@@ -1,6 +1,7 @@
 """What a report says of values that are not what they seem, of groups, and first of all."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from report_text import section, tables_of
@@ -27,6 +28,7 @@ def foreign():
         made.cells("1c", task, 100, [0.7, 0.72, 0.71], reused=True, trained_for="earlier")
     made.cells("2d", "adding", 100, [0.96, 0.97, 0.98])
     cut = {"outcome": "timed_out", "reason": "no result file", "origin": "validation"}
+    cut["ended_at"] = None
     made.cell("2d", "copy", 100, 0, 0.159, **cut, evaluated=False)
     made.cell("2d", "copy", 100, 1, 0.143, **cut, evaluated=False)
     made.cell("2d", "copy", 100, 2, reason="its result file is empty")
@@ -38,21 +40,52 @@ def page(tmp_path_factory):
     return page_of(foreign(), tmp_path_factory.mktemp("foreign"))
 
 
-def test_completeness_has_totals_and_is_said_again_with_checkpoints(page):
+def test_completeness_has_totals_and_what_checkpoints_add(page):
     found = [t for t in tables_of(section(page, "Coverage")) if "all tasks" in t[0]]
-    plain, derived = found
-    assert [row["model"] for row in plain] == ["1b", "1c", "2d", "all"]
-    assert [row["all tasks"] for row in plain] == ["6/6", "6/6", "3/6", "15/18"]
-    assert plain[-1]["copy"] == "6/9"
-    assert [row["all tasks"] for row in derived] == ["6/6", "6/6", "5/6", "17/18"]
+    (rows,) = found
+    assert [row["model"] for row in rows] == ["1b", "1c", "2d", "all"]
+    plus = f" +2{CHECKPOINT}"
+    assert [r["all tasks"] for r in rows] == ["6/6", "6/6", f"3/6{plus}", f"15/18{plus}"]
+    assert rows[-1]["copy"] == f"6/9{plus}"
 
 
 def test_a_cell_said_to_be_finished_without_a_result_is_not_done_and_named(page):
-    words = " ".join(section(page, "Coverage").split())
-    assert "without a valid test result: 1 cells, which count as not done: 2d copy 100 seed 2." in (
-        words
-    )
+    coverage = section(page, "Coverage")
+    assert "without a valid test result: 1 cells" in " ".join(coverage.split())
+    rows = [t for t in tables_of(coverage) if list(t[0]) == ["model", "task", "length", "seeds"]]
+    assert [list(row.values()) for row in rows[0]] == [["2d", "copy", "100", "2"]]
     assert page.split("## Answer\n")[1].strip().startswith("15 of 18 cells")
+
+
+def test_what_an_imported_study_calls_finished_is_counted_apart(tmp_path):
+    made = foreign()
+    made.about["imported"] = True
+    read = {"file": "inventory.csv", "rows": 2, "of": "cells", "sha256": "6c02014ecee34d82"}
+    made.about["files"] = [read]
+    made.about["origin"] = {"where": "a report", "commit": "321e312", "date": "2026-01-19"}
+    made.rows["inventory"] = [
+        {
+            "model": "2d", "task": "copy", "variant": "", "seqlen_tokens": 100, "seed": seed,
+            "status": "TIMED_OUT", "outcome": "timed_out", "value_origin": "validation",
+            "epochs": 59.0, "file": f"checkpoint_2d_{seed}.pt", "source": "inventory.csv:1",
+            "modified_at": datetime(2026, 1, 18 + seed, 12, 49, tzinfo=UTC),
+        }
+        for seed in (0, 1)
+    ]  # fmt: skip
+    page = page_of(made, tmp_path)
+    coverage = section(page, "Coverage")
+    done, said = (t for t in tables_of(coverage) if "all tasks" in t[0])
+    assert (done[-1]["all tasks"], said[-1]["all tasks"]) == (f"15/18 +2{CHECKPOINT}", "16/18")
+    cut = next(t for t in tables_of(coverage) if "epochs" in t[0])
+    assert [row["last update"] for row in cut] == [
+        "2026-01-18 12:49 (24 h)", "2026-01-19 12:49 (newest)"
+    ]  # fmt: skip
+    assert "Run elsewhere and imported from a report" in page
+    named = next(t for t in tables_of(section(page, "Files")) if "status" in t[0])
+    assert [row["file"] for row in named] == ["`checkpoint_2d_0.pt`", "`checkpoint_2d_1.pt`"]
+    source = " ".join(section(page, "Provenance").split())
+    assert "commit: 321e312" in source
+    assert "inventory.csv (2 rows of cells, sha256 6c02014ecee3)" in source
 
 
 def test_values_from_checkpoints_carry_their_mark_and_enter_no_median(page):

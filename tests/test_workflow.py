@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +72,20 @@ def test_a_run_says_how_far_it_is_and_where_the_report_is(finished):
 def test_a_second_run_has_nothing_to_do(finished):
     assert finished.missing() == {}
     assert "Nothing to be done" in ran(finished.snakemake()).text
+
+
+def test_its_own_report_holds_the_page_the_figures_and_the_tables(finished):
+    ran(finished.snakemake("--report", "out.zip"))
+    with zipfile.ZipFile(finished.folder / "out.zip") as packed:
+        names = {Path(name).name for name in packed.namelist()}
+        (page,) = (name for name in packed.namelist() if name.endswith("1.report.html"))
+        made = finished.folder / "results/studies/small/report.html"
+        assert packed.read(page) == made.read_bytes()
+        shell = packed.read("out/report.html").decode()
+    assert {"results.svg", "curves.svg", "summary.csv", "verdicts.csv"} <= names
+    for words in ("a grid of sequence models", "opens with", "Figures", "Tables", "as CSV"):
+        assert words in shell.replace("\\n", " ")
+    assert finished.missing() == {}
 
 
 def test_skipped_cells_are_in_the_report_with_their_reason(finished):

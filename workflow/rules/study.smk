@@ -13,9 +13,31 @@ rule report:
     input:
         "results/studies/{study}/.made/{generation}.collected",
     output:
-        "results/studies/{study}/.made/{generation}.reported",
+        # What `snakemake --report` shows: of this generation, so that no later run changes it.
+        page=report(
+            "results/studies/{study}/.made/{generation}.report.html",
+            caption="../report/page.rst",
+            category="Report",
+            labels={"study": "{study}", "what": "all sections"},
+        ),
+        figures=report(
+            directory("results/studies/{study}/.made/{generation}.figures"),
+            patterns=["{name}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
+        tables=report(
+            directory("results/studies/{study}/.made/{generation}.tables"),
+            patterns=["{name}.csv"],
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{name}"},
+        ),
+        stamp="results/studies/{study}/.made/{generation}.reported",
     shell:
-        "{PYTHON} -m seqgrid.report results/studies/{wildcards.study} && touch {output}"
+        "{PYTHON} -m seqgrid.report results/studies/{wildcards.study}"
+        " --copy {output.page} {output.figures} {output.tables} && touch {output.stamp}"
 
 
 rule status:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         content = collection.digest(loaded, standings, behind) + "\n"
         write_bytes(options.stamp, content.encode())
         for old in options.stamp.parent.iterdir():
-            if old.stem != options.stamp.stem:
-                old.unlink()
+            if old.name.partition(".")[0] != options.stamp.stem:
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
     return 0
 
 

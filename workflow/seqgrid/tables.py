@@ -17,7 +17,15 @@ import pyarrow.parquet as pq
 from seqgrid.columns import CIRCUITS, COLLECTED, Column
 from seqgrid.conclusions import CONCLUSIONS
 
-__all__ = ["CIRCUITS", "SCHEMA_VERSION", "TABLES", "from_columns", "from_rows", "history_bytes"]
+__all__ = [
+    "CIRCUITS",
+    "CONCLUSIONS",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "from_columns",
+    "from_rows",
+    "history_bytes",
+]
 __all__ += ["schema", "write"]
 
 SCHEMA_VERSION = "3"

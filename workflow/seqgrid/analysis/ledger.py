@@ -235,6 +235,9 @@ def provenance(cells: list[dict]) -> dict:
         "versions": {package: sorted(found) for package, found in sorted(versions.items())},
         "hosts": _distinct(cells, "host"),
         "devices": _distinct(cells, "device"),
+        "dtypes": _distinct(cells, "dtype"),
+        "threads": _distinct(cells, "threads"),
+        "backends": _backends(cells),
         "digests": {
             model: _distinct([c for c in cells if c["model"] == model], "source_digest")
             for model in dict.fromkeys(c["model"] for c in cells)
@@ -242,6 +245,12 @@ def provenance(cells: list[dict]) -> dict:
         "first": min(dates, default=None),
         "last": max(dates, default=None),
     }
+
+
+def _backends(cells: list[dict]) -> list[str]:
+    """`operator: implementation` of every operator that ran."""
+    found = [json.loads(text) for text in _distinct(cells, "backend")]
+    return sorted({f"{name}: {kernel}" for used in found for name, kernel in used.items()})
 
 
 def _place(row: dict) -> tuple[str, str, int]:

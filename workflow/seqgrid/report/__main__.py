@@ -1,12 +1,21 @@
 """Write the report of a study: `python -m seqgrid.report STUDY_FOLDER`.
 
 Reads the Parquet tables of `collect` in the folder; writes those of `seqgrid.conclusions`, figures/
-and report.md beside them, and prints the report's path. Exits 2 with one line where a table is
-missing or is not one of ours.
+report.md and report.html beside them, and prints the path of report.md. Exits 2 with one line where
+a table is missing or is not one of ours.
+
+With --copy, the page, the SVG figures and the tables as CSV are written there as well, for the
+HTML report of Snakemake, which shows files that no later run changes.
 """
 
+import argparse
+import csv
+import json
+import shutil
 import sys
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from seqgrid import tables
 from seqgrid.analysis.build import build
@@ -21,6 +30,8 @@ from seqgrid.report import (
     coverage,
     fairness,
     figures,
+    files,
+    html_page,
     length,
     marks,
     peaks,
@@ -49,7 +60,7 @@ SECTIONS = (
     ("Published numbers", published.published),
     ("Controls", checks.controls),
     ("Verdict rules", provenance.rules),
-    ("Files", provenance.files),
+    ("Files", files.files),
     ("Provenance", provenance.provenance),
 )
 
@@ -66,12 +77,18 @@ def write(folder: Path) -> Path:
         tables.write(table, folder / f"{name}.parquet")
     content = Content.of(folder, found, built)
     content.figures = figures.draw(content, folder / "figures")
+    plain = page(content, contents=False)
+    _replace(folder / "report.html", html_page.render(plain, folder, content.figures))
     path = folder / "report.md"
-    # Renamed into place: a reader never sees half a report.
-    temporary = path.with_name(".report.md")
-    temporary.write_text(page(content), encoding="utf-8")
-    temporary.replace(path)
+    _replace(path, page(content))
     return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Renamed into place: a reader never sees half a report."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def page(content: Content, contents: bool = True) -> str:
@@ -89,16 +106,42 @@ def page(content: Content, contents: bool = True) -> str:
     return blocks(*parts) + "\n"
 
 
+def copy(folder: Path, page: Path, figures: Path, sheets: Path) -> None:
+    """The written report once more: its page, its figures as SVG, its tables as CSV.
+
+    Columns that hold lists are written as JSON.
+    """
+    for target in (figures, sheets):
+        target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / "report.html", page)
+    for drawn in sorted((folder / "figures").glob("*.svg")):
+        shutil.copy(drawn, figures)
+    for name in tables.CONCLUSIONS:
+        rows = pq.read_table(folder / f"{name}.parquet")
+        columns = [c.to_pylist() for c in rows.columns]
+        with (sheets / f"{name}.csv").open("w", newline="", encoding="utf-8") as sink:
+            writer = csv.writer(sink, lineterminator="\n")
+            writer.writerow(rows.column_names)
+            writer.writerows([_plain(v) for v in row] for row in zip(*columns, strict=True))
+
+
+def _plain(value: object) -> object:
+    return json.dumps(value) if isinstance(value, list) else value
+
+
 def main(arguments: list[str]) -> int:
     """The exit code."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m seqgrid.report STUDY_FOLDER\n")
-        return 2
+    parser = argparse.ArgumentParser(prog="python -m seqgrid.report", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of a study's tables")
+    parser.add_argument("--copy", type=Path, nargs=3, metavar=("PAGE", "FIGURES", "TABLES"))
+    options = parser.parse_args(arguments)
     try:
-        path = write(Path(arguments[0]))
+        path = write(options.folder)
     except Unreadable as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
+    if options.copy:
+        copy(options.folder, *options.copy)
     sys.stdout.write(f"{path}\n")
     return 0
 

@@ -18,23 +18,27 @@ EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a s
 ABOVE = "ABOVE chance or a shortcut without being solved"
 # Headlines that say nothing about quality.
 SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
+UNTOLD = "CANNOT BE TOLD"
 MOST_NAMES = 4
 MOST_SHOWN = 5  # comparisons and claims named
+
+Places = list[tuple[str, str]]  # model and task
 
 
 def answer(content: Content) -> str:
     """What a reader may quote: coverage, findings, declared statements, limits, cost."""
     about = ledger.coverage(content.cells)
-    sentences = _covered(about)
-    if about["done"]:
-        sentences += [*_found(content), *_compared(content), *_claimed(content)]
-    elif content.reported:
+    sentences = [*_imported(content), *_covered(about)]
+    if not about["done"]:
         sentences.append(
             f"No run has a final value; {len(content.reported)} values are reported without seeds "
             "(see Results)."
+            if content.reported
+            else "There is no final value, so nothing can be said about any model."
         )
-    else:
-        sentences.append("There is no final value, so nothing can be said about any model.")
+    if about["done"] or content.reported:
+        sentences += [*_found(content), *_courses(content)]
+        sentences += [*_compared(content), *_claimed(content)]
     sentences += [*checks.said(content), *_limits(content), *_spent(content)]
     tasks = "\n".join(_task(content, task) for task in content.tasks) if about["done"] else ""
     note = text(
@@ -42,6 +46,13 @@ def answer(content: Content) -> str:
         "stand under Verdict rules:"
     )
     return blocks(text(*sentences), checks.failed(content), note if tasks else "", tasks)
+
+
+def _imported(content: Content) -> list[str]:
+    if not content.about.get("imported"):
+        return []
+    where = (content.about.get("origin") or {}).get("where") or "tables"
+    return [f"Run elsewhere and imported from {where}."]
 
 
 def _covered(about: dict) -> list[str]:
@@ -62,23 +73,42 @@ def _places(content: Content) -> list[dict]:
 
 def _found(content: Content) -> list[str]:
     """How many settings stand where, and which models; aggregated, so that it stays short."""
-    where: dict[str, dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
+    where: dict[str, Places] = defaultdict(list)
     for row in _places(content):
-        where[_standing(content, row)][row["model"], row["task"]] += 1
+        where[_standing(content, row)].append((row["model"], row["task"]))
+    lines = []
+    if known := {name: found for name, found in where.items() if name != OPEN or len(where) > 1}:
+        total = sum(map(len, where.values()))
+        opening = f"Of {total} settings, each a model on a task at a training length, there are:"
+        lines.append(f"{opening} {_aggregated(known)}.")
+    said: dict[str, Places] = defaultdict(list)
+    for verdict in content.verdicts:
+        if verdict["scope"] == "reported" and verdict["verdict"] in HEADLINES:
+            said[verdict["verdict"]].append((verdict["model"], verdict["task"]))
+    if said:
+        lines.append(f"Of values reported without seeds: {_aggregated(said)}.")
+    return lines
+
+
+def _courses(content: Content) -> list[str]:
+    """How scores go along with length, by the rule's outcome."""
+    found: dict[str, Places] = defaultdict(list)
+    for row in content.scaling:
+        if row["outcome"] != UNTOLD:
+            found[row["outcome"]].append((row["model"], row["task"]))
+    return [f"Along training lengths: {_aggregated(found)}."] if found else []
+
+
+def _aggregated(where: dict[str, Places]) -> str:
+    """`3 NAME (a on t, b on t)`; models with counts where there are many."""
     said = []
     for name in sorted(where, key=_rank):
-        found = where[name]
-        number = sum(found.values())
-        pairs = [f"{model} on {task}" for model, task in found]
-        models = Counter({m: 0 for m, _ in found})
-        for (model, _), n in found.items():
-            models[model] += n
+        pairs = list(dict.fromkeys(f"{model} on {task}" for model, task in where[name]))
+        models = Counter(model for model, _ in where[name])
         short = [f"{model} {n}" for model, n in models.items()]
         names = pairs if len(pairs) <= MOST_NAMES else short
-        said.append(f"{number} {name} ({listing(names, MOST_NAMES)})")
-    total = sum(sum(found.values()) for found in where.values())
-    opening = f"Of {total} settings, each a model on a task at a training length,"
-    return [f"{opening} there are: {'; '.join(said)}."] if said else []
+        said.append(f"{len(where[name])} {name} ({listing(names, MOST_NAMES)})")
+    return "; ".join(said)
 
 
 def _standing(content: Content, row: dict) -> str:

@@ -15,6 +15,7 @@ from seqgrid.report.sections import (
     grouped,
     labels,
     matrix,
+    more,
 )
 
 MOST_REASONS = 20
@@ -46,11 +47,16 @@ def coverage(content: Content) -> str:
     why = blocks("Why cells are not done:", "\n".join(lines)) if lines else ""
     refused = "\n".join(_reason(r) for r in ledger.refusals(content.cells)[:MOST_REASONS])
     lengths = blocks("Lengths that trained models cannot read:", refused) if refused else ""
-    grid = matrix(content, ledger.matrix(content.cells), f"k/n cells {DONE}")
+    grid = [matrix(content, ledger.matrix(content.cells), f"k/n cells {DONE}")]
+    if content.about.get("imported"):
+        cells = [c | {"evaluated": True} for c in content.cells]
+        grid.append(
+            matrix(content, ledger.matrix(cells), "k/n cells that its study calls finished")
+        )
     return blocks(
         _statuses(content),
         _completeness(content),
-        grid,
+        *grid,
         figure(content, "coverage"),
         why,
         lengths,
@@ -69,29 +75,37 @@ def _statuses(content: Content) -> str:
 
 
 def _completeness(content: Content) -> str:
-    """Models by task with totals; again with what only checkpoints gave a value for."""
+    """Models by task with totals, and those for which only a checkpoint gives a value."""
     if not content.cells:
         return ""
-    found = [
-        f"k/n cells {DONE}, of those that can exist:",
-        *_totals(content, ledger.completeness(content.cells)),
-    ]
     derived = checkpoint_cells(content)
-    if derived:
+    plus = (
+        f"; + cells for which only a checkpoint gives a value ({marks.CHECKPOINT}), which are not "
+        "done and enter no median"
+        if derived
+        else ""
+    )
+    done = ledger.completeness(content.cells)
+    found = [
+        text(f"k/n cells {DONE}, of those that can exist{plus}:"),
+        *_totals(content, done, ledger.completeness(content.cells, derived)),
+    ]
+    if content.about.get("imported"):
+        said = ledger.completeness(content.cells, {*map(ledger.identity, _without(content))})
         found += [
-            text(
-                f"The same with {len(derived)} cells for which only a checkpoint gives a value "
-                f"({marks.CHECKPOINT}); they are not done, and enter no median:"
-            ),
-            *_totals(content, ledger.completeness(content.cells, derived), marks.CHECKPOINT),
+            f"k/n cells that its study calls finished, {DONE} or not:",
+            *_totals(content, said, said),
         ]
     return blocks(*found)
 
 
-def _totals(content: Content, done: dict, mark: str = "") -> list[str]:
+def _totals(content: Content, done: dict, added: dict) -> list[str]:
+    """k/n by model and task with totals; `added` counts what is added behind a plus."""
+
     def shown(model: str | None, task: str | None) -> str:
         k, n = done.get((model, task), (0, 0))
-        return f"{k}/{n}" if n else "-"
+        plus = added.get((model, task), (0, 0))[0] - k
+        return f"{k}/{n}{f' +{plus}{marks.CHECKPOINT}' if plus else ''}" if n else "-"
 
     tables = []
     for start in range(0, len(content.tasks), MOST_COLUMNS - 1):
@@ -103,7 +117,7 @@ def _totals(content: Content, done: dict, mark: str = "") -> list[str]:
         ]
         body.append(["all", *(["-"] if content.groups else []), *(shown(None, t) for t in columns)])
         header = ["model", *group_header(content), *tasks, "all tasks"]
-        tables.append(table([header[0] + mark, *header[1:]], body, left=labels(content)))
+        tables.append(table(header, body, left=labels(content)))
     return tables
 
 
@@ -116,15 +130,26 @@ def checkpoint_cells(content: Content) -> set[tuple]:
     return {cell for cell, found in origins.items() if marks.ORIGIN_TEST not in found}
 
 
+def _without(content: Content) -> list[dict]:
+    return [c for c in content.cells if ledger.standing(c) == INVALID]
+
+
 def _without_result(content: Content) -> str:
     """Cells said to be finished that have no valid result, by name."""
-    cells = [c for c in content.cells if ledger.standing(c) == INVALID]
+    cells = _without(content)
     if not cells:
         return ""
-    names = [f"{_label(c)} {c['task']} {c['seqlen_tokens']} seed {c['seed']}" for c in cells]
-    return text(
-        f"Finished, as their outcome says, and without a valid test result: {len(cells)} cells,",
-        f"which count as not done: {listing(names, MOST_REASONS)}.",
+    places: dict[tuple, list[str]] = defaultdict(list)
+    for c in cells:
+        places[_label(c), c["task"], c["seqlen_tokens"]].append(str(c["seed"]))
+    body = [[m, t, str(length), ", ".join(seeds)] for (m, t, length), seeds in places.items()]
+    return blocks(
+        text(
+            f"Finished, as their outcome says, and without a valid test result: {len(cells)} cells,"
+            " which count as not done:"
+        ),
+        table(["model", "task", "length", "seeds"], body[:MOST_ROWS], left=2),
+        more(body, "cells.parquet"),
     )
 
 
@@ -143,11 +168,10 @@ def _reused(content: Content) -> str:
         [study, model, task, str(seqlen), ", ".join(seeds)]
         for (study, model, task, seqlen), seeds in places.items()
     ]
-    hidden = len(body[MOST_ROWS:])
     return blocks(
         f"Trained by another study and reused here ({marks.REUSED}), as their settings are equal:",
         table(["trained for", "model", "task", "length", "seeds"], body[:MOST_ROWS], left=3),
-        f"{hidden} more stand in `cells.parquet`." if hidden else "",
+        more(body, "cells.parquet"),
     )
 
 
@@ -158,28 +182,31 @@ def _cut_short(content: Content) -> str:
     ]
     if not cells:
         return ""
+    said = {ledger.identity(row): row for row in content.inventory}
     newest = newest_time(content)
-    timed = any(c["ended_at"] for c in cells)
     body = []
     for c in cells[:MOST_ROWS]:
-        mark = marks.DAGGER
+        foreign = said.get(ledger.identity(c), {})
         metrics = (c["best_validation_metric"], c["last_validation_metric"])
-        best, last = ("-" if v is None else f"{number(v)}{mark}" for v in metrics)
-        when = [_when(c["ended_at"], newest)] if timed else []
+        best, last = ("-" if v is None else f"{number(v)}{marks.DAGGER}" for v in metrics)
+        epochs = foreign.get("epochs")
         body.append(
             [
                 *(_label(c), c["task"], c["outcome"], str(c["seqlen_tokens"]), str(c["seed"])),
                 f"{count(c['step_steps'])} of {count(c['budget_steps'])}",
-                *(best, count(c["best_step_steps"]), last, *when),
+                "-" if epochs is None else f"{epochs:g}",
+                *(best, count(c["best_step_steps"]), last),
+                _when(c["ended_at"] or foreign.get("modified_at"), newest),
             ]
         )
-    header = ["model", "task", "outcome", "length", "seed", "steps", "best", "best at", "last"]
-    header += ["last update"] if timed else []
-    hidden = len(cells[MOST_ROWS:])
+    header = ["model", "task", "outcome", "length", "seed", "steps", "epochs", "best", "best at"]
+    header += ["last", "last update"]
+    kept = [i for i in range(len(header)) if i < 6 or any(row[i] != "-" for row in body)]
+    header, *body = ([row[i] for i in kept] for row in (header, *body))
     age = (
         " Last update: UTC, and how long before the newest of these tables; the age of a file "
         "says nothing of whether its training still runs."
-        if timed
+        if "last update" in header
         else ""
     )
     return blocks(
@@ -188,13 +215,14 @@ def _cut_short(content: Content) -> str:
             f"test split).{age}"
         ),
         table(header, body, left=3),
-        f"{hidden} more stand in `cells.parquet`." if hidden else "",
+        more(cells, "cells.parquet"),
     )
 
 
 def newest_time(content: Content) -> datetime | None:
     """The last time that any cell says: the date of the data."""
     times = [c[name] for c in content.cells for name in ("started_at", "ended_at")]
+    times += [row["modified_at"] for row in content.inventory]
     return max((t for t in times if t is not None), default=None)
 
 

@@ -1,10 +1,12 @@
-"""The last sections of a report: rules, files, and where every number comes from."""
+"""The last sections of a report: rules, and where every number comes from."""
+
+import importlib.metadata
 
 from seqgrid import tables
 from seqgrid.analysis import ledger
 from seqgrid.analysis.verdicts import RULES
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, count, item, listing, number, span, table, text
+from seqgrid.report.markdown import blocks, item, listing, number, span, table, text
 from seqgrid.report.sections import MOST_ROWS
 from seqgrid.thresholds import of
 
@@ -35,7 +37,13 @@ def provenance(content: Content) -> str:
     about = ledger.provenance(content.cells)
     versions = [f"{package} {' or '.join(v)}" for package, v in about["versions"].items()]
     days = [t.strftime("%Y-%m-%d %H:%M") for t in (about["first"], about["last"]) if t is not None]
+    newest = about["last"]
     lines = [
+        *_source(content),
+        item(
+            "newest time in the tables, the date of this report's data:",
+            f"{newest:%Y-%m-%d %H:%M} (UTC)" if newest else "none",
+        ),
         item(
             f"commits: {listing(about['commits']) or 'none recorded'};",
             f"cells with changed tracked files: {about['dirty']}",
@@ -45,6 +53,12 @@ def provenance(content: Content) -> str:
             f"hosts: {listing(about['hosts']) or '-'}; devices: {listing(about['devices']) or '-'}"
         ),
         item(f"versions: {', '.join(versions) or 'none recorded'}"),
+        item(
+            f"dtypes: {listing(about['dtypes']) or '-'};",
+            f"threads: {listing(about['threads']) or '-'};",
+            f"kernels: {listing(about['backends'], 12) or '-'}",
+        ),
+        item(f"report by seqgrid {_version()}, tables of schema version {tables.SCHEMA_VERSION}"),
     ]
     cut = ledger.in_pieces(content.cells)
     if cut:
@@ -62,14 +76,27 @@ def provenance(content: Content) -> str:
     return blocks("\n".join(lines), _levels(content))
 
 
-def files(content: Content) -> str:
-    """What lies beside the report."""
-    rows = [[name, count(number)] for name, number in content.files.items()]
-    note = text(
-        f"Schema version {tables.SCHEMA_VERSION}. Every number above stands in these files, beside "
-        "this report; each column carries its meaning in the field's metadata."
-    )
-    return blocks(note, table(["file", "rows"], rows))
+def _source(content: Content) -> list[str]:
+    """Where the tables of an imported study come from."""
+    if not content.about.get("imported"):
+        return []
+    origin = content.about.get("origin") or {}
+    said = [f"{name}: {value}" for name, value in origin.items() if value and name != "note"]
+    read = [
+        f"{row['file']} ({row['rows']} rows of {row['of']}, sha256 {row['sha256'][:12]})"
+        for row in content.about.get("files") or ()
+    ]
+    lines = [item(f"imported, and run elsewhere; {'; '.join(said) or 'origin not said'}")]
+    if origin.get("note"):
+        lines.append(item(f"how it was read: {' '.join(str(origin['note']).split())}"))
+    return [*lines, item(f"files read: {listing(read, 12)}")] if read else lines
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("seqgrid")
+    except importlib.metadata.PackageNotFoundError:
+        return "of no installed version"
 
 
 def _levels(content: Content) -> str:
