@@ -41,7 +41,7 @@ def test_a_curve_that_still_rises_is_resumed_with_the_gain_it_promises():
 def test_a_plateau_above_chance_is_left_only_where_it_is_longer_than_any_that_broke():
     assert judged(flat(0.5)).rule == "PLATEAU"
     assert judged(flat(0.5)).action == "do not resume"
-    for broken in (None, 1400):
+    for broken in (None, 1700):
         found = judged(flat(0.5), broken=broken)
         assert (found.action, found.rule) == ("cannot be told", "PLATEAU MAY BREAK")
 

@@ -51,8 +51,8 @@ def spending(cells: list[dict], parts: list[dict]) -> list[dict]:
 
 
 def unit(device: str) -> str:
-    """What an hour on a device is called."""
-    return "CPU-hours" if device == "cpu" else "GPU-hours"
+    """What time on a device is called."""
+    return {"cpu": "CPU time", "unknown": "time"}.get(device, "GPU time")
 
 
 def fate(cell: dict) -> str:
