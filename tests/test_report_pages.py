@@ -161,7 +161,8 @@ def test_reported_means_stand_apart_with_their_levels(tmp_path):
     ]  # fmt: skip
     made.levels("copy", [1000], metric="r2", chance=0.0, ceiling=0.92)
     found = tables_of(section(page_of(made, tmp_path), "Results"))
+    levels = next(t for t in found if "level at" in t[0])
+    assert [r["1000"] for r in levels] == ["0.0000", "0.9200"]
     short, long = next(t for t in found if "statistic" in t[0])
     assert (short["value"], short["runs"]) == ("0.3900 ± 0.0100", "3 of 3")
     assert long["value"] == f"0.9000{CHECKPOINT} ± 0.0100"
-    assert long["levels"] == "chance 0.0000, ceiling 0.9200"

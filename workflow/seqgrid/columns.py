@@ -271,6 +271,7 @@ COLLECTED: dict[str, list[Column]] = {
             TEXT,
             "'test' or 'validation' of the value here; null where there is none",
         ),
+        ("counted", BOOL, "whether its study counts the value of its checkpoint as a result"),
         ("file", TEXT, "file of the run, as its study names it"),
         ("modified_at", TIME, "when that was last written"),
         ("step_steps", INT, "optimiser steps done"),

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from seqgrid import expectation, registry, sizing, statements
+from seqgrid import expectation, registry, sizing, statement_places, statements
 from seqgrid.cell import Cell
 from seqgrid.rows import Evaluation, Row
 from seqgrid.study_file import StudyError, unknown
@@ -45,6 +45,7 @@ class Grid:
             self.problems.append("exclude: it leaves no cell at all")
         self._check_lengths(kept)
         self.problems += expectation.misplaced(self.study.expect, [row for row, _ in kept])
+        self.problems += statement_places.misplaced(self.study, [row for row, _ in kept])
         rows = self._sized([row for row, _ in kept])
         self._check_doubled(rows)
         self._fail()

@@ -2,11 +2,13 @@
 
     seqgrid inspect results/cells/gru/mqar/L64/seed0-0123456789
     seqgrid inspect downloads/checkpoints --format all --out inspected
+    seqgrid inspect --from report/mapping.yaml
 
 Any folder: ours, or from elsewhere (*.pt, *.pth, *.bin, *.ckpt, step_N, *.safetensors). Nothing in
 a file is executed. Markdown goes to the console, or with --out to DIR/inspect.md; csv are
-inventory.csv, components.csv, tensors.csv, evolution.csv and drift.csv; json is all of it.
-Exits 2 with one line where there is nothing to inspect.
+inventory.csv, components.csv, tensors.csv, evolution.csv and drift.csv; json is all of it. With
+--from, the tables of a report on checkpoints that are not here: docs/inspect.md says what its
+mapping file holds. Exits 2 with one line where there is nothing to inspect.
 """
 
 import argparse
@@ -22,11 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(prog="seqgrid inspect", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("folder", type=Path, help="looked through with all folders below it")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="looked through with all folders below it"
+    )
     parser.add_argument("--format", choices=FORMATS, default="markdown")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write files into")
     parser.add_argument("--depth", type=int, default=1, help="parts of a name that are a component")
+    parser.add_argument("--from", type=Path, dest="given", metavar="MAPPING", help="of a report")
     options = parser.parse_args(arguments)
+    if options.given and not options.folder:
+        return _reported(options)
     if problem := _problem(options):
         say(problem)
         return WRONG_CALL
@@ -48,11 +55,37 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _reported(options: argparse.Namespace) -> int:
+    from seqgrid.inspection import given, given_page
+    from seqgrid.study_file import StudyError
+
+    if options.format != "markdown":
+        say(f"--format {options.format}: --from writes markdown alone")
+        return WRONG_CALL
+    try:
+        page = given_page.page(given.read(options.given))
+        if options.out is None:
+            sys.stdout.write(page)
+            return 0
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "inspect.md").write_text(page, encoding="utf-8")
+    except StudyError as error:
+        say(str(error))
+        return WRONG_CALL
+    except OSError as error:
+        say(f"--out: {options.out}: {error.strerror}")
+        return WRONG_CALL
+    sys.stdout.write(f"{options.out / 'inspect.md'}\n")
+    return 0
+
+
 def _problem(options: argparse.Namespace) -> str | None:
     """What is wrong with the call, in a line."""
     from seqgrid.inspection import files
 
     folder = options.folder
+    if folder is None or options.given:
+        return "give either a folder or --from MAPPING"
     if not folder.exists():
         return f"{folder}: there is no such folder"
     if not folder.is_dir():

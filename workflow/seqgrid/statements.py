@@ -9,8 +9,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from seqgrid import expectation
 from seqgrid.settings import Chosen
 from seqgrid.study_file import unknown
+
+# What a claim may be that rests on a comparison, or on a course over lengths; on a place it is a
+# verdict of `expectation`.
+COMPARED = ("A BETTER", "B BETTER", "NO DIFFERENCE")
+COURSES = ("RISES", "FALLS", "FLAT", "CEILING MOVES", "AT CEILING")
 
 
 def _listed(value: Any) -> Any:
@@ -116,7 +122,8 @@ class Claim(Chosen):
         None,
         alias="is",
         description="what would support it: an outcome of the comparison (`A BETTER`, `B BETTER`, "
-        "`NO DIFFERENCE`), a verdict (`SOLVED`, ...), or a course (`RISES`, `FALLS`, `FLAT`)",
+        "`NO DIFFERENCE`), a verdict as in `expect`, or a course (`RISES`, `FALLS`, `FLAT`, "
+        "`CEILING MOVES`, `AT CEILING`)",
     )
     expected: Expected = Field(
         None,
@@ -199,12 +206,32 @@ def problems(study: Any) -> Iterator[str]:
         if claim.compare is not None and claim.compare not in study.compare:
             text = unknown(claim.compare, list(study.compare), "a comparison of this study")
             yield f"{here}.compare: {text}"
+        if problem := _word(claim):
+            yield f"{here}.is: {problem}"
         for key in ("place", "scaling"):
             if entry := getattr(claim, key):
                 yield from _labels(entry, f"{here}.{key}", allowed)
     for key in ("gates", "published"):
         for number, entry in enumerate(getattr(study, key)):
             yield from _labels(entry, f"{key}.{number}", allowed)
+
+
+def _word(claim: Claim) -> str | None:
+    """What is wrong with what a claim says would support it."""
+    if claim.verdict is None:
+        return None
+    if claim.place is not None:
+        try:
+            expectation.parse(claim.verdict)
+        except ValueError as error:
+            return str(error)
+        return None
+    allowed, of = (
+        (COURSES, "a course over lengths") if claim.scaling else (COMPARED, "a comparison")
+    )
+    if claim.verdict in allowed:
+        return None
+    return unknown(claim.verdict, list(allowed), f"an outcome of {of}")
 
 
 def _labels(entry: Any, where: str, allowed: dict[str, list[str]]) -> Iterator[str]:

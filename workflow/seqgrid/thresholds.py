@@ -31,6 +31,9 @@ class Thresholds(Chosen):
     plateau_share: float = Field(
         0.01, gt=0, lt=1, description="a gain over the window up to this is none"
     )
+    flat_share: float = Field(
+        0.05, gt=0, lt=1, description="a change over all lengths surely below this is none"
+    )
     window_share: float = Field(
         0.25, gt=0, le=1, description="of the validations: the end of a curve that is judged"
     )

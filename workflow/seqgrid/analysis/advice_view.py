@@ -29,7 +29,8 @@ class View:
         # A study run elsewhere has no file here, and no cell that a command could name.
         self.foreign = bool(self.about.get("imported")) or read["reported"].num_rows > 0
         self.verdicts: dict[Key, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
-        for row in built["verdicts"].to_pylist():
+        known = [row for row in built["verdicts"].to_pylist() if row["scope"] != "reported"]
+        for row in known:
             key = row["model"], row["task"], row["variant"], row["seqlen_tokens"]
             away = row["evaluated_seqlen_tokens"] != row["seqlen_tokens"] or row["test_set"]
             if not away:

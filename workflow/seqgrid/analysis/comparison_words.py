@@ -89,17 +89,6 @@ def _signs(row: dict, paired: Paired) -> str:
     return f"a is ahead in {a}, b in {b}{tied}"
 
 
-def single_runs(values: tuple, difference: tuple, basis: str, coverage: float) -> str:
-    """What test examples allow to be said of one run of each side."""
-    value, low, high = difference
-    told = "no difference can be told" if low <= 0 <= high else "the two runs differ"
-    return (
-        f"one run each, {short(values[0])} and {short(values[1])}: over {basis} {told} "
-        f"(difference {short(value)}, {coverage:.0%} interval {short(low)} to {short(high)}); it "
-        "speaks for these runs only, not for other seeds"
-    )
-
-
 def listed(entries: list[str]) -> str:
     """Entries, those past the first few counted."""
     more = len(entries) - MOST

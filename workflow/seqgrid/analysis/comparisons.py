@@ -11,7 +11,7 @@ one difference, the mean of those of its places.
 
 import json
 from dataclasses import dataclass
-from math import isfinite, isnan
+from math import isfinite
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from seqgrid.analysis import comparison_words, paired, solving, stats
 from seqgrid.analysis.obstacles import Judge, Obstacles
 from seqgrid.analysis.paired import Judged, Paired
 from seqgrid.analysis.sides import FINAL, NEVER, Pairs, Side, Sides, pairs, words
+from seqgrid.analysis.single_runs import SingleRuns, Told
 from seqgrid.analysis.summary import meta
 from seqgrid.seeds import derive
 from seqgrid.statements import Comparison
@@ -41,8 +42,7 @@ class Place:
     obstacles: Obstacles
     paired: Paired | None = None
     values: tuple[tuple[float, float], ...] = ()
-    single: str = ""
-    told: bool = True  # whether the test examples of single runs tell them apart
+    single: Told | None = None
     preliminary: bool = False
     notes: tuple[str, ...] = ()
 
@@ -65,21 +65,11 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
 
 
 class _Comparisons:
-    def __init__(
-        self,
-        read: dict[str, pa.Table],
-        built: dict[str, pa.Table],
-        groups: dict[str, list[str]],
-        confidence: float,
-    ):
+    def __init__(self, read: dict, built: dict, groups: dict[str, list[str]], confidence: float):
         self.sides = Sides(read["cells"].to_pylist(), built["summary"].to_pylist(), groups)
         self.judge = Judge(read["levels"].to_pylist(), built["verdicts"].to_pylist())
-        self.groups, self.confidence = groups, confidence
-        self.evaluations = {
-            (*_cell(row), row["metric"]): row
-            for row in read["evaluations"].to_pylist()
-            if row["weights"] == "best" and not row["slice"]
-        }
+        self.confidence = confidence
+        self.single = SingleRuns(read["evaluations"].to_pylist(), confidence)
 
     # -- places --------------------------------------------------------------------------------
 
@@ -143,8 +133,10 @@ class _Comparisons:
             entry["margin"],
             len(found.waiting),
         )
-        if place.paired.asked == 1 and len(place.values) == 1:
-            self._single(place, a, b, at, on["test_set"])
+        if place.paired.asked == 1 and len(seeds) == 1 and len(members) == 2:
+            one, two = members
+            place.single = self.single.told((one, two), seeds[0], where, entry["metric"] or metric)
+            row |= place.single.columns if place.single else {}
         return place, found
 
     def _times(self, place: Place, a: Side, b: Side) -> Place:
@@ -164,8 +156,8 @@ class _Comparisons:
         generator = np.random.default_rng(derive(place.row["comparison"], a.task, a.seqlen))
         place.paired = solving.compare(runs[0], runs[1], generator, waiting)
         place.row |= {"seeds": seeds, "unpaired": len(one) + len(two) - 2 * len(seeds)}
-        shown = [" ".join(str(t) if s else f">{t}" for t, s in side) for side in runs]
-        place.notes += (f"steps of a {shown[0] or '-'}, of b {shown[1] or '-'}, > not solved",)
+        shown = [solving.listed(side) for side in runs]
+        place.notes += (f"steps of a {shown[0]}; of b {shown[1]}",)
         return place
 
     def _pooled(self, head: dict, found: list[tuple[Place, Pairs]]) -> Place:
@@ -206,32 +198,6 @@ class _Comparisons:
         made.notes = (f"mean over {where} tokens of each seed, which is the unit",)
         return made
 
-    def _single(self, place: Place, a: Side, b: Side, at: list[int], test_set: str) -> None:
-        """One run each: what the test examples allow to be said."""
-        if len(a.members) > 1 or len(b.members) > 1:
-            return
-        seed = place.row["seeds"][0]
-        rows = []
-        for side, evaluated in zip((a, b), at, strict=True):
-            m = side.members[0]
-            key = (m.model, m.task, m.variant, m.seqlen, seed, evaluated, test_set)
-            rows.append(self.evaluations.get((*key, place.row["metric"])))
-        one, two = (_band(row, self.confidence) for row in rows)
-        if one is None or two is None:
-            return
-        difference = stats.square_and_add(one[:3], two[:3])
-        counts = sorted({one[4], two[4]})
-        basis = f"{' and '.join(map(str, counts))} test examples"
-        coverage = min(one[3], two[3])
-        place.single = comparison_words.single_runs((one[0], two[0]), difference, basis, coverage)
-        place.told = not difference[1] <= 0 <= difference[2]
-        place.row |= {
-            "low": difference[1],
-            "high": difference[2],
-            "interval": f"of these two runs, over {basis} (Newcombe 1998)",
-            "coverage": coverage,
-        }
-
     # -- outcomes ------------------------------------------------------------------------------
 
     def judged(self, place: Place, judged: Judged | None) -> dict:
@@ -246,7 +212,7 @@ class _Comparisons:
             if place.preliminary and row["outcome"] == "NOT TESTABLE YET":
                 row["blockers"] = [*row["blockers"], "a variant was selected before all had ended"]
         row["statement"] = comparison_words.statement(
-            row, found, judged, place.single, list(place.notes)
+            row, found, judged, place.single.statement if place.single else "", list(place.notes)
         )
         del row["confidence"]  # the same for all
         return row
@@ -312,7 +278,7 @@ def _outcome(place: Place, judged: Judged) -> str:
         return "TOO FEW PAIRS"
     if place.preliminary and outcome in (*CLAIMS, "NO DIFFERENCE SHOWN"):
         return "NOT TESTABLE YET"
-    if place.single and not place.told:
+    if place.single and not place.single.apart:
         return "NO DIFFERENCE SHOWN"
     if outcome in CLAIMS and obstacles.unknown:
         return "NOT COMPARABLE"
@@ -330,26 +296,6 @@ def _notes(a: Side, b: Side) -> tuple[str, ...]:
         if any(any(m.row["stales"]) for m in side.members if m.row):
             notes.append(f"sources of {name} have changed since")
     return tuple(notes)
-
-
-def _band(row: dict | None, confidence: float) -> tuple[float, float, float, float, int] | None:
-    """Value, low, high, coverage and examples of one run over its test examples."""
-    if row is None or row["value"] is None or isnan(row["value"]):
-        return None
-    if row["low"] is not None and row["high"] is not None and not isnan(row["low"] + row["high"]):
-        n = row["examples"] or row["scored"] or 0
-        return row["value"], row["low"], row["high"], stats.CONFIDENCE, n
-    if row["correct"] is None or not row["scored"]:
-        return None
-    found = stats.wilson(row["correct"], row["scored"], confidence)
-    return row["value"], found.low, found.high, confidence, row["scored"]
-
-
-def _cell(row: dict) -> tuple:
-    return (
-        *(row["model"], row["task"], row["variant"] or "", row["seqlen_tokens"], row["seed"]),
-        *(row["evaluated_seqlen_tokens"], row["test_set"] or ""),
-    )
 
 
 def _finite(value: float) -> float | None:

@@ -32,7 +32,14 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
     """The table `expectations` of a study from its tables; empty where it expects nothing."""
     about = meta(read["cells"])
     expect = (about.get("config") or {}).get("expect") or []
-    rows = {
+    rows = known(read, built)
+    found = [row for entry in expect for row in Places(rows, entry).rows()]
+    return tables.from_rows("expectations", found, {"seqgrid.study": json.dumps(about)})
+
+
+def known(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> dict[str, list[dict]]:
+    """The rows that say what was observed, by table."""
+    return {
         "cells": read["cells"].to_pylist(),
         "summary": [
             row
@@ -42,8 +49,13 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
         "levels": read["levels"].to_pylist(),
         "verdicts": [v for v in built["verdicts"].to_pylist() if v["verdict"] not in LEFT_OUT],
     }
-    found = [row for entry in expect for row in _Places(rows, entry).rows()]
-    return tables.from_rows("expectations", found, {"seqgrid.study": json.dumps(about)})
+
+
+def to_come(cell: dict) -> str | None:
+    """What keeps a cell from having come to its end, in a word; None where it has."""
+    if cell["outcome"] in ENDED or (cell["outcome"] == "finished" and cell["evaluated"]):
+        return None
+    return "finished, not evaluated" if cell["outcome"] == "finished" else cell["outcome"]
 
 
 def where(row: dict) -> str:
@@ -54,8 +66,8 @@ def where(row: dict) -> str:
     return f"{row['model']}, trained at {row['seqlen_tokens']} tokens{beyond}{other}"
 
 
-class _Places:
-    """Where an expectation holds: one training length, or several."""
+class Places:
+    """Where a verdict is looked for: one training length, or several."""
 
     def __init__(self, rows: dict[str, list[dict]], entry: dict):
         self.entry = entry
@@ -119,11 +131,7 @@ class _Places:
         self, row: dict | None, cells: list[dict], said: list[dict]
     ) -> tuple[bool | None, str]:
         """Whether the expectation was met, None where nobody can tell yet; and why."""
-        waiting = [
-            "finished, not evaluated" if c["outcome"] == "finished" else c["outcome"]
-            for c in cells
-            if c["outcome"] not in ENDED and not (c["outcome"] == "finished" and c["evaluated"])
-        ]
+        waiting = [words for cell in cells if (words := to_come(cell))]
         if waiting:
             return None, f"{len(waiting)} of {len(cells)} cells to come: {counted(waiting)}"
         expected = self.entry["verdict"]

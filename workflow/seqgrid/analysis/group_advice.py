@@ -129,7 +129,7 @@ def _budget_edit(view: View, key: Key, steps: int) -> tuple[str | None, str]:
     """The change of the study's file for a larger budget, and what is to be said of it."""
     model, task, _, seqlen = key
     config = view.config
-    if not config or view.foreign:
+    if not config.get("models") or view.foreign:
         return None, ""
     swept = _swept(view, model)
     if "training.steps" in swept:

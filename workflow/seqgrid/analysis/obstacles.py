@@ -12,7 +12,7 @@ from seqgrid.analysis.sides import Member, Side
 BUDGET = ("budget_steps", "batch_size")
 APART = ("learning_rate", "optimiser", "backend")  # worded by what differs inside
 # Verdicts under which no score says what it seems to.
-UNSOUND = ("CONTROL FAILED", "UNLEARNABLE AS SCORED", "ABOVE CEILING")
+UNSOUND = ("CONTROL FAILED", "GATE FAILED", "UNLEARNABLE AS SCORED", "ABOVE CEILING")
 # Verdicts under which two sides cannot be told apart by this task.
 AT_LEVEL = ("AT CHANCE", "AT CEILING")
 KINDS = ("chance", "shortcut", "ceiling", "solved")

@@ -1,14 +1,246 @@
-"""The table `published`: our numbers beside those from elsewhere."""
+"""The table `published`: numbers from elsewhere, held against ours.
+
+A number can be held against ours where every cell that can exist has a final value, there are as
+many as `enough_seeds`, no control of the task failed, and no setting is known to differ. Then:
+AGREES where it, or its interval, meets the range that a mean of as many further runs of ours would
+fall into; DIFFERS where it does not. The range is the prediction interval of normal values, mean
++- t s sqrt(1/n + 1/k) with n of our values, of standard deviation s, and k published runs, one
+where none is said, Hahn & Meeker, Statistical Intervals, section 4.8; widened to hold every seed's
+interval over test examples. A published value is one draw, so the interval of our median, which
+shrinks with every seed, would be missed by results that are the same.
+"""
 
 import json
+from collections.abc import Iterator
+from math import inf, isclose, isnan, nan
+from typing import Any
 
 import pyarrow as pa
 
 from seqgrid import tables
+from seqgrid.analysis import stats
+from seqgrid.analysis.groups import counted, short
 from seqgrid.analysis.summary import meta
+from seqgrid.thresholds import Thresholds, of
+
+RULE = (
+    "AGREES where the published number or its interval meets the range that as many further runs "
+    "of ours would fall into, seeds and test noise together; DIFFERS where it does not. With a "
+    "setting that is known to differ neither is said: DIFFERENT SETTINGS. NOT TESTABLE YET while "
+    "cells are missing, seeds are too few or a control failed."
+)
+RECORDS = {"model": "model_settings", "task": "task_settings"}  # others are named as in a study
+# What moves a score most: where nothing is said of them, that is said.
+STANDARD = (
+    "training.steps",
+    "training.batch_size",
+    "training.examples",
+    "training.learning_rate",
+    "training.schedule",
+)
+ENDS = ("low", "high")
+BOUNDS = {"accuracy": (0.0, 1.0), "error_rate": (0.0, 1.0), "r2": (-inf, 1.0), "mse": (0.0, inf)}
 
 
 def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
-    """The table `published` of a study from summary and cells."""
-    rows: list[dict] = []
-    return tables.from_rows("published", rows, {"seqgrid.study": json.dumps(meta(read["cells"]))})
+    """The table `published` of a study from summary, verdicts, evaluations and cells."""
+    about = meta(read["cells"])
+    entries = (about.get("config") or {}).get("published") or []
+    book = _Book(read, built, of(about)) if entries else None
+    rows = [book.row(entry) for entry in entries] if book else []
+    return tables.from_rows("published", rows, {"seqgrid.study": json.dumps(about)})
+
+
+class _Book:
+    """The tables that entries are looked up in."""
+
+    def __init__(
+        self, read: dict[str, pa.Table], built: dict[str, pa.Table], thresholds: Thresholds
+    ):
+        self.cells = read["cells"].to_pylist()
+        self.evaluations = read["evaluations"].to_pylist()
+        self.summary = [
+            row
+            for row in built["summary"].to_pylist()
+            if row["selected"] and row["weights"] == "best" and not row["slice"]
+        ]
+        self.verdicts = built["verdicts"].to_pylist()
+        self.thresholds = thresholds
+
+    def row(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """A row of the table."""
+        place = {
+            "model": entry["model"],
+            "task": entry["task"],
+            "seqlen_tokens": entry["seqlen"],
+            "evaluated_seqlen_tokens": entry.get("evaluated") or entry["seqlen"],
+            "test_set": entry.get("test_set") or "",
+        }
+        metric = entry.get("metric")
+        ours = next(
+            (
+                row
+                for row in self.summary
+                if all(row[key] == value for key, value in place.items())
+                and (row["metric"] == metric if metric else row["primary"])
+            ),
+            None,
+        )
+        cells = self._cells(place, ours)
+        same, different, unknown = _settings(entry.get("settings") or {}, cells)
+        low, high = self._range(entry, ours)
+        outcome, statement = self._outcome(entry, place, ours, cells, different, (low, high))
+        return {
+            **place,
+            "metric": metric or (ours or {}).get("metric"),
+            "published": entry["value"],
+            "published_low": entry.get("low"),
+            "published_high": entry.get("high"),
+            "published_seeds": entry.get("seeds"),
+            "source": entry["source"],
+            "ours": (ours or {}).get("median"),
+            "low": None if isnan(low) else low,
+            "high": None if isnan(high) else high,
+            "final": (ours or {}).get("final", 0),
+            "asked": len(cells),
+            "same": same,
+            "different": different,
+            "unknown": unknown,
+            "outcome": outcome,
+            "statement": statement,
+        }
+
+    def _cells(self, place: dict[str, Any], ours: dict | None) -> list[dict]:
+        """The cells that can exist, of the selected variant."""
+        variant = (ours or {}).get("variant")
+        return [
+            cell
+            for cell in self.cells
+            if all(cell[key] == place[key] for key in ("model", "task", "seqlen_tokens"))
+            and cell["outcome"] != "skipped"
+            and variant in (None, cell["variant"])
+        ]
+
+    def _range(self, entry: dict, ours: dict | None) -> tuple[float, float]:
+        """Where further runs of ours would fall; NaN where nobody can say."""
+        values = _finals(ours)
+        if len(values) < 2 or ours is None:
+            return nan, nan
+        runs, confidence = entry.get("seeds") or 1, self.thresholds.confidence
+        low, high = stats.prediction(values, runs, confidence)
+        ends = [stats.widened(*own, len(values), confidence) for own in self._intervals(ours)]
+        least, most = BOUNDS.get(ours["metric"], (-inf, inf))
+        return max(min([low, *(e[0] for e in ends)]), least), min(
+            max([high, *(e[1] for e in ends)]), most
+        )
+
+    def _intervals(self, ours: dict) -> Iterator[tuple[float, float, float]]:
+        """(value, low, high) over test examples of each final value that has them."""
+        final = {s for s, is_final in zip(ours["seeds"], ours["finals"], strict=True) if is_final}
+        names = ("model", "task", "variant", "seqlen_tokens", "metric", "weights", "test_set")
+        for row in self.evaluations:
+            known = None not in (row["value"], row["low"], row["high"])
+            if (
+                known
+                and row["seed"] in final
+                and all((row[name] or "") == (ours[name] or "") for name in names)
+                and row["evaluated_seqlen_tokens"] == ours["evaluated_seqlen_tokens"]
+                and not row["slice"]
+            ):
+                yield row["value"], row["low"], row["high"]
+
+    def _outcome(
+        self,
+        entry: dict[str, Any],
+        place: dict,
+        ours: dict | None,
+        cells: list[dict],
+        different: list[str],
+        ends: tuple[float, float],
+    ) -> tuple[str, str]:
+        if different:
+            return (
+                "DIFFERENT SETTINGS",
+                f"{'; '.join(different)}: two experiments, so neither agreement nor change is said",
+            )
+        if why := self._untestable(place, ours, cells, ends):
+            return "NOT TESTABLE YET", why
+        low, high = ends
+        published = [entry["value"] if entry.get(k) is None else entry[k] for k in ENDS]
+        agrees = published[0] <= high and published[1] >= low
+        words = (
+            f"{short(entry['value'])} lies {'inside' if agrees else 'outside'} {short(low)} "
+            f"to {short(high)}, where {entry.get('seeds') or 1} more of our runs would fall"
+        )
+        return ("AGREES" if agrees else "DIFFERS"), words
+
+    def _untestable(
+        self, place: dict, ours: dict | None, cells: list[dict], ends: tuple
+    ) -> str | None:
+        """Why nothing can be said; None where something can."""
+        if not cells:
+            return "the study has no such cell"
+        waiting = [
+            c["outcome"] if c["outcome"] != "finished" else "finished, not evaluated"
+            for c in cells
+            if c["outcome"] != "diverged" and not (c["outcome"] == "finished" and c["evaluated"])
+        ]
+        if waiting:
+            return f"{len(waiting)} of {len(cells)} cells to come: {counted(waiting)}"
+        failed = [v for v in self.verdicts if v["verdict"] == "CONTROL FAILED"]
+        if any(v["task"] == place["task"] for v in failed):
+            return "a control of the task failed"
+        n = len(_finals(ours))
+        if n < len(cells):
+            return f"{len(cells) - n} of {len(cells)} cells gave no number there"
+        if n < self.thresholds.enough_seeds or isnan(ends[0]):
+            return f"{n} final values, {max(2, self.thresholds.enough_seeds)} needed"
+        return None
+
+
+def _finals(row: dict | None) -> list[float]:
+    if row is None:
+        return []
+    pairs = zip(row["values"], row["finals"], strict=True)
+    return [value for value, final in pairs if final and value is not None and not isnan(value)]
+
+
+def _settings(said: dict, cells: list[dict]) -> tuple[list[str], list[str], list[str]]:
+    """The settings that are the same, those that differ, and those nobody can hold together."""
+    ours = [_read(cell) for cell in cells]
+    same, different, unknown = [], [], []
+    for key, theirs in said.items():
+        found = [_lookup(settings, key) for settings in ours]
+        first = found[0] if found else None
+        if first is None or any(other != first for other in found):
+            unknown.append(f"{key}: {_word(theirs)} there")
+        elif _equal(first[0], theirs):
+            same.append(f"{key}: {_word(theirs)}")
+        else:
+            different.append(f"{key}: {_word(theirs)} there, {_word(first[0])} here")
+    unknown += [f"{key}: not said there" for key in STANDARD if key not in said]
+    return same, different, unknown
+
+
+def _read(cell: dict) -> dict:
+    try:
+        found = json.loads(cell["settings"] or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lookup(settings: dict, key: str) -> tuple[Any] | None:
+    """The value of a dotted key in a tuple of one, as it can be null; None where there is none."""
+    group, _, name = key.partition(".")
+    record = settings.get(RECORDS.get(group, group))
+    return (record[name],) if isinstance(record, dict) and name in record else None
+
+
+def _equal(a: Any, b: Any) -> bool:
+    numbers = [type(v) in (int, float) for v in (a, b)]
+    return isclose(a, b, rel_tol=1e-9) if all(numbers) else a == b
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -9,6 +9,7 @@ Sources: Mantel, Cancer Chemother. Rep. 50 (1966) 163 (log-rank); Peto & Peto, J
 135 (1972) 185 (its scores); Good, Permutation Tests, 2nd ed., section 3.2 (exchange in pairs).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -72,6 +73,13 @@ def compare(
         return replace(found, p_value=1.0, best=found.least, favours=favours)
     p_value = _exchange(differences, generator) if favours else 1.0
     return replace(found, p_value=p_value, best=p_value, favours=favours)
+
+
+def listed(runs: Sequence[Time]) -> str:
+    """Times in order, equal ones counted; `>` before those at which the task was not solved."""
+    found = Counter(sorted(runs, key=lambda run: (not run[1], run[0])))
+    words = [f"{'' if s else '>'}{t}{f' ({n}x)' if n > 1 else ''}" for (t, s), n in found.items()]
+    return ", ".join(words) or "none"
 
 
 def _exchange(differences: np.ndarray, generator: np.random.Generator) -> float:

@@ -226,6 +226,25 @@ def superiority_interval(
     return Interval(float(low), float(high), "Newcombe 2006, method 5", coverage)
 
 
+def prediction(
+    values: Sequence[float], runs: int = 1, coverage: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Interval that the mean of `runs` further normal values falls into; needs two values.
+
+    mean +- t s sqrt(1/n + 1/runs), Hahn & Meeker, Statistical Intervals, section 4.8.
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"prediction from {n} values: needs 2")
+    quantile = float(_scipy().t.ppf(0.5 + coverage / 2, n - 1))
+    half = quantile * float(np.std(values, ddof=1)) * (1 / n + 1 / runs) ** 0.5
+    middle = float(np.mean(values))
+    return middle - half, middle + half
+
+
 def _ordered(values: Sequence[float], better: str) -> list[float]:
     worst = -inf if better == "higher" else inf
     return sorted(worst if np.isnan(v) else float(v) for v in values)

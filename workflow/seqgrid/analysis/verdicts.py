@@ -2,9 +2,10 @@
 
 A rule looks at a group of seeds, and says nothing where it does not apply. `level_rules` has those
 on levels, `seed_rules` those on how seeds agree, `coverage_rules` those on how cells ended,
-`curve_rules` those on one cell's training. No rule compares models, variants or lengths: a level
-can move with the length, and a comparison needs pairs. Shares are of the span, the distance from
-chance to ceiling. Thresholds are those of `seqgrid.thresholds`, which a study may set.
+`curve_rules` those on one cell's training, `unfinished_rules` that on a run cut short. No rule
+compares models, variants or lengths: a level can move with the length, and a comparison needs
+pairs. Shares are of the span, the distance from chance to ceiling. Thresholds
+are those of `seqgrid.thresholds`, which a study may set.
 """
 
 from seqgrid.analysis.coverage_rules import (
@@ -34,6 +35,7 @@ from seqgrid.analysis.level_rules import (
 from seqgrid.analysis.rules import Finding, Rule, rule
 from seqgrid.analysis.seed_rules import no_interval, unstable
 from seqgrid.analysis.selection import at_grid_edge, preliminary
+from seqgrid.analysis.unfinished_rules import at_chance_so_far
 
 
 @rule(
@@ -99,6 +101,7 @@ RULES: tuple[Rule, ...] = (
     improving,
     plateau,
     no_clear_plateau,
+    at_chance_so_far,
     diverged,
     failed,
     skipped,

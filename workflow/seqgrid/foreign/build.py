@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.foreign import gathered
-from seqgrid.foreign.intervals import interval
+from seqgrid.foreign.intervals import interval, standard_error
 from seqgrid.foreign.levels import Known
 from seqgrid.foreign.mapping import Mapping
 from seqgrid.foreign.rows import EXTRA, Wrong
@@ -177,7 +177,14 @@ class _Made:
         given = {name: value for name, value in row.items() if name != "_place"}
         scored = self._scored(row)
         ceiling = {name: value for name, value in scored.items() if name.startswith("model_")}
-        return given | ceiling | {"source": row["_place"]}
+        source = row["_place"]
+        error = given.get("standard_error")
+        if error is None and scored.get("low") is not None:
+            # As of one run: whether the runs had test examples in common is not known.
+            outputs = self.known.outputs(row["task"], row["evaluated_seqlen_tokens"])
+            error = standard_error(row["metric"], row["value"], scored["examples"], outputs)
+            source += f"; standard error from {scored['examples']} examples, as of one run"
+        return given | ceiling | {"standard_error": error, "source": source}
 
     def _inventory(self, key: tuple, run: dict[str, Any]) -> dict[str, Any]:
         origins = {row["origin"] for row in self.values[key]}

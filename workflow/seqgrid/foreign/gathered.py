@@ -145,7 +145,8 @@ def contradictions(
         for row in found[kind]:
             key = tuple(row.get(name) for name in names)
             if key in seen:
-                what = ", ".join(f"{n} {v}" for n, v in zip(names, key, strict=True) if v)
+                named = [(n, v) for n, v in zip(names, key, strict=True) if v not in ("", None)]
+                what = ", ".join(f"{name} {value}" for name, value in named)
                 problems.append(f"{row['_place']}: stands in {seen[key]['_place']} too: {what}")
             seen[key] = row
     for row in (*found["evaluations"], *found["reported"]):

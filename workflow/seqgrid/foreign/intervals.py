@@ -34,12 +34,18 @@ def interval(metric: str, value: float, row: dict[str, Any], outputs: int) -> di
     if metric in SHARES:
         low, high = wilson(value, n)
         return {"low": low, "high": high, "interval": f"Wilson over {n} examples"}
+    error = standard_error(metric, value, n, outputs)
+    words = f"normal, errors of {n} examples x {outputs} outputs taken as normal"
+    return {} if error is None else _normal(metric, value, error, words)
+
+
+def standard_error(metric: str, value: float, n: int, outputs: int) -> float | None:
+    """Of a value of n examples with so many outputs; None where its metric does not tell."""
+    if metric in SHARES:
+        return sqrt(value * (1 - value) / n)
     if metric in ("r2", "mse"):
-        spread = 1 - value if metric == "r2" else value
-        error = spread * sqrt(2 / (n * outputs))
-        words = f"normal, errors of {n} examples x {outputs} outputs taken as normal"
-        return _normal(metric, value, error, words)
-    return {}
+        return (1 - value if metric == "r2" else value) * sqrt(2 / (n * outputs))
+    return None
 
 
 def _normal(metric: str, value: float, error: float, words: str) -> dict[str, Any]:

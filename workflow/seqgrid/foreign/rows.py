@@ -44,6 +44,7 @@ MADE = (
 EXTRA = {
     "status": TEXT,
     "result_valid": BOOL,
+    "counted": BOOL,
     "file": TEXT,
     "modified_at": TIME,
     "epochs": FLOAT,
@@ -76,26 +77,26 @@ def checked(number: int, entry: TableEntry) -> list[str]:
     """What is wrong with a table's entry beside its types, one line a problem."""
     here, known = f"tables.{number}", columns(entry.rows)
     what = f"a column of {entry.rows} that can be given"
-    given = {f"{here}.{key}.{name}": name
-             for key in ("columns", "values", "constants", "scale")
-             for name in getattr(entry, key)}  # fmt: skip
+    given = [
+        (f"{here}.{key}.{name}", name)
+        for key in ("columns", "values", "constants", "scale")
+        for name in getattr(entry, key)
+    ]
     for place, parse in enumerate(entry.parse):
-        for name in re.compile(parse.pattern).groupindex:
-            given[f"{here}.parse.{place}.pattern"] = name
+        where = f"{here}.parse.{place}.pattern"
+        given += [(where, name) for name in re.compile(parse.pattern).groupindex]
     for column, stands in entry.wide.items():
-        given |= {f"{here}.wide.{column}.{name}": name for name in stands}
+        given += [(f"{here}.wide.{column}.{name}", name) for name in stands]
     found = [
-        f"{where}: {unknown(name, list(known), what)}"
-        for where, name in given.items()
-        if name not in known
+        f"{where}: {unknown(name, list(known), what)}" for where, name in given if name not in known
     ]
     found += [
         f"{here}.scale.{name}: only numbers have a unit"
         for name in entry.scale
         if known.get(name) not in (INT, FLOAT, None)
     ]
-    says = [name for where, name in given.items()
-            if not where.startswith((f"{here}.values", f"{here}.scale"))]  # fmt: skip
+    words = (f"{here}.values", f"{here}.scale")  # of columns that are given elsewhere
+    says = [name for where, name in given if not where.startswith(words)]
     covered = {*says, *_defaults(entry.rows)} | ({_value(entry.rows)} if entry.wide else set())
     for name in NEEDED[entry.rows]:
         if name not in covered:
@@ -157,8 +158,9 @@ def _raw(entry: TableEntry, record: Record, problems: list[str]) -> Iterator[Raw
         text = record.file if parse.column is None else str(record.values.get(parse.column, ""))
         match = re.search(parse.pattern, text)
         if match is None:
-            where = f" column '{parse.column}'" if parse.column else ""
-            problems.append(f"{record.place}{where}: '{text}' does not match {parse.pattern}")
+            where = f"{record.place} column '{parse.column}'" if parse.column else "name of a file"
+            line = f"{where}: '{text}' does not match {parse.pattern}"
+            problems += [] if line in problems else [line]
             return
         base |= {name: (parse.column or "", value) for name, value in match.groupdict().items()}
     if not entry.wide:

@@ -32,6 +32,7 @@ from seqgrid.report import (
     figures,
     files,
     html_page,
+    inventory,
     length,
     marks,
     peaks,
@@ -94,6 +95,10 @@ def _replace(path: Path, text: str) -> None:
 def page(content: Content, contents: bool = True) -> str:
     """The report as Markdown; `contents`: with a table of contents."""
     titled = [(f"{i} {title}", section) for i, (title, section) in enumerate(SECTIONS, 1)]
+    if content.about.get("imported"):
+        titled = [(t, inventory.advice if s is advice.advice else s) for t, s in titled]
+    if content.inventory:
+        titled = [("Runs as their study reports them", inventory.runs), *titled]
     if content.expectations:
         titled = [("Expected against observed", checks.expected), *titled]
     question = text(str(content.about.get("question") or ""))

@@ -6,6 +6,7 @@ from seqgrid import thresholds
 from seqgrid.analysis import ledger
 from seqgrid.report import checks, cost
 from seqgrid.report.content import HEADLINES, Content
+from seqgrid.report.coverage import INVALID
 from seqgrid.report.markdown import blocks, item, listing, text
 
 STALENESS = {
@@ -18,6 +19,7 @@ EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a s
 ABOVE = "ABOVE chance or a shortcut without being solved"
 # Headlines that say nothing about quality.
 SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
+UNPROVEN = "that its study calls finished, without a valid result"
 UNTOLD = "CANNOT BE TOLD"
 MOST_NAMES = 4
 MOST_SHOWN = 5  # comparisons and claims named
@@ -28,7 +30,7 @@ Places = list[tuple[str, str]]  # model and task
 def answer(content: Content) -> str:
     """What a reader may quote: coverage, findings, declared statements, limits, cost."""
     about = ledger.coverage(content.cells)
-    sentences = [*_imported(content), *_covered(about)]
+    sentences = [*_imported(content), *_covered(content, about)]
     if not about["done"]:
         sentences.append(
             f"No run has a final value; {len(content.reported)} values are reported without seeds "
@@ -55,8 +57,9 @@ def _imported(content: Content) -> list[str]:
     return [f"Run elsewhere and imported from {where}."]
 
 
-def _covered(about: dict) -> list[str]:
-    states = ", ".join(f"{n} {outcome}" for outcome, n in about["open"].items())
+def _covered(content: Content, about: dict) -> list[str]:
+    words = {INVALID: UNPROVEN} if content.about.get("imported") else {}
+    states = ", ".join(f"{n} {words.get(state, state)}" for state, n in about["open"].items())
     found = [
         f"{about['done']} of {about['possible']} cells have finished and are evaluated"
         + (f"; open: {states}" if states else "")

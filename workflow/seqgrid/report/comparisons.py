@@ -15,6 +15,10 @@ EXAMPLE = (
     "    on: {task: mqar, seqlen: [64, 128]}",
     "    margin: 0.02",
 )
+TIMES = (
+    " Steps to solve are compared by log-rank, whose p-value is exact over exchanges of the sides "
+    "within pairs; a run that has not solved the task counts as taking longer than it lasted (>)."
+)
 MOST_SEEDS = 12  # values that are written out
 
 
@@ -45,6 +49,7 @@ def comparisons(content: Content) -> str:
         "seeds; its interval excludes zero exactly where the test rejects, if it reaches the",
         "coverage asked for; the coverage of each stands beside it. Over all places a seed counts",
         "once: its data and weights derive from the seed alone, and are shared between places."
+        + (TIMES if any(row["metric"] == "steps" for row in rows) else "")
         + (f" Corrected for all tests of the study: {correction}." if correction else ""),
     )
     return blocks(
@@ -133,4 +138,5 @@ def _signed(value: float) -> str:
 
 def _waits(row: dict) -> str:
     missing = row["missing"] or []
-    return f"{len(missing)} cells to come, such as {missing[0]}." if missing else ""
+    cells = "cell" if len(missing) == 1 else "cells"
+    return f"{len(missing)} {cells} to come, such as {missing[0]}." if missing else ""

@@ -93,7 +93,7 @@ def _completeness(content: Content) -> str:
     if content.about.get("imported"):
         said = ledger.completeness(content.cells, {*map(ledger.identity, _without(content))})
         found += [
-            f"k/n cells that its study calls finished, {DONE} or not:",
+            "k/n cells that its study calls finished, with a valid result or without:",
             *_totals(content, said, said),
         ]
     return blocks(*found)

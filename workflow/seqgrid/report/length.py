@@ -1,24 +1,156 @@
-"""The section of a report on length: medians with the levels that move along."""
+"""The section of a report on length: scores with the levels that move along, and their courses."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
+from seqgrid import thresholds
+from seqgrid.analysis.courses import relative
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, number, table, text
+from seqgrid.report.markdown import DAGGER, blocks, item, number, percent, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
+
+REPORTED = "reported means"
+MOST_SAID = 8  # courses put into words; more is no reading, and scaling.parquet has them
+SAID_FIRST = ("CEILING MOVES", "RISES", "FALLS", "AT CEILING", "FLAT")
 
 
 def length(content: Content) -> str:
-    """Medians against training length, and beyond it, with the levels that move along."""
+    """Scores against training length, and beyond it, with the levels that move along."""
     found = [
         text(
             "Medians over final seeds, with the levels at the same lengths: where a value goes "
             "along with a level, it is the level that moves, and no change of the model follows."
         )
     ]
+    if content.scaling:
+        found.append(_rules(content))
+    said = sorted(content.scaling, key=_rank)[:MOST_SAID]
     for task in content.tasks:
         found.append(_by_length(content, task))
         found.append(_beyond(content, task))
+        found += [_scaling(content, task, origin, said) for origin in ("seeds", REPORTED)]
+    hidden = len(content.scaling[MOST_SAID:])
+    if hidden:
+        found.append(text(f"What {hidden} more courses say stands in `scaling.parquet`."))
     return blocks(*found, figure(content, "length"), figure(content, "beyond"))
+
+
+def _rank(row: dict) -> int:
+    """What a reader must not miss comes first."""
+    outcome = row["outcome"]
+    return SAID_FIRST.index(outcome) if outcome in SAID_FIRST else len(SAID_FIRST)
+
+
+def _rules(content: Content) -> str:
+    """How a course over lengths is judged."""
+    words = thresholds.of(content.about).words()
+    lines = [
+        "Share: of the way from chance to the best score this model can have, its own ceiling "
+        "where it is known, else the task's. A course is judged by the slope of the share a "
+        "doubling of the training length, fitted to the values of all final seeds: RISES and FALLS "
+        f"where its {words['confidence']} interval excludes zero and the change over all lengths "
+        f"is above {words['level_share']} of the way; CEILING MOVES where the metric changes along "
+        "with its ceiling and the share is not shown to, or where every length stands at a ceiling "
+        "that changes; AT CEILING where that does not change; FLAT where the whole interval means "
+        f"a change below {words['flat_share']} over all lengths; else CANNOT BE TOLD. Where no "
+        "ceiling is known, RISES and FALLS are about the metric itself.",
+        f"Each of the {len(content.scaling)} courses has its own interval, with no correction for "
+        "their number.",
+    ]
+    return text(*lines)
+
+
+def _scaling(content: Content, task: str, origin: str, spoken: list[dict]) -> str:
+    """The courses of a task side by side, and what each says."""
+    rows = [r for r in content.scaling if r["task"] == task and r["origin"] == origin]
+    if not rows:
+        return ""
+    kind = "reported elsewhere, " if origin == REPORTED else ""
+    found = [f"**{task}**, {kind}how scores go with the training length:"]
+    metrics = {r["metric"] for r in rows}
+    body = []
+    for row in rows[:MOST_ROWS]:
+        mark = "" if row["complete"] else DAGGER
+        body.append(
+            [
+                _label(row, metrics),
+                _ends(row["lengths"], str),
+                f"{_ends(row['medians'], number)}{mark}",
+                percent(row["change"]),
+                _slope(row),
+                _ends(row["ceilings"], number),
+                percent(row["ceiling_change"]),
+                _ends(row["shares"], lambda s: percent(s, sign="")),
+                _share_slope(row),
+                row["outcome"],
+            ]
+        )
+    header = ["model", "lengths", "first to last", "change", "a doubling", "ceiling", "its change"]
+    found.append(table([*header, "share", "share, a doubling", "outcome"], body, words=1))
+    found.append(_course_by_length(rows, [r for r in rows if r in spoken], metrics))
+    said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in rows if r in spoken]
+    return blocks(*found, "\n".join(said), _left_out(rows))
+
+
+def _course_by_length(rows: list[dict], shown: list[dict], metrics: set[str]) -> str:
+    """Each course's values, their change, ceiling and share, length by length."""
+    lengths = sorted({at for r in rows for at in r["lengths"]})[:MOST_COLUMNS]
+    body = []
+    for row in shown:
+        first = row["lengths"][0] if row["lengths"] else 0
+        known = {
+            "": [number(v) for v in row["medians"]],
+            f"change from {first}": [
+                percent(relative([row["medians"][0], v])) for v in row["medians"]
+            ],
+        }
+        if None not in row["ceilings"]:
+            known["ceiling"] = [number(v) for v in row["ceilings"]]
+            known[f"ceiling, change from {first}"] = _changes(row["ceilings"])
+        if None not in row["shares"]:
+            known["share of the way"] = [percent(s, sign="") for s in row["shares"]]
+        for name, values in known.items():
+            at = dict(zip(row["lengths"], values, strict=True))
+            label = ", ".join(filter(None, [_label(row, metrics), name]))
+            body.append([label, *(at.get(length, "") for length in lengths)])
+    return table(["", *map(str, lengths)], body) if body else ""
+
+
+def _changes(values: list[float]) -> list[str]:
+    """Each value against the first."""
+    return [percent(relative([values[0], value]), 1) for value in values]
+
+
+def _label(row: dict, metrics: set[str]) -> str:
+    """The model, with what tells its rows apart."""
+    words = [row["model"], row["variant"] if ";" not in row["variant"] else "(variants differ)"]
+    return " ".join(filter(None, [*words, row["metric"] if len(metrics) > 1 else ""]))
+
+
+def _share_slope(row: dict) -> str:
+    if row["share_slope"] is None:
+        return "-"
+    ends = ", ".join(percent(row[end], 1) for end in ("share_low", "share_high"))
+    return f"{percent(row['share_slope'], 1)} [{ends}]"
+
+
+def _slope(row: dict) -> str:
+    if row["slope"] is None:
+        return "-"
+    return f"{number(row['slope'])} [{number(row['low'])}, {number(row['high'])}]"
+
+
+def _ends(values: list, show: Callable[..., str]) -> str:
+    """`first to last` of a list."""
+    if not values or None in values:
+        return "-"
+    ends = [show(values[0]), show(values[-1])]
+    return ends[0] if len(values) == 1 else " to ".join(ends)
+
+
+def _left_out(rows: list[dict]) -> str:
+    hidden = len(rows[MOST_ROWS:])
+    return f"{hidden} more courses stand in `scaling.parquet`." if hidden else ""
 
 
 def _by_length(content: Content, task: str) -> str:
@@ -28,7 +160,8 @@ def _by_length(content: Content, task: str) -> str:
         return ""
     medians = {(r["model"], r["seqlen_tokens"]): marked(r) for r in rows}
     body = _level_rows(content, rows, lengths)
-    body += [[m, *(medians.get((m, at), "") for at in lengths)] for m in content.models]
+    known = [m for m in content.models if any((m, at) in medians for at in lengths)]
+    body += [[m, *(medians.get((m, at), "") for at in lengths)] for m in known]
     title = f"**{task}**: {rows[0]['metric']} by training length (tokens), evaluated there"
     return blocks(title, table(["", *map(str, lengths)], body))
 

@@ -46,6 +46,11 @@ def size(value: float | None) -> str:
     return f"{value:.0f} B"
 
 
+def percent(share: float | None, decimals: int = 0, sign: str = "+") -> str:
+    """A share in percent, with its sign unless `sign` is empty."""
+    return "-" if share is None else f"{100 * share:{sign}.{decimals}f}%"
+
+
 def span(values: list, show: Callable[[float | None], str] = count) -> str:
     """`low to high` of numbers, or the one number they all are."""
     known = [v for v in values if v is not None]

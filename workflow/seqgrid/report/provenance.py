@@ -5,6 +5,7 @@ import importlib.metadata
 from seqgrid import tables
 from seqgrid.analysis import ledger
 from seqgrid.analysis.verdicts import RULES
+from seqgrid.report import inventory
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, item, listing, number, span, table, text
 from seqgrid.report.sections import MOST_ROWS
@@ -34,6 +35,8 @@ def rules(content: Content) -> str:
 
 def provenance(content: Content) -> str:
     """Where every number comes from."""
+    if content.about.get("imported"):
+        return blocks(inventory.provenance(content), _levels(content))
     about = ledger.provenance(content.cells)
     versions = [f"{package} {' or '.join(v)}" for package, v in about["versions"].items()]
     days = [t.strftime("%Y-%m-%d %H:%M") for t in (about["first"], about["last"]) if t is not None]

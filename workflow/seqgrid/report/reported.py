@@ -5,12 +5,13 @@ from collections import defaultdict
 from seqgrid.report import marks
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, number, table, text
-from seqgrid.report.sections import MOST_ROWS, more
+from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, more
 
 NOTE = text(
     "These values stand in the study's own report; the runs behind them are not known one by one. "
     "They enter no median and no interval over seeds. The standard error is over test examples and "
-    "says nothing about other seeds. Verdicts hold them against the levels, and nothing else."
+    "says nothing about other seeds. Verdicts hold them against the levels, and nothing else. "
+    f"{marks.CHECKPOINT} here: of at least one run behind the value only a checkpoint is known."
 )
 PLACE = ("model", "task", "variant", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
 
@@ -28,8 +29,19 @@ def means(content: Content) -> str:
         rows.sort(key=lambda r: (r["seqlen_tokens"], rank[r["model"]]))
         where = f", test set {test_set}" if test_set else ""
         shown.append(f"**{task}{where}: {metric}, as reported**")
-        shown.append(_table(content, rows))
+        shown += [_levels(content, rows), _table(content, rows)]
     return blocks("### Reported without seeds", NOTE, *shown)
+
+
+def _levels(content: Content, rows: list[dict]) -> str:
+    """The levels at each evaluated length."""
+    lengths = sorted({row["evaluated_seqlen_tokens"] for row in rows})[:MOST_COLUMNS]
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for row in rows:
+        for level in content.levels_at(row):
+            found[level["level"]][row["evaluated_seqlen_tokens"]] = number(level["value"])
+    body = [[f"({n})", *(at.get(length, "") for length in lengths)] for n, at in found.items()]
+    return table(["level at", *map(str, lengths)], body) if body else ""
 
 
 def _table(content: Content, rows: list[dict]) -> str:
@@ -41,25 +53,22 @@ def _table(content: Content, rows: list[dict]) -> str:
     for row in rows[:MOST_ROWS]:
         mark = marks.of(True, origin=row["origin"])
         error = "" if row["standard_error"] is None else f" ± {number(row['standard_error'])}"
-        levels = [f"{v['level']} {number(v['value'])}" for v in content.levels_at(row)]
-        if row["model_ceiling"] is not None:
-            levels.append(f"this model's ceiling {number(row['model_ceiling'])}")
         body.append(
             [
                 f"{row['model']} {row['variant'] or ''}".strip(),
                 str(row["seqlen_tokens"]),
                 str(row["evaluated_seqlen_tokens"]),
                 f"{number(row['value'])}{mark}{error}",
+                number(row["model_ceiling"]),
                 f"{_known(row['seeds'])} of {_known(row['asked'])}",
                 row["statistic"] or "-",
-                ", ".join(levels) or "-",
                 ", ".join(dict.fromkeys(verdicts[_place(row)])) or "-",
                 row["source"] or "-",
             ]
         )
-    header = ["model", "trained at", "evaluated at", "value", "runs", "statistic", "levels"]
-    header += ["verdict", "source"]
-    return blocks(table(header, body, words=4), more(rows, "reported.parquet"))
+    header = ["model", "trained at", "evaluated at", "value", "its ceiling", "runs"]
+    header += ["statistic", "verdict", "source"]
+    return blocks(table(header, body, words=3), more(rows, "reported.parquet"))
 
 
 def _known(number: int | None) -> str:

@@ -88,6 +88,14 @@ class Settings(TaskSettings):
             sizes.append(2 * sizes[-1])
         return sizes
 
+    def known_plateau(self, seqlen: int) -> int | None:
+        """As measured here: 300, of attention.
+
+        With one head, L 64, a rate of 2e-3 and weights of standard deviation 0.05 it answered with
+        some value of the context from step 100 to 400, and had solved the task by 700.
+        """
+        return 300
+
     def log2_inputs(self, seqlen: int) -> float:
         """Those of keys and values in their order; places and fillers add to them."""
         keys, values = self.vocab_size // 2 - 1, self.vocab_size - self.vocab_size // 2

@@ -1,0 +1,434 @@
+"""Studies run elsewhere: their tables become ours, or every mistake gets its line."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from seqgrid import __main__ as command
+from seqgrid import imports, tables
+from seqgrid.foreign.intervals import interval
+from seqgrid.metrics import wilson
+
+MAPPING = {
+    "name": "elsewhere",
+    "question": "Does it recall?",
+    "origin": {"who": "somebody", "where": "a repository", "date": "2026-01-19"},
+    "models": {"theirs": {"parameters": 1000}, "ours": {"model": "gru"}},
+    "tasks": {
+        "recall": {
+            "metric": "accuracy",
+            "examples": 200,
+            "levels": [
+                {"level": "chance", "kind": "chance", "value": 0.1, "derivation": "one of ten"},
+                {"level": "ceiling", "kind": "ceiling", "value": 1.0, "derivation": "all of it"},
+            ],
+        }
+    },
+    "tables": [
+        {
+            "file": "runs.csv",
+            "rows": "cells",
+            "columns": {"model": "net", "seed": "seed", "status": "state", "outcome": "state"},
+            "values": {
+                "model": {"A": "theirs", "B": "ours"},
+                "outcome": {"DONE": "finished", "CUT": "timed_out"},
+            },
+            "constants": {"task": "recall", "seqlen_tokens": 64},
+        },
+        {
+            "file": "scores.csv",
+            "rows": "evaluations",
+            "columns": {"model": "net", "seed": "seed", "value": "acc"},
+            "values": {"model": {"A": "theirs", "B": "ours"}},
+            "scale": {"value": 0.01},
+            "constants": {"task": "recall", "seqlen_tokens": 64, "metric": "accuracy"},
+        },
+    ],
+}
+RUNS = "net,seed,state\nA,0,DONE\nA,1,DONE\nB,0,CUT\n"
+SCORES = "net,seed,acc\nA,0,91\nA,1,\n"
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A function that writes the files of a study and imports it: the exit code and the folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(change=lambda mapping: None, **files):
+        mapping = json.loads(json.dumps(MAPPING))
+        change(mapping)
+        content = {"runs.csv": RUNS, "scores.csv": SCORES} | files
+        for name, text in content.items():
+            if isinstance(text, bytes):
+                Path(name).write_bytes(text)
+            else:
+                Path(name).write_text(text)
+        Path("mapping.yaml").write_text(yaml.safe_dump(mapping, sort_keys=False))
+        code = command.main(["import", "mapping.yaml", "--no-report"])
+        return code, tmp_path / "results" / "studies" / "elsewhere"
+
+    return run
+
+
+def rows(folder, table):
+    return pq.read_table(folder / f"{table}.parquet").to_pylist()
+
+
+def test_cells_values_and_levels_are_ours(study):
+    code, folder = study()
+    assert code == 0
+    cells = {(c["model"], c["seed"]): c for c in rows(folder, "cells")}
+    assert cells["theirs", 0]["evaluated"]
+    assert cells["theirs", 0]["parameters"] == 1000
+    done = cells["theirs", 1]
+    assert (done["outcome"], done["evaluated"]) == ("finished", False)  # a blank is no value
+    assert cells["ours", 0]["outcome"] == "timed_out"
+    (value,) = rows(folder, "evaluations")
+    assert value["value"] == pytest.approx(0.91)
+    assert value["primary"]
+    low, high = wilson(0.91, 200)
+    assert (value["low"], value["high"]) == pytest.approx((low, high))
+    assert [v["level"] for v in rows(folder, "levels")] == ["chance", "ceiling"]
+    assert {r["status"] for r in rows(folder, "inventory")} == {"DONE", "CUT"}
+
+
+def test_every_table_has_the_schema_of_ours_and_says_that_it_is_imported(study):
+    _, folder = study()
+    for name in ("cells", "parts", "history", "evaluations", "levels", "controls", "reported"):
+        found = pq.read_schema(folder / f"{name}.parquet")
+        assert found.names == tables.schema(name).names
+        about = json.loads(found.metadata[b"seqgrid.study"])
+        assert about["imported"] is True
+        assert len(about["files"][0]["sha256"]) == 64
+
+
+def test_runs_that_were_asked_for_and_stand_nowhere_are_missing(study):
+    _, folder = study(lambda m: m.update(lengths=[64], seeds="0..2"))
+    found = [c["outcome"] for c in rows(folder, "cells")]
+    assert len(found) == 6
+    assert found.count("missing") == 3
+
+
+def test_a_result_that_cannot_be_read_is_not_evaluated(study):
+    def change(mapping):
+        mapping["tables"][0]["columns"]["result_valid"] = "ok"
+
+    valid = "net,seed,state,ok\nA,0,DONE,yes\nA,1,DONE,no\nB,0,CUT,\n"
+    _, folder = study(change, **{"runs.csv": valid})
+    second = next(c for c in rows(folder, "cells") if c["seed"] == 1)
+    assert not second["evaluated"]
+    assert "cannot be read" in second["reason"]
+
+
+def test_a_value_of_a_checkpoint_is_of_validation(study):
+    def change(mapping):
+        mapping["tables"][1]["constants"]["origin"] = "validation"
+
+    _, folder = study(change)
+    assert rows(folder, "evaluations")[0]["origin"] == "validation"
+    assert not any(c["evaluated"] for c in rows(folder, "cells"))
+    assert rows(folder, "cells")[0]["best_validation_metric"] == pytest.approx(0.91)
+
+
+def _with(table, **changes):
+    def change(mapping):
+        mapping["tables"][table] |= changes
+
+    return change
+
+
+def _column(table, ours, theirs):
+    def change(mapping):
+        mapping["tables"][table]["columns"][ours] = theirs
+
+    return change
+
+
+def _set(**changes):
+    return lambda mapping: mapping.update(changes)
+
+
+MISTAKES = {
+    "unknown key": (_set(nmae="x"), {}, ["nmae", "did you mean 'name'"]),
+    "unknown column of ours": (_column(1, "valeu", "acc"), {}, ["tables.1.columns.valeu", "value"]),
+    "unknown column of theirs": (
+        _column(1, "value", "accuracy"),
+        {},
+        ["'accuracy' is not a column of", "net, seed, acc"],
+    ),
+    "no such file": (_with(0, file="nowhere.csv"), {}, ["tables.0.file", "nowhere.csv"]),
+    "column left out": (
+        _with(1, constants={"task": "recall", "metric": "accuracy"}),
+        {},
+        ["seqlen_tokens is needed in rows: evaluations"],
+    ),
+    "unknown label": (
+        None,
+        {"scores.csv": "net,seed,acc\nC,0,91\n"},
+        ["scores.csv line 2 column 'net'", "'C'", "theirs, ours"],
+    ),
+    "no number": (
+        None,
+        {"scores.csv": "net,seed,acc\nA,0,91%\n"},
+        ["scores.csv line 2 column 'acc'", "a number is needed", "'91%'"],
+    ),
+    "no whole number": (
+        None,
+        {"scores.csv": "net,seed,acc\nA,0.5,91\n"},
+        ["line 2 column 'seed'", "a whole number"],
+    ),
+    "unknown outcome": (
+        None,
+        {"runs.csv": "net,seed,state\nA,0,CRASHED\n"},
+        ["runs.csv line 2 column 'state'", "finished", "values: {outcome:"],
+    ),
+    "percent": (_with(1, scale={}), {}, ["share from 0 to 1", "scale: {value: 0.01}"]),
+    "run twice": (
+        None,
+        {"runs.csv": RUNS + "A,0,CUT\n"},
+        ["runs.csv line 5", "runs.csv line 2", "theirs on recall at 64 tokens, seed 0"],
+    ),
+    "value twice": (
+        None,
+        {"scores.csv": SCORES + "A,0,92\n"},
+        ["scores.csv line 4", "scores.csv line 2", "seed 0"],
+    ),
+    "no outcome": (
+        None,
+        {"scores.csv": SCORES + "A,7,92\n"},
+        ["scores.csv line 4", "nothing says how", "outcome"],
+    ),
+    "blank key": (
+        None,
+        {"scores.csv": "net,seed,acc\nA,,91\n"},
+        ["scores.csv line 2 column 'seed'", "seed is needed"],
+    ),
+    "ragged": (None, {"scores.csv": "net,seed,acc\nA,0\n"}, ["scores.csv line 2", "2 fields"]),
+    "not text": (None, {"scores.csv": b"net\xff\xfe\n"}, ["scores.csv", "not UTF-8"]),
+    "not JSON": (
+        _with(1, file="scores.json"),
+        {"scores.json": '[{"net": "A",'},
+        ["scores.json line 1", "not JSON"],
+    ),
+    "not Parquet": (
+        _with(1, file="scores.parquet"),
+        {"scores.parquet": b"PAR1 nonsense"},
+        ["scores.parquet", "no Parquet file"],
+    ),
+    "a pickle": (
+        _with(1, file="scores.pkl"),
+        {"scores.pkl": b"\x80\x04."},
+        ["scores.pkl", "csv, tsv, json, jsonl, parquet"],
+    ),
+    "pattern": (
+        _with(1, parse=[{"pattern": "(?P<seed>["}]),
+        {},
+        ["tables.1.parse.0.pattern", "not a regular expression"],
+    ),
+    "pattern that does not match": (
+        _with(1, columns={"model": "net", "value": "acc"}, parse=[{"pattern": "L(?P<seed>[0-9])"}]),
+        {},
+        ["'scores.csv' does not match"],
+    ),
+    "unknown model file": (
+        _set(models={"theirs": {"model": "gur"}, "ours": {}}),
+        {},
+        ["models.theirs.model", "did you mean 'gru'"],
+    ),
+    "unknown claim label": (
+        _set(
+            claims=[{"statement": "x", "place": {"model": "x", "task": "recall"}, "is": "SOLVED"}]
+        ),
+        {},
+        ["claims.0.place.model", "theirs, ours"],
+    ),
+    "metric without a direction": (
+        _with(1, constants={"task": "recall", "seqlen_tokens": 64, "metric": "perplexity"}),
+        {},
+        ["scores.csv line 2", "which values of 'perplexity' are better"],
+    ),
+    "invalid result with a test value": (
+        _column(0, "result_valid", "ok"),
+        {"runs.csv": "net,seed,state,ok\nA,0,DONE,no\nA,1,DONE,yes\n"},
+        ["scores.csv line 2", "runs.csv line 2", "origin validation"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_costs_one_line_and_nothing_is_written(study, capsys, name):
+    change, files, words = MISTAKES[name]
+    code, folder = study(change or (lambda mapping: None), **files)
+    said = capsys.readouterr().err
+    assert code == 2
+    assert not folder.exists()
+    assert len(said.strip().splitlines()) == 1
+    assert "Traceback" not in said
+    assert said.startswith("mapping.yaml")
+    for word in words:
+        assert word in said
+
+
+def test_every_mistake_gets_its_line(study, capsys):
+    bad = {"scores.csv": "net,seed,acc\nC,0,91\nA,1,x\n", "runs.csv": RUNS + "A,2,GONE\n"}
+    assert study(**bad)[0] == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 3
+
+
+def test_the_folder_of_a_study_that_was_run_here_is_never_overwritten(study, tmp_path, capsys):
+    folder = tmp_path / "results" / "studies" / "elsewhere"
+    (folder / ".made").mkdir(parents=True)
+    assert study()[0] == 2
+    assert "run here" in capsys.readouterr().err
+    (folder / ".made").rmdir()
+    tables.write(tables.from_rows("cells", []), folder / "cells.parquet")
+    assert study()[0] == 2
+    assert "not imported" in capsys.readouterr().err
+    (folder / "cells.parquet").unlink()
+    config = tmp_path / "config" / "studies"
+    config.mkdir(parents=True)
+    (config / "elsewhere.yaml").write_text("")
+    assert study()[0] == 2
+    assert "another name" in capsys.readouterr().err
+    (config / "elsewhere.yaml").unlink()
+    assert study()[0] == 0
+    assert study()[0] == 0
+
+
+FORMS = {
+    "rows.json": json.dumps({"all": [{"net": "A", "run": {"seed": 0}, "acc": 91.0}]}),
+    "rows.jsonl": '{"net": "A", "run": {"seed": 0}, "acc": 91.0}\n\n',
+    "rows.tsv": "net\trun.seed\tacc\nA\t0\t91\n",
+}
+
+
+@pytest.mark.parametrize("name", [*FORMS, "rows.parquet"])
+def test_the_same_rows_in_every_format(study, name):
+    if name == "rows.parquet":
+        pq.write_table(pa.table({"net": ["A"], "run": [{"seed": 0}], "acc": [91.0]}), name)
+    at = "all" if name == "rows.json" else ""
+    columns = {"model": "net", "seed": "run.seed", "value": "acc"}
+    change = _with(1, file=name, at=at, columns=columns)
+    code, folder = study(change, **{k: v for k, v in FORMS.items() if k == name})
+    assert code == 0
+    assert [r["value"] for r in rows(folder, "evaluations")] == [pytest.approx(0.91)]
+
+
+def test_wide_tables_names_of_files_and_epochs(study, tmp_path):
+    def change(mapping):
+        mapping["tables"] = [
+            {
+                "file": "log_*.csv",
+                "rows": "history",
+                "columns": {"step_steps": "epoch", "validation_metric": "val"},
+                "parse": [{"pattern": "log_(?P<model>[a-z]+)_s(?P<seed>[0-9]+)"}],
+                "epochs": {"steps": 100, "first": 0},
+                "constants": {"task": "recall", "seqlen_tokens": 64},
+            },
+            {
+                "file": "table.csv",
+                "rows": "evaluations",
+                "columns": {"model": "net"},
+                "wide": {"s0": {"seed": 0}, "s1": {"seed": 1}},
+                "constants": {
+                    **{"task": "recall", "seqlen_tokens": 64},
+                    **{"metric": "accuracy", "outcome": "finished"},
+                },
+            },
+        ]
+
+    files = {
+        "log_theirs_s0.csv": "epoch,val\n0,0.2\n1,0.6\n2,0.5\n",
+        "log_theirs_s1.csv": "epoch,val\n0,0.3\n",
+        "table.csv": "net,s0,s1\ntheirs,0.5,0.4\nours,-,0.2\n",
+    }
+    code, folder = study(change, **files)
+    assert code == 0
+    steps = [r["step_steps"] for r in rows(folder, "history") if r["seed"] == 0]
+    assert steps == [100, 200, 300]
+    first = next(c for c in rows(folder, "cells") if (c["model"], c["seed"]) == ("theirs", 0))
+    assert (first["best_validation_metric"], first["best_step_steps"]) == (0.6, 200)
+    assert (first["last_validation_metric"], first["step_steps"]) == (0.5, 300)
+    values = {(r["model"], r["seed"]): r["value"] for r in rows(folder, "evaluations")}
+    assert values == {("theirs", 0): 0.5, ("theirs", 1): 0.4, ("ours", 1): 0.2}
+
+
+def test_a_broken_result_file_can_stand_for_a_run_without_a_valid_result(study):
+    def change(mapping):
+        mapping["tables"] = [
+            {
+                "file": "result_*.json",
+                "rows": "cells",
+                "parse": [{"pattern": "result_(?P<model>[a-z]+)_s(?P<seed>[0-9]+)"}],
+                "constants": {"task": "recall", "seqlen_tokens": 64, "outcome": "finished"},
+                "unreadable": "invalid",
+            }
+        ]
+
+    broken = {"result_theirs_s0.json": '{"test_mse": 0.1, "test', "result_ours_s0.json": "{}"}
+    code, folder = study(change, **broken)
+    assert code == 0
+    found = {r["model"]: r["result_valid"] for r in rows(folder, "inventory")}
+    assert found == {"theirs": False, "ours": None}
+    assert "cannot be read" in rows(folder, "cells")[0]["reason"]
+
+
+def test_intervals_are_of_what_is_known():
+    given = {"low": 0.1, "high": 0.3, "examples": 10}
+    assert interval("accuracy", 0.2, given, 1)["interval"] == "as given"
+    stated = interval("loss", 2.0, {"standard_error": 0.1}, 1)
+    assert (stated["low"], stated["high"]) == pytest.approx((1.804, 2.196), abs=1e-3)
+    assert interval("loss", 2.0, {"examples": 100}, 1) == {}
+    assert interval("r2", 0.5, {}, 1) == {}
+    assert interval("accuracy", float("nan"), {"examples": 10}, 1) == {}
+
+
+def test_the_interval_of_r2_covers_a_constant_guess():
+    """Of the sum of two uniforms a constant 1 has R2 0: 95 % intervals of 500 examples hold it."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    errors = generator.random((400, 500)) + generator.random((400, 500)) - 1
+    values = 1 - 6 * (errors**2).mean(1)
+    held = [
+        found["low"] <= 0 <= found["high"]
+        for found in (interval("r2", value, {"examples": 500}, 1) for value in values)
+    ]
+    assert sum(held) / len(held) >= 0.95
+
+
+def test_our_files_count_parameters_and_give_levels(study):
+    def change(mapping):
+        mapping["tasks"] = {"recall": {"task": "adding_problem", "examples": 100}}
+        mapping["tables"][1]["constants"]["metric"] = "r2"
+
+    code, folder = study(change)
+    assert code == 0
+    assert {"chance", "solved", "ceiling"} <= {v["level"] for v in rows(folder, "levels")}
+    ours = next(c for c in rows(folder, "cells") if c["model"] == "ours")
+    assert ours["parameters"] > 1000
+    assert ours["model_file"] == "gru"
+
+
+def test_a_task_that_does_not_exist_at_a_length_is_said(study, capsys):
+    def change(mapping):
+        mapping["tasks"] = {"recall": {"task": "flip_flop_unlearnable"}}
+        for table in mapping["tables"]:
+            table["constants"]["seqlen_tokens"] = 63
+
+    assert study(change)[0] == 2
+    said = capsys.readouterr().err
+    assert "tasks.recall" in said
+    assert "63" in said
+
+
+def test_the_report_is_written_and_advises_no_command(study, tmp_path, capsys):
+    study()
+    assert imports.main(["mapping.yaml"]) == 0
+    text = (tmp_path / "results" / "studies" / "elsewhere" / "report.md").read_text()
+    assert "seqgrid did not run this study" in text
+    assert "snakemake" not in text

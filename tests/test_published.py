@@ -1,0 +1,99 @@
+"""Numbers from elsewhere beside ours: agreement, difference, other settings, too little."""
+
+import json
+
+import numpy as np
+import pytest
+from tables_factory import Tables
+
+from seqgrid.analysis import stats
+from seqgrid.analysis.build import build
+from seqgrid.report import published
+from seqgrid.report.content import Content
+
+OURS = {
+    "model_settings": {"d_model": 64},
+    "task_settings": {"num_pairs": 32},
+    "training": {"steps": 1000, "learning_rate": 1e-3},
+}
+ENTRY = {"model": "gru", "task": "copy", "seqlen": 64, "value": 0.92, "source": "paper, table 2"}
+
+
+def made(values=(0.9, 0.92, 0.95), settings=None, thresholds=None, **entry):
+    entry = ENTRY | {"settings": settings or {}} | entry
+    config = {"published": [entry], "thresholds": thresholds or {}}
+    found = Tables(config=config).levels("copy", [64], chance=0.1, ceiling=1.0)
+    return found.cells("gru", "copy", 64, values, settings=json.dumps(OURS))
+
+
+def row(found):
+    return build(found.read())["published"].to_pylist()[0]
+
+
+@pytest.mark.parametrize(
+    ("about", "outcome"),
+    [
+        ({"value": 0.92}, "AGREES"),
+        ({"value": 0.83}, "AGREES"),  # below every seed, and where a fourth one may well fall
+        ({"value": 0.5}, "DIFFERS"),
+        ({"value": 0.5, "low": 0.3, "high": 0.9}, "AGREES"),
+        ({"value": 0.83, "seeds": 100}, "DIFFERS"),  # a mean of many runs is no single run
+        ({"value": 0.92, "model": "lstm"}, "NOT TESTABLE YET"),
+        ({"value": 0.92, "metric": "loss"}, "NOT TESTABLE YET"),
+        ({"value": 0.92, "settings": {"task.num_pairs": 64}}, "DIFFERENT SETTINGS"),
+        ({"value": 0.5, "settings": {"task.num_pairs": 32}}, "DIFFERS"),
+    ],
+)
+def test_outcomes(about, outcome):
+    assert row(made(**about))["outcome"] == outcome
+
+
+def test_settings_are_the_same_different_or_unknown():
+    said = {"training.learning_rate": 0.001, "model.d_model": 256, "epochs": 30, "task.depth": 2}
+    found = row(made(settings=said))
+    assert found["same"] == ["training.learning_rate: 0.001"]
+    assert found["different"] == ["model.d_model: 256 there, 64 here"]
+    assert found["unknown"][:2] == ["epochs: 30 there", "task.depth: 2 there"]
+    assert "training.steps: not said there" in found["unknown"]
+    assert "neither agreement nor change" in found["statement"]
+
+
+@pytest.mark.parametrize("outcome", ["missing", "timed_out", "finished"])
+def test_nothing_is_said_while_a_cell_is_to_come(outcome):
+    found = made().cell("gru", "copy", 64, 3, outcome=outcome, settings=json.dumps(OURS))
+    assert row(found)["outcome"] == "NOT TESTABLE YET"
+    assert "1 of 4 cells to come" in row(found)["statement"]
+
+
+def test_nothing_is_said_of_too_few_seeds_a_diverged_one_or_after_a_failed_control():
+    assert "2 final values, 3 needed" in row(made([0.9, 0.95]))["statement"]
+    assert row(made([0.9, 0.95], thresholds={"enough_seeds": 2}))["outcome"] == "AGREES"
+    found = made().cell("gru", "copy", 64, 3, outcome="diverged", settings=json.dumps(OURS))
+    assert "gave no number" in row(found)["statement"]
+    assert (
+        row(made().control("copy", state="failed"))["statement"] == "a control of the task failed"
+    )
+
+
+def test_the_same_experiment_rarely_differs():
+    """A fresh run of the same experiment falls outside the range as often as it may."""
+    generator, rounds = np.random.default_rng(0), 2000
+    outside = 0
+    for _ in range(rounds):
+        *ours, theirs = generator.normal(size=4)
+        low, high = stats.prediction(ours)
+        outside += not low <= theirs <= high
+    assert abs(outside - 0.05 * rounds) < 3 * (0.05 * 0.95 * rounds) ** 0.5
+    with pytest.raises(ValueError, match="needs 2"):
+        stats.prediction([1.0])
+
+
+def test_the_section_shows_both_numbers_and_every_setting(tmp_path):
+    found = made(settings={"task.num_pairs": 64}, value=0.0072, metric="accuracy").read()
+    shown = published.published(Content.of(tmp_path, found, build(found)))
+    assert "DIFFERENT SETTINGS" in shown
+    assert "paper, table 2" in shown
+    assert "task.num_pairs: 64 there, 32 here" in shown.replace("\n  ", " ")
+    none = Tables().cells("gru", "copy", 64, [0.9]).read()
+    shown = published.published(Content.of(tmp_path, none, build(none)))
+    assert shown == "The study names no published number."

@@ -1,0 +1,305 @@
+"""Scores over training lengths: the slopes, and what is said of each kind of course."""
+
+from math import log2, nan, sqrt
+
+import numpy as np
+import pytest
+from scipy import stats
+from tables_factory import Tables
+
+from seqgrid.analysis import scaling, summary
+from seqgrid.analysis.courses import REPORTED, SEEDS, Course, Point
+from seqgrid.analysis.slopes import of_means, of_values
+from seqgrid.thresholds import Thresholds
+
+LENGTHS = (100, 200, 500, 1000)
+LIMITS = Thresholds()
+
+# R2 on selective copying as published, and the best that a model can score that knows only the
+# chunk that each of the 8 values came from: occupied chunks / 8.
+PUBLISHED = {
+    "2d": ([0.169, 0.169, 0.156, 0.131], [0.161, 0.160, 0.160, 0.133]),
+    "2d unordered": ([0.169, 0.169, 0.156, 0.131], [0.186, 0.175, 0.165, 0.135]),
+    "1b": ([0.333, 0.514, 0.731, 0.791], [0.396, 0.604, 0.810, 0.898]),
+    "1c": ([0.394, 0.658, 0.859, 0.895], [0.495, 0.733, 0.894, 0.936]),
+}
+
+
+def built(made):
+    read = made.read()
+    tables = summary.build(read)
+    return scaling.build(read, tables).to_pylist()
+
+
+def one(made):
+    (row,) = built(made)
+    return row
+
+
+def grid(values, lengths=LENGTHS, *, spread=0.01, ceilings=None, kinds=None, **columns):
+    """Three seeds around each value: at it, and `spread` to either side."""
+    made = Tables(models=["m"], tasks=["t"])
+    columns = {"metric": "r2"} | columns
+    kinds = {"chance": 0.0, "ceiling": 1.0, "solved": 0.99} | (kinds or {})
+    made.levels("t", lengths, metric=columns["metric"], **kinds)
+    for i, (length, value) in enumerate(zip(lengths, values, strict=True)):
+        own = {"model_ceiling": ("what it sees", ceilings[i])} if ceilings else {}
+        turned = np.roll([-spread, 0, spread], i)
+        made.cells("m", "t", length, [value + s for s in turned], **(columns | own))
+    return made
+
+
+def report(values, ceilings=None, error=None, **columns):
+    made = Tables(models=["m"], tasks=["t"])
+    made.levels("t", LENGTHS, metric="r2", chance=0.0, ceiling=1.0)
+    for i, (length, value) in enumerate(zip(LENGTHS, values, strict=True)):
+        made.rows["reported"].append(
+            {
+                **{"model": "m", "task": "t", "variant": "", "test_set": "", "metric": "r2"},
+                **{"seqlen_tokens": length, "evaluated_seqlen_tokens": length},
+                **{"statistic": "mean", "value": value, "standard_error": error},
+                **{"seeds": 3, "asked": 3, "origin": "test", "source": "table 3"},
+                "model_ceiling": ceilings and ceilings[i],
+                "model_ceiling_name": "chunks of 32" if ceilings else None,
+            }
+            | {name: column[i] for name, column in columns.items()}
+        )
+    return made
+
+
+# -- slopes ----------------------------------------------------------------------------------------
+
+
+def test_a_slope_through_values_is_that_of_scipy_where_all_lengths_scatter_alike():
+    x, values = [0, 1, 2, 3], [[0.0, 0.2, 0.4], [0.1, 0.3, 0.5], [0.7, 0.3, 0.5], [0.6, 0.4, 0.8]]
+    fit = of_values(x, values, [nan] * 4)
+    known = stats.linregress(np.repeat(x, 3), np.concatenate(values))
+    assert fit.value == pytest.approx(known.slope)
+    half = stats.t.ppf(0.975, 10) * known.stderr
+    # Welch's, by hand: every spread is 0.2, the weights of the means are (x - 1.5) / 5.
+    welch = stats.t.ppf(0.975, 2 * (2 * 2.25 + 2 * 0.25) ** 2 / (2 * 2.25**2 + 2 * 0.25**2))
+    welch *= sqrt(0.04 / 15)
+    assert fit.high - fit.value == pytest.approx(max(half, welch))
+    assert fit.method == "Welch-Satterthwaite, 4.9 degrees of freedom"
+
+
+def test_a_slope_is_never_surer_than_the_test_examples_allow():
+    values = [[0.5] * 3, [0.5] * 3, [0.5] * 3]
+    assert of_values([0, 1, 2], values, [nan] * 3).high == pytest.approx(0.5 - 0.5)
+    fit = of_values([0, 1, 2], values, [0.03] * 3)
+    assert fit.high - fit.value >= stats.t.ppf(0.975, 7) * 0.03 / sqrt(6) * (1 - 1e-9)
+
+
+def test_a_slope_through_means_takes_the_wider_of_scatter_and_errors():
+    x, means = [0.0, 1.0, 2.0, 3.0], [0.1, 0.2, 0.3, 0.4]
+    sure = of_means(x, means, [0.01] * 4)
+    assert sure.value == pytest.approx(0.1)
+    assert sure.high - sure.value == pytest.approx(1.959964 * 0.01 / sqrt(5), rel=1e-5)
+    rough = of_means(x, [0.1, 0.4, 0.1, 0.4], [0.001] * 4)
+    known = stats.linregress(x, [0.1, 0.4, 0.1, 0.4])
+    assert rough.high - rough.value == pytest.approx(stats.t.ppf(0.975, 2) * known.stderr)
+    with pytest.raises(ValueError, match="needs 3"):
+        of_means([0, 1], [0, 1], [nan, nan])
+
+
+# -- outcomes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("error", [0.0087, None])
+def test_the_published_courses_are_their_ceilings(name, error):
+    values, ceilings = PUBLISHED[name]
+    row = one(report(values, ceilings, error))
+    assert (row["origin"], row["outcome"]) == (REPORTED, "CEILING MOVES")
+    assert row["change"] == pytest.approx(values[-1] / values[0] - 1)
+    assert row["ceiling_change"] == pytest.approx(ceilings[-1] / ceilings[0] - 1)
+    assert row["shares"] == pytest.approx(np.divide(values, ceilings))
+    assert row["share_low"] < 0 < row["share_high"]
+    assert "not known singly" in row["statement"]
+
+
+def test_how_much_of_a_change_is_the_ceiling_s_is_said():
+    words = one(report(*PUBLISHED["1c"], 0.0087))["statement"]
+    assert "from 0.394 at 100 tokens to 0.895 at 1,000 (+127%)" in words
+    assert "goes from 0.495 to 0.936 (+89%)" in words
+    assert "would come to 0.745, 70% of the change" in words
+    assert "cannot be told from the best" in one(report(*PUBLISHED["2d"], 0.0087))["statement"]
+
+
+def test_unfinished_means_keep_a_note_and_support_no_course():
+    mixed = ["test", "test", "mixed", "mixed"]
+    row = one(report(*PUBLISHED["2d"], 0.0087, origin=mixed))
+    assert row["outcome"] == "CEILING MOVES"
+    assert not row["complete"]
+    assert "not final test values at 500, 1000" in row["statement"]
+    straight = [0.1, 0.2, 0.3322, 0.4322]
+    assert one(report(straight, error=0.01))["outcome"] == "RISES"
+    assert one(report(straight, error=0.01, origin=mixed))["outcome"] == "CANNOT BE TOLD"
+    fewer = one(report(straight, error=0.01, seeds=[3, 3, 3, 2]))
+    assert fewer["outcome"] == "CANNOT BE TOLD"
+    assert "2 of 3 at 1000" in fewer["statement"]
+
+
+def test_reported_means_at_chance_or_beyond_the_ceiling_have_no_course():
+    assert "from chance" in one(report([0.01, -0.01, 0.02, -0.2], error=0.01))["statement"]
+    over = one(report([0.4] * 4, [0.2] * 4, error=0.01))
+    assert over["outcome"] == "CANNOT BE TOLD"
+    assert "beyond the best" in over["statement"]
+
+
+def test_a_share_that_rises_or_falls_is_said_to():
+    up = one(grid([0.2, 0.3, 0.45, 0.55]))
+    assert (up["origin"], up["outcome"], up["finals"]) == (SEEDS, "RISES", [3] * 4)
+    assert up["share_slope"] == pytest.approx(up["slope"])
+    assert one(grid([0.55, 0.45, 0.3, 0.2]))["outcome"] == "FALLS"
+
+
+def test_lower_is_better_turns_the_share_and_not_the_metric():
+    kinds = {"better": "lower", "chance": 1.0, "ceiling": 0.0, "solved": 0.01}
+    row = one(grid([0.8, 0.7, 0.55, 0.45], kinds=kinds, metric="mse"))
+    assert row["outcome"] == "RISES"
+    assert row["slope"] == pytest.approx(-row["share_slope"])
+    assert row["slope"] < 0
+
+
+def test_a_metric_that_rises_while_the_share_falls_falls():
+    row = one(grid([0.36, 0.44, 0.5, 0.5], ceilings=[0.4, 0.55, 0.8, 0.95]))
+    assert row["low"] > 0
+    assert row["outcome"] == "FALLS"
+
+
+def test_a_metric_that_follows_its_ceiling_shows_no_change():
+    values, ceilings = [0.30, 0.45, 0.62, 0.68], [0.40, 0.60, 0.81, 0.90]
+    row = one(grid(values, ceilings=ceilings, spread=0.04))
+    assert row["outcome"] == "CEILING MOVES"
+    assert row["ceiling_name"] == "what it sees"
+
+
+def test_standing_at_the_ceiling_is_told_from_following_one_that_moves():
+    assert one(grid([0.998] * 4, spread=0.001))["outcome"] == "AT CEILING"
+    values = [0.4, 0.6, 0.8, 0.9]
+    assert one(grid(values, ceilings=values, spread=0.005))["outcome"] == "CEILING MOVES"
+
+
+def test_flat_is_said_only_where_the_interval_is_narrow():
+    assert one(grid([0.5] * 4, spread=0.003, half=0.003))["outcome"] == "FLAT"
+    wide = one(grid([0.5] * 4, spread=0.1))
+    assert wide["outcome"] == "CANNOT BE TOLD"
+    assert "not excluded" in wide["statement"]
+    strict = Tables(config={"thresholds": {"flat_share": 0.001}})
+    strict.rows = grid([0.5] * 4, spread=0.003, half=0.003).rows
+    assert one(strict)["outcome"] == "CANNOT BE TOLD"
+
+
+def test_no_course_at_chance_nor_where_chance_is_the_ceiling():
+    row = one(grid([0.004, -0.002, 0.006, 0.001], half=0.03))
+    assert row["outcome"] == "CANNOT BE TOLD"
+    assert "chance at any length" in row["statement"]
+    unlearnable = {"chance": 0.5, "ceiling": 0.5, "solved": None}
+    row = one(grid([0.5, 0.6, 0.7, 0.8], kinds=unlearnable))
+    assert (row["outcome"], row["share_slope"]) == ("CANNOT BE TOLD", None)
+
+
+def test_two_lengths_make_no_row_and_two_with_values_no_slope():
+    assert built(grid([0.3, 0.5], lengths=(100, 200))) == []
+    made = grid([0.3, 0.5], lengths=(100, 200))
+    made.cells("m", "t", 400, [None] * 3, outcome="missing")
+    row = one(made)
+    assert (row["outcome"], row["slope"], row["lengths"]) == ("CANNOT BE TOLD", None, [100, 200])
+
+
+@pytest.mark.parametrize("outcome", ["timed_out", "diverged"])
+def test_partial_values_support_no_course(outcome):
+    made = grid([0.2, 0.3, 0.45, 0.55])
+    made.cell("m", "t", 1000, 3, 0.9, outcome=outcome, metric="r2")
+    row = one(made)
+    assert (row["outcome"], row["complete"], row["values"]) == ("CANNOT BE TOLD", False, 12)
+    assert "without a final value: 1 at 1000" in row["statement"]
+
+
+def test_too_few_seeds_at_one_length_and_unequal_numbers_are_said():
+    made = grid([0.2, 0.3, 0.45], lengths=(100, 200, 500))
+    made.cells("m", "t", 1000, [0.54, 0.55], metric="r2")
+    row = one(made)
+    assert row["outcome"] == "CANNOT BE TOLD"
+    assert "2 at 1000 final seeds, 3 needed" in row["statement"]
+    assert "number of final seeds differs" in row["statement"]
+
+
+def test_what_else_differs_between_lengths_is_said():
+    made = Tables()
+    made.levels("t", LENGTHS, metric="r2", chance=0.0, ceiling=1.0)
+    for i, length in enumerate(LENGTHS):
+        for lr, gain in (("0.001", 0.0), ("0.01", 0.1 if i else -0.1)):
+            values = [0.2 + 0.1 * i + gain + s for s in (-0.01, 0.0, 0.01)]
+            made.cells("m", "t", length, values, variant=f"lr={lr}", metric="r2",
+                       budget_steps=1000 * (i + 1))  # fmt: skip
+    row = one(made)
+    assert row["variant"] == "lr=0.001 at 100; lr=0.01 at 200, 500, 1000"
+    assert "the budget of steps differs: 1,000 at 100" in row["statement"]
+    fixed = grid([0.2, 0.3, 0.45, 0.55], settings='{"training": {"data_seed": 7}}')
+    assert "share their data" in one(fixed)["statement"]
+
+
+def test_without_a_ceiling_the_metric_itself_is_followed():
+    row = one(grid([0.2, 0.3, 0.45, 0.55], kinds={"ceiling": None}))
+    assert (row["outcome"], row["share_slope"]) == ("RISES", None)
+    assert "no ceiling is known" in row["statement"]
+
+
+def test_a_failed_control_or_a_score_beyond_the_ceiling_voids_the_course():
+    made = grid([0.2, 0.3, 0.45, 0.55]).control("t", state="failed")
+    assert "CONTROL FAILED at 100, 200, 500, 1000" in one(made)["statement"]
+    over = one(grid([0.2, 0.3, 0.45, 0.55], ceilings=[0.1, 0.3, 0.5, 0.6]))
+    assert "ABOVE MODEL CEILING at 100" in over["statement"]
+
+
+def test_a_score_that_is_no_number_voids_the_course():
+    made = grid([0.2, 0.3, 0.45], lengths=(100, 200, 500))
+    made.cells("m", "t", 1000, [0.5, nan, 0.6], metric="r2")
+    assert one(made)["outcome"] == "CANNOT BE TOLD"
+
+
+# -- how often a course is seen where there is none ------------------------------------------------
+
+
+def course(values, error=nan):
+    """A course without any verdict: what is left is the slope."""
+    points = tuple(
+        Point(length, tuple(seeds), error, 0.0, 1.0)
+        for length, seeds in zip(LENGTHS, values, strict=True)
+    )
+    return Course("m", "t", "", "r2", "higher", SEEDS, points)
+
+
+def rate(draw, trials):
+    generator = np.random.default_rng(5)
+    said = [scaling.judge(course(draw(generator)), LIMITS)[0] for _ in range(trials)]
+    return np.mean([word in ("RISES", "FALLS") for word in said])
+
+
+NULLS = {
+    "equal spread": lambda g: 0.5 + 0.05 * g.normal(size=(4, 3)),
+    "ten times the spread at the end": lambda g: (
+        0.5 + np.array([[0.01], [0.01], [0.01], [0.1]]) * g.normal(size=(4, 3))
+    ),
+    "ten times the spread at both ends": lambda g: (
+        0.5 + np.array([[0.1], [0.01], [0.01], [0.1]]) * g.normal(size=(4, 3))
+    ),
+    "all or nothing": lambda g: (g.random((4, 3)) < 0.5) * 0.9 + 0.01 * g.normal(size=(4, 3)),
+    "one in five": lambda g: (g.random((4, 3)) < 0.2) * 0.9 + 0.01 * g.normal(size=(4, 3)),
+    "seeds alike over lengths": lambda g: (
+        0.5 + 0.1 * g.normal(size=(1, 3)) + 0.02 * g.normal(size=(4, 3))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_a_course_is_rarely_seen_where_there_is_none(name):
+    # Three standard errors of a rate of 5 % in 800 trials are 2.3 points.
+    assert rate(NULLS[name], 800) <= 0.05 + 0.023
+
+
+def test_a_real_course_is_seen():
+    x = np.array([log2(at / 100) for at in LENGTHS])[:, None]
+    assert rate(lambda g: 0.3 + 0.06 * x + 0.03 * g.normal(size=(4, 3)), 200) > 0.95

@@ -1,0 +1,121 @@
+"""What a study says it will say: a mistake in it costs one line, with the file, the key and what is
+allowed."""
+
+import pytest
+from grid_factory import write_study
+
+from seqgrid import study
+from seqgrid.study_file import StudyError
+
+STUDY = """
+question: which one?
+models: {gru: , lstm: , rnn: {model: gru}}
+tasks:
+  adding_problem: {models: [gru, lstm]}
+  parity: {models: [lstm, rnn], lengths: [32]}
+lengths: [8, 16]
+seeds: 0..1
+groups: {both: [gru, lstm], others: [lstm, rnn]}
+sweep: {training.learning_rate: [1e-3, 1e-2]}
+"""
+FINE = "compare: {x: {a: gru, b: lstm}}\n"
+A = "{a: gru, b: lstm"
+
+
+@pytest.fixture
+def problems(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def of(text):
+        write_study(tmp_path, STUDY + text)
+        try:
+            study.load("small")
+        except StudyError as error:
+            lines = str(error).splitlines()
+            assert all(line.startswith("config/studies/small.yaml: ") for line in lines)
+            return [line.removeprefix("config/studies/small.yaml: ") for line in lines]
+        return []
+
+    return of
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FINE,
+        "compare: {x: {a: {group: both}, b: gru, on: {task: adding_problem, seqlen: 8}}}\n",
+        "compare: {x: {a: {model: gru, seqlen: 8}, b: {model: gru, seqlen: 16}}}\n",
+        "compare: {x: {a: {model: gru, variant: learning_rate=0.001}, b: lstm}}\n",
+        "compare: {x: {a: {model: lstm, task: parity}, b: {model: lstm, task: "
+        "adding_problem, seqlen: 8}}}\n",
+        FINE + "claims: [{statement: s, compare: x, is: NO DIFFERENCE, expected: [0, 1]}]\n",
+        "claims: [{statement: s, place: {model: gru, task: adding_problem}, is: NOT SOLVED}]\n",
+        "claims: [{statement: s, scaling: {model: gru, task: adding_problem}, is: RISES}]\n",
+    ],
+)
+def test_what_a_grid_has_may_be_declared(problems, text):
+    assert problems(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            f"compare: {{x: {A}, on: {{seqlen: [8, 32]}}}}}}\n",
+            "compare.x.on.seqlen: 32 is not a length at which both are trained; allowed: 8, 16",
+        ),
+        (
+            f"compare: {{x: {A}, on: {{task: parity}}}}}}\n",
+            "compare.x.on.task: the sides do not both run on parity; allowed: adding_problem",
+        ),
+        (
+            f"compare: {{x: {A}, on: {{evaluated: 64}}}}}}\n",
+            "compare.x.on.evaluated: 64 is not a length at which both are evaluated; allowed: none",
+        ),
+        (
+            "compare: {x: {a: gru, b: rnn}}\n",
+            "compare.x: the sides do not run at any place that they share",
+        ),
+        (
+            "compare: {x: {a: {group: both}, b: {group: others}}}\n",
+            "compare.x: the sides do not run at any place that they share",
+        ),
+        (
+            "compare: {x: {a: {model: gru, variant: learning_rate=1}, b: lstm}}\n",
+            "compare.x.a.variant: 'learning_rate=1' is not a variant of these models; allowed: ",
+        ),
+        (
+            "compare: {x: {a: {model: gru, seqlen: 9}, b: lstm}}\n",
+            "compare.x.a.seqlen: 9 is not a length at which this side is trained; allowed: 8, 16",
+        ),
+        (
+            FINE + "claims: [{statement: s, compare: x, is: A BETER}]\n",
+            "claims.0.is: 'A BETER' is not an outcome of a comparison; allowed: A BETTER",
+        ),
+        (
+            "claims: [{statement: s, place: {model: gru, task: adding_problem}, is: SOLVE}]\n",
+            "claims.0.is: 'SOLVE' is not a verdict that can be expected; allowed: SOLVED",
+        ),
+        (
+            "claims: [{statement: s, scaling: {model: gru, task: adding_problem}, is: UP}]\n",
+            "claims.0.is: 'UP' is not an outcome of a course over lengths",
+        ),
+        (
+            "claims: [{statement: s, place: {model: gru, task: adding_problem, seqlen: 9}, is: "
+            "SOLVED}]\n",
+            "claims.0.place.seqlen: 9 is not a length at which gru is trained; allowed: 8, 16",
+        ),
+        (
+            "claims: [{statement: s, place: {model: rnn, task: adding_problem}, is: SOLVED}]\n",
+            "claims.0.place: rnn does not run on adding_problem in this study; leave the entry out",
+        ),
+        (
+            "claims: [{statement: s, scaling: {model: lstm, task: parity}, is: FLAT}]\n",
+            "claims.0.scaling: lstm is trained at 1 lengths on parity; a course needs two at least",
+        ),
+    ],
+)
+def test_what_it_does_not_have_is_one_line(problems, text, line):
+    found = problems(text)
+    assert len(found) == 1
+    assert found[0].startswith(line)

@@ -1,0 +1,213 @@
+"""What a claim rests on: a comparison, a verdict at a place, or a course over lengths."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from seqgrid.analysis import expectations
+from seqgrid.analysis.expectations import Places, to_come
+from seqgrid.expectation import parse
+from seqgrid.statements import COURSES, Claim
+from seqgrid.thresholds import Thresholds
+
+SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not testable yet"
+# With one of these at a place no claim on its scores is supported or refuted.
+UNSOUND = ("CONTROL FAILED", "GATE FAILED", "ABOVE CEILING")
+OF_NO_SEEDS = ("UNLEARNABLE AS SCORED", "SKIPPED")  # verdicts that rest on no score
+# Verdicts that count every seed that can exist; the others look at final values alone.
+OF_ALL_SEEDS = ("SOLVED", "NOT SOLVED", "DIVERGED")
+COMPATIBLE = {("FLAT", "AT CEILING"), ("AT CEILING", "FLAT"), ("AT CEILING", "CEILING MOVES")}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value with its interval and its coverage; None where there is none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    coverage: float | None
+
+
+@dataclass
+class Observed:
+    """What a claim rests on has come to.
+
+    status, reason: of the verdict that the claim names; None where it names none.
+    numbers: what an expected number is held against, one a place.
+    barred: why no number there can be believed or is final; '' where nothing stands against it.
+    """
+
+    words: str
+    status: str | None = None
+    reason: str = ""
+    numbers: list[Number] = field(default_factory=list)
+    barred: str = ""
+    missing: list[str] = field(default_factory=list)
+
+
+class Evidence:
+    """Looks up what claims rest on."""
+
+    def __init__(
+        self, read: dict[str, pa.Table], built: dict[str, pa.Table], limits: Thresholds
+    ) -> None:
+        self.limits = limits
+        self.known = expectations.known(read, built)
+        self.comparisons = built["comparisons"].to_pylist()
+        self.scaling = built["scaling"].to_pylist()
+
+    def of(self, claim: Claim) -> Observed:
+        """What the claim rests on has come to."""
+        if claim.compare is not None:
+            return self._compared(claim)
+        return self._placed(claim) if claim.place is not None else self._followed(claim)
+
+    def _compared(self, claim: Claim) -> Observed:
+        """A comparison: its row over all places, or its one place; one for each metric."""
+        rows = [r for r in self.comparisons if r["comparison"] == claim.compare]
+        pooled = {r["metric"] for r in rows if r["task"] is None}
+        rows = [r for r in rows if r["task"] is None or r["metric"] not in pooled]
+        if not rows:
+            return Observed("nothing", OPEN, "the comparison has no row")
+        said = [self._outcome(claim, row) for row in rows]
+        seen = Observed("; ".join(_labelled(rows, "outcome")))
+        seen.status = together([status for status, _ in said])
+        seen.reason = "; ".join(dict.fromkeys(reason for _, reason in said))
+        # The interval of single runs is one over test examples, and says nothing of seeds.
+        covered = [r["coverage"] if r["pairs"] > 1 else None for r in rows]
+        seen.numbers = [
+            Number(r["difference"], r["low"], r["high"], coverage)
+            for r, coverage in zip(rows, covered, strict=True)
+        ]
+        barred = [r["outcome"] for r in rows if r["outcome"] in ("NOT COMPARABLE",)]
+        barred += ["cells are to come" for r in rows if r["missing"]]
+        seen.barred = "; ".join(dict.fromkeys(barred))
+        if seen.status == OPEN or claim.expected is not None:
+            seen.missing = [path for r in rows for path in r["missing"] or ()]
+        return seen
+
+    def _outcome(self, claim: Claim, row: dict) -> tuple[str, str]:
+        wanted, outcome, reason = claim.verdict, row["outcome"], row["statement"]
+        if outcome == wanted:
+            return SUPPORTED, reason
+        better = ("A BETTER", "B BETTER")
+        if wanted in better and outcome in (*better, "NO DIFFERENCE"):
+            return REFUTED, reason
+        if wanted == "NO DIFFERENCE" and outcome in better:
+            equivalent, margin = row["p_equivalent"], row["margin"]
+            if equivalent is not None and equivalent <= 1 - self.limits.confidence:
+                return SUPPORTED, reason
+            ends = row["low"], row["high"]
+            known = margin is not None and None not in ends
+            if known and (ends[0] >= margin or ends[1] <= -margin):
+                return REFUTED, reason
+            words = "no margin is declared, so no difference can be small enough"
+            return OPEN, f"{reason}; {words if margin is None else 'it may be within the margin'}"
+        if wanted == "NO DIFFERENCE" and row["margin"] is None:
+            return OPEN, f"{reason}; without a margin equivalence is not tested"
+        return OPEN, reason
+
+    def _placed(self, claim: Claim) -> Observed:
+        """A verdict at a place, or at each training length."""
+        place = claim.place
+        assert place is not None
+        entry = place.model_dump() | {"verdict": claim.verdict or "SOLVED", "why": ""}
+        rows = list(Places(self.known, entry).rows())
+        if not rows:
+            return Observed("nothing", OPEN, "no cell of the study is there")
+        said = [self._verdict(claim, row) for row in rows]
+        seen = Observed("; ".join(_labelled(rows, "observed")))
+        seen.status = together([status for status, _ in said])
+        shown = [reason for status, reason in said if status == seen.status]
+        seen.reason = "; ".join(dict.fromkeys(shown)) if claim.verdict else ""
+        summary = [self._summary(row) for row in rows]
+        seen.numbers = [
+            Number(s["median"], s["low"], s["high"], s["coverage"]) for s in summary if s
+        ]
+        unsound = [name for row in rows for name in UNSOUND if name in _names(row)]
+        seen.missing = [
+            cell["path"]
+            for row in rows
+            for cell in self.known["cells"]
+            if cell["path"] in row["paths"] and to_come(cell)
+        ]
+        barred = list(dict.fromkeys(unsound))
+        barred += ["cells are to come"] if seen.missing else []
+        barred += ["a place has no value"] if not all(summary) else []
+        seen.barred = "; ".join(barred)
+        return seen
+
+    def _verdict(self, claim: Claim, row: dict) -> tuple[str, str]:
+        at = f"at {row['seqlen_tokens']} tokens: "
+        unsound = [name for name in UNSOUND if name in _names(row)]
+        if unsound:
+            return OPEN, f"{at}{unsound[0]}, so nothing on this task can be believed"
+        if row["met"] is None:
+            return OPEN, at + row["reason"]
+        rule, _ = parse(row["expected"])
+        seeds = row["asked"] if rule in OF_ALL_SEEDS else row["final"]
+        if rule not in OF_NO_SEEDS and seeds < self.limits.enough_seeds:
+            few = f"TOO FEW SEEDS ({seeds}, {self.limits.enough_seeds} needed)"
+            return OPEN, f"{at}{row['reason']}, but {few}"
+        return (SUPPORTED if row["met"] else REFUTED), at + row["reason"]
+
+    def _summary(self, row: dict) -> dict | None:
+        columns = ("model", "task", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
+        for found in self.known["summary"]:
+            if all(found[c] == row[c] for c in columns) and found["final"]:
+                return found
+        return None
+
+    def _followed(self, claim: Claim) -> Observed:
+        """A course over training lengths."""
+        along = claim.scaling
+        assert along is not None
+        rows = [r for r in self.scaling if (r["model"], r["task"]) == (along.model, along.task)]
+        if not rows:
+            return Observed("nothing", OPEN, "no course over lengths is known")
+        said = [_course(claim.verdict, row) for row in rows]
+        seen = Observed("; ".join(dict.fromkeys(r["outcome"] for r in rows)))
+        seen.status = together([status for status, _ in said])
+        seen.reason = "; ".join(dict.fromkeys(reason for _, reason in said))
+        seen.numbers = [
+            Number(r["slope"], r["low"], r["high"], self.limits.confidence) for r in rows
+        ]
+        seen.missing = [
+            cell["path"]
+            for cell in self.known["cells"]
+            if (cell["model"], cell["task"]) == (along.model, along.task) and to_come(cell)
+        ]
+        partial = [r for r in rows if not r["complete"] or r["outcome"] not in COURSES]
+        seen.barred = "the course cannot be told" if partial else ""
+        return seen
+
+
+def _course(wanted: str | None, row: dict) -> tuple[str, str]:
+    outcome = row["outcome"]
+    if outcome == wanted:
+        return SUPPORTED, row["statement"]
+    known = outcome in COURSES and (wanted, outcome) not in COMPATIBLE
+    return (REFUTED if known else OPEN), row["statement"]
+
+
+def together(statuses: Iterable[str | None]) -> str:
+    """One that is refuted refutes all; all must be supported to support."""
+    found = set(statuses)
+    if REFUTED in found:
+        return REFUTED
+    return SUPPORTED if found == {SUPPORTED} else OPEN
+
+
+def _labelled(rows: list[dict], key: str) -> list[str]:
+    """What rows say, with the length where they do not say the same."""
+    said = [row[key] or "nothing" for row in rows]
+    if len(set(said)) == 1:
+        return said[:1]
+    at = [r["metric"] if r["seqlen_tokens"] is None else r["seqlen_tokens"] for r in rows]
+    return [f"{place}: {words}" for place, words in zip(at, said, strict=True)]
+
+
+def _names(row: dict) -> list[str]:
+    return row["observed"].split("; ")

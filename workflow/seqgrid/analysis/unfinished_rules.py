@@ -1,0 +1,27 @@
+"""The rule about a value of a run that has not finished: what it does not show."""
+
+from seqgrid.analysis.groups import Cell, Levels
+from seqgrid.analysis.rules import Finding, rule
+
+
+@rule(
+    "AT CHANCE SO FAR",
+    "cell",
+    "A value from before the end of training, whose {confidence} interval holds chance or lies on "
+    "its worse side: it shows neither learning nor that training went wrong.",
+)
+def at_chance_so_far(cell: Cell, levels: Levels) -> Finding | None:
+    """A cut run inside the chance band; diverged is what its outcome says, and nothing else."""
+    if cell.final or cell.value is None or cell.low is None or cell.high is None:
+        return None
+    if levels.chance is None or levels.unlearnable or cell.outcome == "diverged":
+        return None
+    worse = min(levels.goodness(cell.low), levels.goodness(cell.high))
+    if worse > levels.goodness(levels.chance):
+        return None
+    return (
+        "AT CHANCE SO FAR",
+        f"seed {cell.seed}: {cell.value:.4g} when it stood at {cell.outcome}, and chance "
+        f"{levels.chance:.4g} lies in its band from {cell.low:.4g} to {cell.high:.4g}",
+        {"value": cell.value, "low": cell.low, "high": cell.high, "chance": levels.chance},
+    )
