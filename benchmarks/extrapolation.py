@@ -4,19 +4,25 @@ Curves are cut at a quarter, half and three quarters, and the forecast of the be
 their end is held against what came. Synthetic ones are drawn here; real ones are those of
 validation_curves.json: LSTM, GRU, attention and DeltaNet of width 32 on the adding problem,
 selective copying and MQAR at 16 tokens, 800 steps with a validation of 300 examples every 20, two
-seeds, learning rate 3e-3, none of them chosen. Prints the table of docs/advice.md.
+seeds, learning rate 3e-3, none of them chosen. Then advice as a whole: of a
+curve that is cut beside four of its kind that are not. Prints the tables of docs/advice.md.
 """
 
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from seqgrid.analysis import stats
+from seqgrid.analysis import resuming, stats
 from seqgrid.analysis.extrapolation import forecast
+from seqgrid.analysis.groups import Cell, Group, Levels
+from seqgrid.thresholds import Thresholds
 
+SHAPES = ("exponential", "power law", "logistic", "two stages")
+ACTIONS = (resuming.RESUME, resuming.OPEN, resuming.LEAVE)
 SHARES = (0.25, 0.5, 0.75)
 WORTH = 0.05  # the default of `worth_share`
 FEWEST = 5  # validations before a forecast is made
@@ -92,8 +98,7 @@ def results(curves_of_a_shape: int = 200) -> dict[tuple[str, float], dict[str, f
     """What `measured` says by kind of curve and share seen."""
     generator = np.random.default_rng(7)
     kinds: dict[str, list[dict]] = {
-        shape: [synthetic(shape, generator) for _ in range(curves_of_a_shape)]
-        for shape in ("exponential", "power law", "logistic", "two stages")
+        shape: [synthetic(shape, generator) for _ in range(curves_of_a_shape)] for shape in SHAPES
     }
     kinds["real"] = real()
     found = defaultdict(list)
@@ -103,6 +108,41 @@ def results(curves_of_a_shape: int = 200) -> dict[tuple[str, float], dict[str, f
                 if row := measured(curve, share):
                     found[kind, share].append(row)
     return {key: summed(rows) for key, rows in found.items()}
+
+
+def advised(curves: list[dict], share: float, siblings: int) -> list[tuple[str, bool]]:
+    """(advice, whether a gain worth it came) of each curve cut at a share, beside whole others."""
+    levels = Levels(chance=0.0, ceiling=1.0, solved=0.95)
+    thresholds, found = Thresholds(), []
+    for start in range(0, len(curves) - siblings, siblings + 1):
+        cut, *others = (np.asarray(c["values"]) for c in curves[start : start + siblings + 1])
+        errors = [float(c["errors"][0]) for c in curves[start : start + siblings + 1]]
+        points = [
+            [(step, float(v), error) for step, v in enumerate(values, 1)]
+            for values, error in zip(others, errors[1:], strict=True)
+        ]
+        slack = [resuming.tolerance(levels, thresholds, p) for p in points]
+        broken = resuming.longest_broken(zip(points, slack, strict=True), WORTH)
+        n = round(share * len(cut))
+        history = tuple((step, float(v), errors[0]) for step, v in enumerate(cut[:n], 1))
+        solved = next((step for step, v, _ in history if v >= 0.95), None)
+        cell = Cell(0, "timed_out", budget=len(cut), history=history, solved_step=solved)
+        group = Group("", "", "", 1, 1, "", "", "accuracy", levels, (cell,))
+        action = resuming.judge(cell, group, thresholds, broken).action
+        found.append((action, float(cut.max() - cut[:n].max()) >= WORTH))
+    return found
+
+
+def _advice_table(siblings: int = 4, studies: int = 200) -> Iterator[list[str]]:
+    head = ["curves", "seen", *(f"{a}: n, gain came" for a in ACTIONS)]
+    yield from (head, ["---"] * len(head))
+    generator = np.random.default_rng(8)
+    for shape in SHAPES:
+        curves = [synthetic(shape, generator) for _ in range(studies * (siblings + 1))]
+        for share in SHARES:
+            rows = advised(curves, share, siblings)
+            counts = [[came for action, came in rows if action == wanted] for wanted in ACTIONS]
+            yield [shape, f"{share:.0%}", *(f"{len(c)}, {sum(c)}" for c in counts)]
 
 
 def main() -> int:
@@ -115,7 +155,8 @@ def main() -> int:
         line = [kind, f"{share:.0%}", f"{row['n']:.0f}", *numbers, f"{row['held']:.0%}"]
         line += [f"{row['width']:.2f}", f"{row['nothing']:.0f}, {row['nothing_wrong']:.0f}"]
         lines.append([*line, f"{row['worth']:.0f}, {row['worth_wrong']:.0f}"])
-    sys.stdout.write("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+    for table in (lines, list(_advice_table())):
+        sys.stdout.write("\n".join(f"| {' | '.join(line)} |" for line in table) + "\n\n")
     return 0
 
 

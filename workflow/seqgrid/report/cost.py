@@ -36,7 +36,7 @@ def cost(content: Content) -> str:
     return blocks(
         *(_device(content, rows, device) for device in dict.fromkeys(r["device"] for r in rows)),
         text(*_notes(content, rows)),
-        matrix(content, steps, "Training time per step, median over cells"),
+        matrix(content, steps, "Training time per step, median over cells") if steps else "",
         _circuits(content),
         _asked(content),
         figure(content, "cost"),
@@ -101,7 +101,8 @@ def _notes(content: Content, rows: list[dict]) -> list[str]:
     if dead := ledger.deaths(content.parts):
         kinds = ", ".join(f"{n} {state}" for state, n in dead.items())
         notes.append(f"Of {sum(dead.values())} parts a process died without a word: {kinds}.")
-    if finish := next((r for r in content.advice if r["action"] == "finish"), None):
+    finish = next((r for r in content.advice if r["action"] == "finish"), None)
+    if finish and finish["command"]:
         hours = finish["hours"]
         cells = f"{finish['cells']} open cells"
         known = f"take at most {seconds(3600 * hours)} more" if hours is not None else ""
