@@ -73,6 +73,10 @@ def test_what_a_grid_has_may_be_declared(problems, text):
             "compare.x.on.evaluated: 64 is not a length at which both are evaluated; allowed: none",
         ),
         (
+            f"compare: {{x: {A}, metric: acuracy}}}}\n",
+            "compare.x.metric: 'acuracy' is not a metric; allowed: accuracy, sequence_accuracy",
+        ),
+        (
             "compare: {x: {a: gru, b: rnn}}\n",
             "compare.x: the sides do not run at any place that they share",
         ),

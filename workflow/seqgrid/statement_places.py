@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from seqgrid.metrics import BETTER
 from seqgrid.rows import Row
 from seqgrid.statements import Comparison, Place, Side
 from seqgrid.study_file import unknown
@@ -10,7 +11,10 @@ from seqgrid.study_file import unknown
 
 def misplaced(study: Any, rows: list[Row]) -> Iterator[str]:
     """A line for each place in these entries that the study's grid does not have."""
+    metrics = [*BETTER, "steps"]
     for name, entry in study.compare.items():
+        if entry.metric not in (None, *metrics):
+            yield f"compare.{name}.metric: {unknown(entry.metric, metrics, 'a metric')}"
         yield from _apart(study, rows, name, entry)
     for number, claim in enumerate(study.claims):
         if (place := claim.place) is not None:

@@ -14,7 +14,9 @@ from seqgrid.thresholds import Thresholds
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not testable yet"
 # With one of these at a place no claim on its scores is supported or refuted.
 UNSOUND = ("CONTROL FAILED", "GATE FAILED", "ABOVE CEILING")
-OF_NO_SEEDS = ("UNLEARNABLE AS SCORED", "SKIPPED")  # verdicts that rest on no score
+UNLEARNABLE = "UNLEARNABLE AS SCORED"
+NO_SCORE = ("SKIPPED", "DIVERGED")  # verdicts that rest on no score
+OF_NO_SEEDS = (UNLEARNABLE, "SKIPPED")  # those that hold with however few seeds
 # Verdicts that count every seed that can exist; the others look at final values alone.
 OF_ALL_SEEDS = ("SOLVED", "NOT SOLVED", "DIVERGED")
 COMPATIBLE = {("FLAT", "AT CEILING"), ("AT CEILING", "FLAT"), ("AT CEILING", "CEILING MOVES")}
@@ -144,6 +146,8 @@ class Evidence:
         unsound = [name for name in UNSOUND if name in _names(row)]
         if unsound:
             return OPEN, f"{at}{unsound[0]}, so nothing on this task can be believed"
+        if UNLEARNABLE in _names(row) and parse(row["expected"])[0] not in (UNLEARNABLE, *NO_SCORE):
+            return OPEN, f"{at}{UNLEARNABLE}, so no score there can show anything"
         if row["met"] is None:
             return OPEN, at + row["reason"]
         rule, _ = parse(row["expected"])

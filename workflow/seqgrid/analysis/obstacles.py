@@ -62,6 +62,10 @@ class Judge:
     # -- what is scored ------------------------------------------------------------------------
 
     def _scores(self, a: Side, b: Side, place: tuple[int, int, str]) -> Iterator[str]:
+        for name, side in (("a", a), ("b", b)):
+            evaluated = any(c["evaluated"] for m in side.members for c in m.cells)
+            if evaluated and not any(m.row for m in side.members):
+                yield f"no test result of {name} in this metric, at this place"
         metrics = [{m.row["metric"] for m in s.members if m.row} - {""} for s in (a, b)]
         if all(metrics) and metrics[0] != metrics[1]:
             yield f"metric: {_and(metrics[0])} of a, {_and(metrics[1])} of b"
@@ -155,7 +159,7 @@ class Judge:
             for v in self.verdicts
             if (v["model"], v["task"], v["seqlen_tokens"], v["variant"] or "")
             == (member.model, member.task, member.seqlen, member.variant)
-            and v["scope"] != "cell"
+            and v["scope"] in ("level", "group")
             and (
                 v["scope"] == "group"
                 or (v["evaluated_seqlen_tokens"], v["test_set"]) == (evaluated, test_set)
@@ -226,7 +230,9 @@ def _values(values: list) -> str:
 def _value(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+    return str(value)
 
 
 def _and(values: set) -> str:

@@ -1,6 +1,8 @@
 """All rows of a foreign study together: which runs there are, and what contradicts what."""
 
+import os
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from seqgrid.foreign import rows as rows_
@@ -21,7 +23,7 @@ def key_of(row: dict[str, Any]) -> Key:
 
 
 def gather(
-    mapping: Mapping, folder: Any
+    mapping: Mapping, folder: Path
 ) -> tuple[dict[Kind, list[dict[str, Any]]], list[dict[str, Any]]]:
     """The rows of all tables by kind; and each file with its hash, rows and columns left unread.
 
@@ -58,17 +60,17 @@ def gather(
             if file.problem:
                 made = [row | {"result_valid": False, "note": file.problem} for row in made]
             found[entry.rows] += made
-            files.append(_about(entry, file, len(made)))
+            files.append(_about(entry, file, len(made), folder))
     if problems:
         raise Wrong(problems)
     return found, files
 
 
-def _about(entry: Any, file: File, rows: int) -> dict[str, Any]:
+def _about(entry: Any, file: File, rows: int, folder: Path) -> dict[str, Any]:
     used = {*entry.columns.values(), *entry.wide, *entry.only}
     used |= {parse.column for parse in entry.parse}
     return {
-        "file": file.path,
+        "file": os.path.relpath(file.path, folder),
         "sha256": file.sha256,
         "rows": rows,
         "of": entry.rows,

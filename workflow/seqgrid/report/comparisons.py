@@ -48,12 +48,12 @@ def comparisons(content: Content) -> str:
         "metric and test set, and no failed control. The difference is the median of those of the",
         "seeds; its interval excludes zero exactly where the test rejects, if it reaches the",
         "coverage asked for; the coverage of each stands beside it. Over all places a seed counts",
-        "once: its data and weights derive from the seed alone, and are shared between places."
+        "once, as its runs share data and initial weights."
         + (TIMES if any(row["metric"] == "steps" for row in rows) else "")
         + (f" Corrected for all tests of the study: {correction}." if correction else ""),
     )
     return blocks(
-        text(f"{len(names)} comparisons, {len(rows)} rows: {said}."),
+        text(f"Comparisons: {len(names)}, in {len(rows)} rows: {said}."),
         rules,
         table(header, [_row(row) for row in rows], left=2, words=1),
         *(_said(name, [r for r in rows if r["comparison"] == name]) for name in names),
@@ -105,9 +105,16 @@ def _said(name: str, rows: list[dict]) -> str:
     first = rows[0]
     margin = "" if first["margin"] is None else f", margin {number(first['margin'])}"
     head = f"**{name}**: a is {first['a']}, b is {first['b']}; {first['metric']}{margin}."
+    alike: dict[tuple[str, str], list[dict]] = {}
+    for row in rows:  # at several places one sentence may hold
+        alike.setdefault((row["outcome"], row["statement"]), []).append(row)
     lines = [
-        item(f"{place(row)}: **{row['outcome']}**: {row['statement']}.", _values(row), _waits(row))
-        for row in rows
+        item(
+            f"{'; '.join(map(place, found))}: **{outcome}**: {statement}.",
+            _values(found),
+            _waits(found),
+        )
+        for (outcome, statement), found in alike.items()
     ]
     unequal: dict[str, list[str]] = {}
     for row in rows:
@@ -121,13 +128,15 @@ def _said(name: str, rows: list[dict]) -> str:
     return blocks(text(head), "\n".join(lines), others)
 
 
-def _values(row: dict) -> str:
+def _values(rows: list[dict]) -> str:
     """The difference of each seed, in as few words as can be."""
-    found = row["differences"] or []
-    if not found:
-        return ""
-    shown = [f"{seed}: {_signed(value)}" for seed, value in zip(row["seeds"], found, strict=True)]
-    return f"a - b by seed: {listing(shown, MOST_SEEDS)}."
+    told = []
+    for row in rows:
+        by_seed = zip(row["seeds"], row["differences"], strict=True) if row["differences"] else ()
+        shown = [f"{seed}: {_signed(value)}" for seed, value in by_seed]
+        where = f" ({place(row)})" if len(rows) > 1 else ""
+        told += [f"a - b by seed{where}: {listing(shown, MOST_SEEDS)}."] if shown else []
+    return " ".join(told)
 
 
 def _signed(value: float) -> str:
@@ -136,7 +145,7 @@ def _signed(value: float) -> str:
     return f"{value:+.3g}"
 
 
-def _waits(row: dict) -> str:
-    missing = row["missing"] or []
+def _waits(rows: list[dict]) -> str:
+    missing = list(dict.fromkeys(path for row in rows for path in row["missing"] or ()))
     cells = "cell" if len(missing) == 1 else "cells"
     return f"{len(missing)} {cells} to come, such as {missing[0]}." if missing else ""

@@ -29,4 +29,7 @@ def convergence(content: Content) -> str:
         "plateau, collapsed from a better validation."
     )
     shown = blocks(note, table(header, body, left=2), more(rows)) if body else ""
-    return blocks(shown or "No cell has finished.", figure(content, "curves"))
+    return blocks(
+        shown or "No cell has finished.",
+        *(figure(content, n) for n in ("curves", "survival", "steps")),
+    )

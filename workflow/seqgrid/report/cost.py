@@ -40,6 +40,7 @@ def cost(content: Content) -> str:
         _circuits(content),
         _asked(content),
         figure(content, "cost"),
+        figure(content, "pareto"),
     )
 
 

@@ -1,32 +1,33 @@
 """The figures of a report: every seed is a point or a line, every metric has its levels drawn.
 
-Colours: Okabe & Ito, Color Universal Design (2008), told apart with any colour vision; markers
-repeat the distinction in black and white. Hollow markers and dashed lines are not final.
+Hollow markers and dotted lines are not final. How each model looks stands in `looks`.
 """
 
 import math
 from collections.abc import Callable
-from itertools import cycle, islice
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from seqgrid.report import grids, panels
+from seqgrid.report import courses, grids, maps, panels, tradeoffs
 from seqgrid.report.content import Content
+from seqgrid.report.looks import Look, Looks, looks, ordered
 
 if TYPE_CHECKING:  # provisional in matplotlib
     from matplotlib.typing import RcKeyType
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")  # 11 and 8 share no factor
-
+DPI = 130
 MOST_PANELS = 12
 COLUMNS = 3
 PANEL = (4.3, 3.1)  # inches
+WIDEST = COLUMNS * PANEL[0]
 PANEL_LETTERS, HANDLE_LETTERS = 60, 8  # of a legend's text: across a panel, and beside a name
 
 STYLE: "dict[RcKeyType, float | str]" = {
@@ -35,93 +36,262 @@ STYLE: "dict[RcKeyType, float | str]" = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
+    "hatch.linewidth": 0.6,
     "svg.hashsalt": "seqgrid",  # the same tables give the same file
     "svg.fonttype": "none",
 }
 
 OWN_CEILINGS = "; a strip in a model's colour: the best that it can score, whatever its training"
-NOTE = "Every seed is a point; hollow points are not final"
+HOLLOW = "hollow points are not final"
+MEANS = (
+    "; open squares: means that a report has, without their seeds, with 95 % intervals over test "
+    "examples where known"
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A figure: what draws each panel, of what, and what its caption says."""
+
+    panel: Callable[..., panels.Drawn]
+    places: list
+    caption: str
+    columns: int = COLUMNS
+    size: tuple[float, float] = PANEL  # of a panel, inches
+    keys: list = field(default_factory=list)  # of a legend in place of the models'
+    scale: Any = None  # of a colour bar
 
 
 def draw(content: Content, folder: Path) -> dict[str, str]:
     """Draw what the tables allow, as PNG and SVG; the captions by name of the figure."""
-    looks = dict(
-        zip(content.models, islice(zip(cycle(COLOURS), cycle(MARKERS)), 999), strict=False)
-    )
-    plans: dict[str, tuple[Callable, list, str]] = {
-        "results": (panels.results, panels.tasks_with_values(content), NOTE),
-        "length": (
-            panels.length,
-            panels.tasks_with_lengths(content),
-            f"{NOTE}; lines join medians, dashed where seeds are missing",
-        ),
-        "beyond": (
-            panels.beyond,
-            panels.tasks_beyond(content),
-            f"{NOTE}; lines join medians of one training length, which the ring marks",
-        ),
-        "curves": (
-            panels.curves,
-            panels.places_with_history(content),
-            "Validation of every seed; dashed: not finished; at most "
-            f"{panels.MOST_CURVES} curves a panel",
-        ),
-        "peaks": (panels.peaks, panels.tasks_with_both(content), "Best against last weights, test"),
-        "sensitivity": (
-            grids.sensitivity,
-            grids.places_with_grids(content),
-            f"{NOTE}; lines join medians, the ring is what was selected on validation",
-        ),
-        "cost": (panels.cost, panels.tasks_with_values(content), f"{NOTE}; training time, test"),
-    }
-    strips = any(row["model_ceiling"] is not None for row in content.summary)
+    look = looks(content.models, content.groups)
     drawn = {}
     with mpl.rc_context(STYLE):
-        for name, (panel, places, caption) in plans.items():
-            if places:
-                shown = places[:MOST_PANELS]
-                clipped = _figure(content, looks, panel, shown, folder / name)
-                left = (
-                    f"; {len(places)} panels, {MOST_PANELS} shown" if places[MOST_PANELS:] else ""
-                )
-                arrows = (
-                    "; triangles at an edge: values beyond it, written there" if clipped else ""
-                )
-                own = OWN_CEILINGS if name in ("results", "length", "beyond") and strips else ""
-                drawn[name] = f"{caption}{own}{arrows}{left}."
+        for name, plan in plans(content).items():
+            figure, clipped = made(content, plan, look)
+            drawn[name] = _caption(content, name, plan, clipped)
+            _save(figure, folder / name, drawn[name])
     return drawn
 
 
-def _figure(content: Content, looks: dict, panel: Callable, places: list, path: Path) -> bool:
+def plans(content: Content) -> dict[str, Plan]:
+    """The figures that have anything to show, by name."""
+    found = {
+        "coverage": _coverage(content),
+        "heatmap": _heatmap(content),
+        "results": _results(content),
+        "length": Plan(
+            panels.length,
+            panels.tasks_with_lengths(content),
+            f"Scores against training length: every seed is a point, {HOLLOW}. Lines join medians "
+            "over final seeds, dotted where seeds are missing; bands are their intervals, from "
+            f"{panels.BAND_SEEDS} seeds and with up to {panels.MOST_BANDS} models in a panel; grey "
+            "lines are the levels of the task at each length",
+        ),
+        "beyond": Plan(
+            panels.beyond,
+            panels.tasks_beyond(content),
+            f"Scores beyond the training length: every seed is a point, {HOLLOW}. Lines join "
+            "medians of one training length, which the ring marks, dotted where seeds are missing",
+        ),
+        "curves": _curves(content),
+        "survival": Plan(
+            courses.survival,
+            courses.places_with_survival(content),
+            "Steps to solve: Kaplan-Meier share of seeds that have not solved the task. Markers: a "
+            "seed solves it; upright ticks: a seed's training ends without (censored); bands are "
+            f"intervals, with up to {courses.MOST_BANDS} models in a panel. Coinciding curves are "
+            "set apart by a hair",
+        ),
+        "steps": Plan(
+            courses.steps,
+            courses.tasks_with_steps(content),
+            "Median steps to solve by training length, with intervals. Hollow with an arrow: fewer "
+            "than half of the seeds solved the task in the steps that they had, so the median lies "
+            "above",
+        ),
+        "peaks": Plan(
+            panels.peaks,
+            panels.tasks_with_both(content),
+            f"Best against last weights on the test split: every seed is a point, {HOLLOW}. On the "
+            "diagonal both score the same",
+        ),
+        "sensitivity": Plan(
+            grids.sensitivity,
+            grids.places_with_grids(content),
+            f"Scores over what was swept: every seed is a point, {HOLLOW}. Lines join medians, "
+            "dotted where seeds are missing; the ring is what was selected on validation",
+        ),
+        "cost": Plan(
+            tradeoffs.cost,
+            panels.tasks_with_both(content),
+            f"Scores against training time: every seed is a point, {HOLLOW}; all training lengths",
+        ),
+        "pareto": Plan(
+            tradeoffs.pareto,
+            tradeoffs.places_with_costs(content),
+            "What a score costs, at the longest training length of each task: share of the way "
+            "from chance (0) to the ceiling of the task (1). Large points are medians over final "
+            "seeds, small ones seeds; hollow where seeds are missing. The grey line is the Pareto "
+            "front of complete models, named: no other scores as much for less. It is of medians, "
+            "and no test says that its models differ",
+        ),
+    }
+    return {name: plan for name, plan in found.items() if plan.places}
+
+
+def _coverage(content: Content) -> Plan:
+    places = maps.blocks(content) if content.cells else []
+    return Plan(
+        maps.coverage,
+        places,
+        "How the cells stand: k of n cells finished and evaluated, by model, task and training "
+        "length; strips are as wide as the share of cells",
+        columns=1,
+        size=maps.panel_size(content, places) if places else PANEL,
+        keys=maps.keys_of_coverage(content),
+    )
+
+
+def _heatmap(content: Content) -> Plan:
+    places = maps.blocks_with_values(content)
+    return Plan(
+        maps.heatmap,
+        places,
+        "Scores on one scale: share of the way from chance (0) to the ceiling of the task (1), the "
+        "same for all models, median over final seeds. Hatched: seeds are missing or not final; in "
+        "round brackets: nothing is final, values so far; in square brackets: a mean that a report "
+        "has; crossed: no score can be had",
+        columns=1,
+        size=maps.panel_size(content, places) if places else PANEL,
+        keys=maps.keys_of_heatmap(),
+        scale=maps.scale_of_heatmap(),
+    )
+
+
+def _results(content: Content) -> Plan:
+    places = panels.tasks_with_values(content)
+    most = max((len(content.lengths(t)) for t in places), default=0)
+    groups = ordered(content.models, content.groups)
+    wide = 1.3 + 0.115 * most * (len(content.models) + len(groups) + 1)
+    width = min(max(PANEL[0], wide), WIDEST)
+    return Plan(
+        panels.results,
+        places,
+        f"Scores by training length: every seed is a point, {HOLLOW}; bars are medians over final "
+        "seeds" + ("; gaps set declared groups of models apart" if len(groups) > 1 else ""),
+        columns=max(1, int(WIDEST / width)),
+        size=(width, PANEL[1]),
+    )
+
+
+def _curves(content: Content) -> Plan:
+    places = courses.places_with_history(content)
+    cut = "; models past that are left out" if courses.curves_cut(content, places) else ""
+    return Plan(
+        courses.curves,
+        places,
+        "Learning curves on validation: every seed is a thin line, dotted with an open end where "
+        "it was cut short; a star marks the first validation at the solved level. Thick: median, "
+        f"band: smallest to largest, over the steps that all seeds have, from {courses.BAND_SEEDS} "
+        f"seeds. Up to {courses.MOST_CURVES} curves a panel{cut}",
+    )
+
+
+def made(content: Content, plan: Plan, look: Looks) -> tuple[Figure, bool]:
     """One figure of small multiples; whether any value was clipped."""
-    columns = min(COLUMNS, len(places))
-    rows = math.ceil(len(places) / columns)
-    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    shown = plan.places[:MOST_PANELS]
+    columns = min(plan.columns, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    width, height = plan.size[0] * columns, plan.size[1] * rows
+    figure = Figure(figsize=(width, height + 0.5), dpi=DPI, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     models: set[str] = set()
     clipped = False
-    for axis, place in zip(axes, places, strict=False):
-        seen, beyond = panel(axis, content, place, looks)
+    for axis, place in zip(axes, shown, strict=False):
+        seen, beyond = plan.panel(axis, content, place, look)
         models |= seen
         clipped |= beyond
-    for axis in axes[len(places) :]:
+    for axis in axes[len(shown) :]:
         axis.remove()
-    _legend(figure, [(m, looks[m]) for m in content.models if m in models], columns)
+    if plan.scale is not None:
+        bar = figure.colorbar(plan.scale, ax=axes[: len(shown)], aspect=15, pad=0.02)
+        bar.set_label("chance = 0, ceiling = 1")
+        bar.outline.set_visible(False)
+    across = width / PANEL[0]
+    if plan.keys:
+        _legend(figure, plan.keys, across)
+    else:
+        groups = ordered([m for m in content.models if m in models], content.groups)
+        _legend_of_models(figure, groups, look, across)
+    return figure, clipped
+
+
+def _caption(content: Content, name: str, plan: Plan, clipped: bool) -> str:
+    words = [plan.caption]
+    if name in ("results", "length") and content.reported:
+        words.append(MEANS)
+    strips = any(row["model_ceiling"] is not None for row in content.summary)
+    if name in ("results", "length", "beyond") and strips:
+        words.append(OWN_CEILINGS)
+    if clipped:
+        words.append("; triangles at an edge: values beyond it, written there")
+    if plan.places[MOST_PANELS:]:
+        words.append(f"; {len(plan.places)} panels, {MOST_PANELS} shown")
+    return "".join(words) + "."
+
+
+def _save(figure: Figure, path: Path, caption: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    return clipped
+    about = {"Title": path.name, "Description": caption}
+    # Not savefig: it draws each twice. The first drawing finds the layout, in inches, which stays.
+    png = FigureCanvasAgg(figure)
+    png.print_png(path.with_suffix(".png"), metadata={"Software": None, **about})
+    figure.set_layout_engine("none")
+    svg = FigureCanvasSVG(figure)
+    svg.print_svg(path.with_suffix(".svg"), metadata={"Date": None, **about})
 
 
-def _legend(figure: Figure, models: list[tuple[str, tuple[str, str]]], columns: int) -> None:
-    """Below the panels, where it covers no data."""
-    handles = [
-        Line2D([], [], color=colour, marker=marker, label=model, linewidth=1)
-        for model, (colour, marker) in models
-    ]
-    if handles:
-        longest = max(len(model) for model, _ in models)
-        fitting = int(columns * PANEL_LETTERS // (longest + HANDLE_LETTERS))
-        ncols = max(1, min(max(2, 3 * columns), fitting))
-        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
+def _legend_of_models(
+    figure: Figure, groups: list[tuple[str, list[str]]], look: Looks, across: float
+) -> None:
+    """Each declared group in a column of its own, under its name, where there is room."""
+    handles = [[_handle(model, look[model]) for model in models] for _, models in groups]
+    if not groups:
+        return
+    longest = max(len(label) for name, models in groups for label in (name, *models))
+    if len(groups) < 2 or len(groups) > _fitting(longest, across):
+        _legend(figure, [handle for column in handles for handle in column], across)
+        return
+    most, filled = max(map(len, handles)), []
+    for (name, _), column in zip(groups, handles, strict=True):
+        blank = [_blank("")] * (most - len(column))
+        filled += [_blank(name or "in no group"), *column, *blank]
+    legend = _legend(figure, filled, across, len(groups))
+    for label in legend.get_texts()[:: most + 1]:
+        label.set(fontstyle="italic", color="#555555")
+
+
+def _handle(model: str, look: Look) -> Line2D:
+    colour, marker, dash = look
+    return Line2D([], [], color=colour, marker=marker, ls=dash, label=model, lw=1.2)
+
+
+def _blank(label: str) -> Line2D:
+    return Line2D([], [], ls="none", label=label)
+
+
+def _fitting(longest: int, across: float) -> int:
+    """Columns of a legend for which there is room."""
+    return max(1, int(across * PANEL_LETTERS // (longest + HANDLE_LETTERS)))
+
+
+def _legend(figure: Figure, handles: list, across: float, columns: int = 0) -> Legend:
+    """Below the panels, where it covers no data.
+
+    across: width of the figure, panels of the usual width.
+    """
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    wanted = min(max(2, int(3 * across)), _fitting(longest, across), len(handles))
+    style: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "handlelength": 3}
+    return figure.legend(handles=handles, ncols=columns or wanted, **style)

@@ -9,6 +9,7 @@ from matplotlib.ticker import NullLocator
 from seqgrid.analysis import selection
 from seqgrid.report import panels
 from seqgrid.report.content import Content, complete
+from seqgrid.report.looks import NOT_FINAL, Looks
 from seqgrid.report.sensitivity import main_keys
 
 
@@ -22,9 +23,7 @@ def places_with_grids(content: Content) -> list[tuple[str, int]]:
     ]
 
 
-def sensitivity(
-    axis: Axes, content: Content, place: tuple[str, int], looks: panels.Looks
-) -> panels.Drawn:
+def sensitivity(axis: Axes, content: Content, place: tuple[str, int], looks: Looks) -> panels.Drawn:
     """Every seed's test metric against the value tried."""
     rows = _numbered(content.rows(*place))
     keys = main_keys(rows)
@@ -39,26 +38,26 @@ def sensitivity(
     if all(value > 0 for line in lines.values() for value, _ in line):
         axis.set_xscale("log")
     for (model, _), line in lines.items():
-        colour = looks[model][0]
+        look = looks[model]
         for value, row in line:
             found = panels.points_of(row)
-            clip.scatter([value] * len(found), found, looks[model])
+            clip.scatter([value] * len(found), found, look)
         known = [
             (value, row)
             for value, row in sorted(line, key=lambda pair: pair[0])
             if row["median"] is not None and not math.isnan(row["median"])
         ]
         heights = clip.clipped([row["median"] for _, row in known])
-        style = "-" if all(complete(row) for _, row in known) else "--"
-        axis.plot([value for value, _ in known], heights, style, color=colour, lw=1)
+        dash = look.dash if all(complete(row) for _, row in known) else NOT_FINAL
+        axis.plot([value for value, _ in known], heights, ls=dash, color=look.colour, lw=1.3)
         for (value, row), height in zip(known, heights, strict=True):
             if row["selected"]:
-                axis.plot(value, height, "o", ms=11, mfc="none", mec=colour, mew=0.8)
+                axis.plot(value, height, "o", ms=11, mfc="none", mec=look.colour, mew=0.8)
     clip.all_levels([content.levels_at(rows[0])])
     values = sorted({value for line in lines.values() for value, _ in line})
     axis.set_xticks(values, [f"{value:g}" for value in values])
     axis.xaxis.set_minor_locator(NullLocator())
-    panels.titles(axis, f"{place[0]} {place[1]}", key, rows)
+    panels.titles(axis, content, place[0], f"{place[0]}, {place[1]} tokens", key)
     return panels.models_of(rows), clip.used
 
 

@@ -15,10 +15,11 @@ def runs(content: Content) -> str:
     """Statuses with their counts, every run with a value or a status that is open, and n of N."""
     note = text(
         "seqgrid did not run this study. A run whose study calls it complete counts as evaluated",
-        "here only where its test value stands in a table; a value taken from a checkpoint",
-        f"({CHECKPOINT}) is one of validation and never final.",
+        "here only where its test value stands in a table; a value taken from a checkpoint is one",
+        "of validation and never final.",
     )
-    return blocks(note, _statuses(content), _complete(content), _runs(content))
+    found = _statuses(content), _complete(content), _runs(content), _courses(content)
+    return blocks(note, *found)
 
 
 def _statuses(content: Content) -> str:
@@ -52,6 +53,8 @@ def _complete(content: Content) -> str:
         said["with checkpoints that its study counts"][key] += bool(done or row["counted"])
         said["with a result that can be read"][key] += bool(done and valid)
         said["with a test value here"][key] += bool(done and row["value_origin"] == "test")
+    if all(counts == said["called complete"] for counts in said.values()):
+        return ""  # the coverage below says it all
     if not any(row["counted"] for row in content.inventory):
         del said["with checkpoints that its study counts"]
     places = [
@@ -112,6 +115,39 @@ def _runs(content: Content) -> str:
     shown_rows = table(head, rows[:MOST_ROWS], left=2)
     words = "Runs with a value, or that have not finished:"
     return blocks(words, shown_rows, more(rows, "inventory.parquet"))
+
+
+def _courses(content: Content) -> str:
+    """Reported means of each model by training length, with the change from the shortest."""
+    found: dict[tuple, dict[int, dict]] = defaultdict(dict)
+    judged = {(v["task"], v["metric"]) for v in content.summary if v["primary"]}
+    for row in content.reported:
+        here = row["evaluated_seqlen_tokens"] == row["seqlen_tokens"] and not row["test_set"]
+        if here and (row["task"], row["metric"]) in judged and row["statistic"] == "mean":
+            found[row["task"], row["metric"], row["model"]][row["seqlen_tokens"]] = row
+    shown = []
+    for task, metric in dict.fromkeys(key[:2] for key in found):
+        here = {key[2]: rows for key, rows in found.items() if key[:2] == (task, metric)}
+        lengths = sorted({at for rows in here.values() for at in rows})
+        if len(lengths) < 2:
+            continue
+        body = []
+        for model, rows in here.items():
+            first = rows[min(rows)]["value"]
+            cells = []
+            for at in lengths:
+                row = rows.get(at)
+                change = ""
+                if row and at != min(rows) and first:
+                    change = f" ({row['value'] / first - 1:+.1%})"
+                cells.append(_value(row) + change if row else "-")
+            body.append([model, *cells])
+        shown.append(f"**{task}**: reported mean {metric} by training length, and its change:")
+        shown.append(table(["model", *map(str, lengths)], body))
+    note = (
+        "A change of a score says nothing by itself: what it goes along with stands under Length."
+    )
+    return blocks(*shown, note) if shown else ""
 
 
 def _run(row: dict) -> tuple:

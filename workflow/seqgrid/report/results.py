@@ -41,7 +41,7 @@ def results(content: Content) -> str:
             found += _test_sets(content, task)
     if shown > MOST_TABLES:
         found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
-    figures = [figure(content, name) for name in ("results", "heatmap", "pareto")]
+    figures = [figure(content, name) for name in ("heatmap", "results")]
     return blocks(*found, groups.medians(content), reported.means(content), *figures)
 
 

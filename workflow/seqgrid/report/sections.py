@@ -49,8 +49,9 @@ def more(rows: Sequence[object], file: str = "summary.parquet") -> str:
 
 
 def figure(content: Content, name: str) -> str:
-    """A figure with its caption, where it was drawn."""
+    """A figure with its caption, where it was drawn; the caption's first words stand for it."""
     if name not in content.figures:
         return ""
     caption = content.figures[name]
-    return blocks(f"![{name}](figures/{name}.png)", text(f"*{caption}* [SVG](figures/{name}.svg)"))
+    image = f"![{caption.split(':')[0]}](figures/{name}.png)"
+    return blocks(image, text(f"*{caption}* [SVG](figures/{name}.svg)"))
