@@ -85,6 +85,21 @@ def test_a_metric_that_is_better_when_lower_is_judged_alike():
     assert judged(1 - flat(0.5), levels).rule == "PLATEAU"
 
 
+def test_a_cell_without_a_curve_is_held_against_the_levels_by_its_best_validation():
+    known = {"origin": "validation", "history": ()}
+    ceiling = ModelCeiling("unordered_chunks", 0.52, "of any such model")
+    for value, rule in ((0.97, "SOLVED"), (0.12, "AT CHANCE"), (0.5, "AT MODEL CEILING")):
+        fields = known | {"value": value, "low": value - 0.04, "high": value + 0.04}
+        cell = Cell(0, "timed_out", step=500, budget=2000, **fields)
+        group = Group(
+            *("m", "t", "", 64, 64, "", "", "accuracy", LEVELS, (cell,)), model_ceiling=ceiling
+        )
+        assert resuming.judge(cell, group, Thresholds(), None).rule == rule
+    bare = Cell(0, "timed_out", step=500, budget=2000)
+    group = Group(*("m", "t", "", 64, 64, "", "", "accuracy", LEVELS, (bare,)))
+    assert resuming.judge(bare, group, Thresholds(), None).rule == "TOO FEW VALIDATIONS"
+
+
 def test_every_rule_of_cells_is_explained():
     said = {judged(flat(0.5)).rule, judged(RISING[:4]).rule, judged(RISING[:12]).rule}
     assert said <= set(resuming.RULES)

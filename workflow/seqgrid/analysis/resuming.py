@@ -75,7 +75,8 @@ def judge(
     if not points:
         return Judged(OPEN, "TOO FEW VALIDATIONS", "no validation is known")
     best = max(points, key=lambda point: point[1])
-    if best[2] == 0 and levels.solved is not None and best[1] >= levels.goodness(levels.solved):
+    bar = _solved(levels)
+    if not cell.history and bar is not None and best[1] >= bar:
         return Judged(LEAVE, "SOLVED", f"best validation {_value(best[1], levels)}")
     # Where no error is known, what is close to chance is taken for chance.
     reach = stats.simultaneous_z(len(points)) * best[2] or thresholds.level_share * levels.span
@@ -87,7 +88,8 @@ def judge(
     if fell:
         return Judged(OPEN, "COLLAPSED", "the validation has collapsed from its best")
     if len(points) < thresholds.window_points or not cell.budget:
-        words = f"{len(points)} validations, {thresholds.window_points} needed"
+        words = f"best validation {_value(best[1], levels)}; {len(points)} known, "
+        words += f"{thresholds.window_points} needed"
         return Judged(OPEN, "TOO FEW VALIDATIONS", words)
     return _by_curve(cell, points, group, thresholds, broken)
 
