@@ -6,6 +6,7 @@ is; the original's conclusions are the claims of that mapping.
 
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -195,16 +196,17 @@ def test_the_pages_say_where_they_come_from_and_give_no_command(quantum, pentath
 
 
 def test_cells_at_their_ceiling_are_left_and_those_at_chance_are_not_given_up(quantum):
-    found = {}
+    found = defaultdict(set)
     for row in quantum.advice:
         if row["scope"] == "cell":
-            found.setdefault((row["model"], row["task"]), set()).add(
-                (row["action"], row["verdict"])
-            )
+            found[row["model"], row["task"]].add((row["action"], row["verdict"]))
     assert found["2d", "adding_problem"] == {("do not resume", "SOLVED")}
     assert found["2d", "selective_copy"] == {("do not resume", "AT MODEL CEILING")}
-    assert ("cannot be told", "AT CHANCE") in found["2e", "adding_problem"]
-    assert not [said for said in found["2e", "adding_problem"] if said[0] == "do not resume"]
+    assert found["2e", "adding_problem"] == {
+        ("do not resume", "SOLVED"),
+        ("cannot be told", "AT CHANCE"),
+        ("monitor", "RUNNING"),
+    }
 
 
 RECALL = [
