@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 import model_pages
 import task_pages
+import verdict_examples
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -29,7 +30,6 @@ from seqgrid import (
     tables,
     thresholds,
 )
-from seqgrid.analysis import verdicts
 
 DOCS = Path(__file__).parent
 TESTS = DOCS.parent / "tests"
@@ -121,7 +121,7 @@ def pages() -> dict[Path, str]:
     made = {
         "study.md": study_reference(),
         "tables.md": tables_reference(),
-        "verdicts.md": verdicts_reference(),
+        "verdicts.md": verdict_examples.reference(),
         "outcomes.md": deaths_reference(),
         "faults.md": faults_reference(),
         "tasks.md": tasks_reference(),
@@ -210,18 +210,6 @@ def tables_reference() -> Iterator[str]:
             ("column", "type", "meaning"), [(f"`{n}`", str(t), about) for n, t, about in columns]
         )
         yield ""
-
-
-def verdicts_reference() -> Iterator[str]:
-    """Every rule in a sentence, as the report prints it."""
-    scopes = {
-        "level": "each evaluated length",
-        "group": "all seeds of a model, task and training length",
-        "cell": "one seed",
-    }
-    rows = [(f"**{r.name}**", scopes[r.scope], r.words()) for r in verdicts.RULES]
-    yield from ("## The rules", "")
-    yield from _table(("verdict", "about", "rule"), rows)
 
 
 def deaths_reference() -> Iterator[str]:

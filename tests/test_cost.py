@@ -73,3 +73,10 @@ def test_a_mistake_is_one_line(words, capsys):
     said = capsys.readouterr().err
     assert said.startswith(WRONG[words])
     assert said.count("\n") == 1
+
+
+def test_a_cache_of_keys_and_values_is_what_the_attention_model_keeps():
+    assert cost.kv_cache_bytes(layers=32, kv_heads=8, head_dim=128) == 131_072
+    settings = {"d_model": 64, "num_heads": 4, "num_layers": 3}
+    made = registry.make_model("attention", settings, SHAPE)
+    assert made.state_bytes(16, bytes_per_element=2) == cost.kv_cache_bytes(3, 4, 16, tokens=16)

@@ -77,13 +77,15 @@ def test_every_page_is_in_the_index():
 
 
 def test_the_worked_example_of_a_study_is_one(tmp_path, monkeypatch):
-    [text] = blocks(DOCS / "study.md", "yaml")
+    text, judged = blocks(DOCS / "study.md", "yaml")
     (tmp_path / "config/studies").mkdir(parents=True)
-    (tmp_path / "config/studies/example.yaml").write_text(text)
+    (tmp_path / "config/studies/example.yaml").write_text(text + judged)
     monkeypatch.chdir(tmp_path)
-    _, rows = study.load("example")
+    asked, rows = study.load("example")
     assert len(rows) == 58  # as the page counts them
     assert {row.evaluation.lengths for row in rows} == {(32, 128), (64, 128)}
+    assert [gate.model for gate in asked.gates] == ["delta"]
+    assert asked.thresholds.enough_seeds == 5
 
 
 def test_every_outcome_and_state_is_explained():

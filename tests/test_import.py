@@ -1,6 +1,7 @@
 """Studies run elsewhere: their tables become ours, or every mistake gets its line."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +11,11 @@ import yaml
 
 from seqgrid import __main__ as command
 from seqgrid import imports, tables
+from seqgrid.analysis.build import build
+from seqgrid.foreign import mapping
 from seqgrid.foreign.intervals import interval
 from seqgrid.metrics import wilson
+from seqgrid.report import content
 
 MAPPING = {
     "name": "elsewhere",
@@ -432,3 +436,34 @@ def test_the_report_is_written_and_advises_no_command(study, tmp_path, capsys):
     text = (tmp_path / "results" / "studies" / "elsewhere" / "report.md").read_text()
     assert "seqgrid did not run this study" in text
     assert "snakemake" not in text
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "import.md"
+
+
+def test_the_example_of_the_page_gives_what_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = re.findall(r"`([\w.]+)`:\n\n```\w*\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert [name for name, _ in files] == ["mapping.yaml", "runs.csv", "scores.csv"]
+    for name, text in files:
+        Path(name).write_text(text)
+    folder = imports.write(Path("mapping.yaml"), tmp_path / "results")
+    built = build(content.read(folder))
+    said = {(v["model"], v["label"]) for v in built["verdicts"].to_pylist()}
+    assert {("theirs", "SOLVED 2/3"), ("theirs", "PARTIAL 2/3")} <= said
+    assert {("gru", "AT CHANCE"), ("gru", "PARTIAL 2/3")} <= said
+    assert [c["status"] for c in built["claims"].to_pylist()] == ["not testable yet"]
+    steps = {c["seed"]: c["step_steps"] for c in rows(folder, "cells") if c["model"] == "theirs"}
+    assert steps == {0: 5000, 1: 5000, 2: 3100}
+
+
+def test_the_page_names_every_key():
+    text = PAGE.read_text()
+    records = (mapping.Mapping, mapping.TableEntry, mapping.Origin, mapping.Epochs, mapping.Parse)
+    missing = [
+        name
+        for record in (*records, mapping.TaskEntry, mapping.ModelEntry)
+        for name in record.model_fields
+        if f"`{name}`" not in text
+    ]
+    assert not missing

@@ -263,6 +263,23 @@ def test_what_never_moves_is_a_constant_and_not_part_of_the_drift(tmp_path):
     assert {row["kind"] for row in examine(alone).tensors} == {"parameter"}
 
 
+def test_a_file_twice_is_noticed_and_has_no_drift(tmp_path):
+    torch.save({"a": torch.ones(3, 3), "b": torch.zeros(2)}, tmp_path / "step_100.pt")
+    (tmp_path / "step_200.pt").write_bytes((tmp_path / "step_100.pt").read_bytes())
+    found = examine(tmp_path)
+    said = " ".join(health.notes(found))
+    assert "The same bytes under 2 names: step_100.pt, step_200.pt." in said
+    assert "No tensor changes between the files" in said
+    assert found.evolution == found.drift == []
+    assert "No trained tensor." in page(found)
+
+
+def test_numbers_of_eight_bits_are_measured(tmp_path):
+    torch.save({"a": torch.tensor([0.5, -2.0]).to(torch.float8_e4m3fn)}, tmp_path / "a.pt")
+    [row] = examine(tmp_path).tensors
+    assert (row["minimum"], row["maximum"], row["dtype"]) == (-2.0, 0.5, "float8_e4m3fn")
+
+
 def test_tied_weights_count_once(tmp_path):
     shared = torch.randn(6, 4)
     torch.save({"embed": shared, "head": shared, "other": torch.randn(2)}, tmp_path / "m.pt")

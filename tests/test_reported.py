@@ -43,7 +43,7 @@ def test_a_reported_mean_is_held_against_the_levels(value, ceiling, shortcuts, e
 
 def test_the_statement_says_what_the_value_is_of():
     found = verdicts(-0.0162)["AT CHANCE"]
-    told = "the reported mean of 3 runs, from checkpoints cannot be told from chance 0"
+    told = "the reported mean of 3 runs (from checkpoints) cannot be told from chance 0"
     assert told in found["statement"]
     assert "seeds may differ by more" in found["rule"]
     assert json.loads(found["evidence"])["source"] == "table 4"

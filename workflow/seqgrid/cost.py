@@ -170,6 +170,18 @@ def card(model: str, settings: dict[str, Any], shape: Any) -> Card:
     return Card(seqlen, ordered, made.state_bytes(seqlen), flops, of_model(made, seqlen))
 
 
+def kv_cache_bytes(
+    layers: int, kv_heads: int, head_dim: int, tokens: int = 1, bytes_per_element: int = 2
+) -> int:
+    """Bytes of the keys and values that attention keeps of one sequence.
+
+    2 x layers x kv_heads x head_dim x tokens x bytes_per_element (Pope et al. 2023,
+    arXiv:2211.05102, section 2). With grouped queries (Ainslie et al. 2023, arXiv:2305.13245)
+    kv_heads is the number of key and value heads, not that of queries.
+    """
+    return 2 * layers * kv_heads * head_dim * tokens * bytes_per_element
+
+
 def _component(name: str) -> str:
     """Of a model on the backbone; of others the parts are those that the model has itself."""
     for component, marks in COMPONENTS.items():

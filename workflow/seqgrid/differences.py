@@ -29,6 +29,7 @@ OUTCOMES = {
     "published": (("model", "task", "seqlen_tokens", *PLACE[:2], "metric"), ("outcome", "ours")),
     "expectations": (("task", "model", "seqlen_tokens", *PLACE[:2], "expected"), ("met",)),
     "controls": (("task_file", "control", "expected"), ("state", "observed")),
+    "gates": (("task", "control", "expected"), ("state", "observed")),
 }
 INTERVALS = (
     "Half widths are those of A's interval over test examples: one model scored on two samples of "

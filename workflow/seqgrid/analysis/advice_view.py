@@ -17,7 +17,9 @@ class View:
 
     def __init__(self, read: dict[str, pa.Table], built: dict[str, pa.Table]) -> None:
         self.about = meta(read["cells"])
-        self.config: dict = self.about.get("config") or {}
+        config = self.about.get("config") or {}
+        # What names neither models nor tasks is no study's file that could be edited.
+        self.config: dict = config if {"models", "tasks"} <= config.keys() else {}
         self.name = str(self.about.get("name") or "")
         self.thresholds = thresholds.of(self.about)
         self.study = Study(read)
@@ -29,11 +31,11 @@ class View:
         # A study run elsewhere has no file here, and no cell that a command could name.
         self.foreign = bool(self.about.get("imported")) or read["reported"].num_rows > 0
         self.verdicts: dict[Key, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
-        known = [row for row in built["verdicts"].to_pylist() if row["scope"] != "reported"]
-        for row in known:
+        for row in built["verdicts"].to_pylist():
             key = row["model"], row["task"], row["variant"], row["seqlen_tokens"]
             away = row["evaluated_seqlen_tokens"] != row["seqlen_tokens"] or row["test_set"]
-            if not away:
+            # A reported value has no run behind it that anything could be advised for.
+            if not away and row["scope"] != "reported":
                 self.verdicts[key][row["verdict"]].append(row)
 
     @cached_property

@@ -4,6 +4,7 @@ from math import isfinite
 
 from seqgrid.analysis.groups import short
 from seqgrid.analysis.paired import Judged, Paired
+from seqgrid.analysis.sides import Side
 
 MOST = 3  # seeds that are named one by one
 
@@ -87,6 +88,18 @@ def _signs(row: dict, paired: Paired) -> str:
     a, b = (up, down) if paired.better == "higher" else (down, up)
     tied = f", {n - a - b} tied" if a + b < n else ""
     return f"a is ahead in {a}, b in {b}{tied}"
+
+
+def notes(a: Side, b: Side) -> tuple[str, ...]:
+    """What must be known of the sides, whatever comes out."""
+    found = []
+    for name, side in (("a", a), ("b", b)):
+        if side.words.startswith("group "):
+            models = ", ".join(m.model for m in side.members)
+            found.append(f"{name} is the mean of {models} at each seed: it speaks for these alone")
+        if any(any(m.row["stales"]) for m in side.members if m.row):
+            found.append(f"sources of {name} have changed since")
+    return tuple(found)
 
 
 def listed(entries: list[str]) -> str:

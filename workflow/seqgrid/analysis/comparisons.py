@@ -44,6 +44,7 @@ class Place:
     values: tuple[tuple[float, float], ...] = ()
     single: Told | None = None
     preliminary: bool = False
+    untuned: bool = False  # one variant of each side was tried
     notes: tuple[str, ...] = ()
 
 
@@ -114,7 +115,8 @@ class _Comparisons:
         }
         place = Place(row, obstacles)
         place.preliminary = any(m.row["preliminary"] for m in members if m.row)
-        place.notes = _notes(a, b)
+        place.untuned = all(len({c["variant"] for c in m.rivals}) == 1 for m in members)
+        place.notes = comparison_words.notes(a, b)
         if obstacles.settings:
             return place, None
         if entry["metric"] == STEPS:
@@ -190,6 +192,7 @@ class _Comparisons:
         }
         made = Place(row, obstacles)
         made.paired = paired.compare(mean.tolist(), first["better"], head["margin"], len(to_come))
+        made.untuned = any(place.untuned for place, _ in found)
         made.preliminary = any(place.preliminary for place, _ in found)
         lengths: dict[str, list[int]] = {}
         for place, _ in found:
@@ -211,6 +214,8 @@ class _Comparisons:
             row["outcome"] = _outcome(place, judged)
             if place.preliminary and row["outcome"] == "NOT TESTABLE YET":
                 row["blockers"] = [*row["blockers"], "a variant was selected before all had ended"]
+        if place.untuned and row["outcome"] in ("A BETTER", "B BETTER"):
+            place.notes += ("one setting of each was tried, so it may be one of learning rates",)
         row["statement"] = comparison_words.statement(
             row, found, judged, place.single.statement if place.single else "", list(place.notes)
         )
@@ -231,12 +236,12 @@ class _Comparisons:
         if place.row["metric"] == STEPS:
             return tested
         interval, given = judged.interval, place.row.get("interval")
-        size = paired.effect_size(found.differences)
+        size, middle = paired.effect_size(found.differences), stats.median(found.differences)
         return (
             tested
             | {
                 "differences": list(found.differences),
-                "difference": _finite(stats.median(found.differences)),
+                "difference": middle if isfinite(middle) else None,
                 "effect_size": size,
                 "effect": None if size is None else paired.EFFECT,
             }
@@ -245,8 +250,8 @@ class _Comparisons:
                 {}
                 if given or not interval.coverage
                 else {
-                    "low": _finite(interval.low),
-                    "high": _finite(interval.high),
+                    "low": interval.low if isfinite(interval.low) else None,
+                    "high": interval.high if isfinite(interval.high) else None,
                     "interval": interval.method,
                     "coverage": interval.coverage,
                 }
@@ -285,18 +290,3 @@ def _outcome(place: Place, judged: Judged) -> str:
     if outcome in CLAIMS and obstacles.level:
         return "NO DIFFERENCE SHOWN"
     return outcome
-
-
-def _notes(a: Side, b: Side) -> tuple[str, ...]:
-    notes = []
-    for name, side in (("a", a), ("b", b)):
-        if side.words.startswith("group "):
-            models = ", ".join(m.model for m in side.members)
-            notes.append(f"{name} is the mean of {models} at each seed: it speaks for these alone")
-        if any(any(m.row["stales"]) for m in side.members if m.row):
-            notes.append(f"sources of {name} have changed since")
-    return tuple(notes)
-
-
-def _finite(value: float) -> float | None:
-    return value if isfinite(value) else None

@@ -104,9 +104,11 @@ def _written(cell: dict) -> dict[str, Any]:
     if not training:
         return {}
     ratio = model.get("mlp_ratio")
+    # Of a study run elsewhere only what its mapping says is known.
+    known = settings.get("model", "") is not None or "mlp_ratio" in model
     others = {k: v for k, v in training.items() if k not in APART}
     return {
-        "mlp": f"{ratio:g}x" if ratio else "none",
+        "mlp": (f"{ratio:g}x" if ratio else "none") if known else None,
         "batch_size": training.get("batch_size"),
         "learning_rate": training.get("learning_rate"),
         "optimiser": json.dumps(others, sort_keys=True),

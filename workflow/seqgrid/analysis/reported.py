@@ -76,7 +76,7 @@ def _group(row: dict, levels: Levels, failed: tuple[dict, ...]) -> Group:
         words = row["model_ceiling_name"] or "", row["model_ceiling_derivation"] or ""
         ceiling = ModelCeiling(words[0], row["model_ceiling"], words[1])
     runs = f" of {row['seeds']} runs" if row["seeds"] else ""
-    taken = {"validation": ", from checkpoints", "mixed": ", partly from checkpoints"}
+    taken = {"validation": " (from checkpoints)", "mixed": " (partly from checkpoints)"}
     return Group(
         model=row["model"],
         task=row["task"],

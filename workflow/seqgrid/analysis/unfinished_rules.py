@@ -1,5 +1,6 @@
 """The rule about a value of a run that has not finished: what it does not show."""
 
+from seqgrid.analysis import stats
 from seqgrid.analysis.groups import Cell, Levels
 from seqgrid.analysis.rules import Finding, rule
 
@@ -16,12 +17,13 @@ def at_chance_so_far(cell: Cell, levels: Levels) -> Finding | None:
         return None
     if levels.chance is None or levels.unlearnable or cell.outcome == "diverged":
         return None
-    worse = min(levels.goodness(cell.low), levels.goodness(cell.high))
+    low, high = stats.widened(cell.value, cell.low, cell.high, 1, levels.thresholds.confidence)
+    worse = min(levels.goodness(low), levels.goodness(high))
     if worse > levels.goodness(levels.chance):
         return None
     return (
         "AT CHANCE SO FAR",
         f"seed {cell.seed}: {cell.value:.4g} when it stood at {cell.outcome}, and chance "
-        f"{levels.chance:.4g} lies in its band from {cell.low:.4g} to {cell.high:.4g}",
-        {"value": cell.value, "low": cell.low, "high": cell.high, "chance": levels.chance},
+        f"{levels.chance:.4g} lies in its band from {low:.4g} to {high:.4g}",
+        {"value": cell.value, "low": low, "high": high, "chance": levels.chance},
     )

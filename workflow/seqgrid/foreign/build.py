@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from seqgrid import tables
+from seqgrid import registry, tables
 from seqgrid.foreign import gathered
 from seqgrid.foreign.intervals import interval, standard_error
 from seqgrid.foreign.levels import Known
@@ -137,9 +137,9 @@ class _Made:
         entries = self.mapping.models[model], self.mapping.tasks[task]
         return {
             "model": entries[0].model,
-            "model_settings": entries[0].settings,
+            "model_settings": _resolved("model", entries[0].model, entries[0].settings),
             "task": entries[1].task,
-            "task_settings": entries[1].settings,
+            "task_settings": _resolved("task", entries[1].task, entries[1].settings),
             "training": self._training(model, task),
         }
 
@@ -197,6 +197,13 @@ class _Made:
                 "source": run["_place"],
             }
         )
+
+
+def _resolved(kind: registry.Kind, file: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the defaults of our file, where there is one."""
+    if file is None:
+        return given
+    return registry.settings(kind, file)(**given).model_dump(mode="json")
 
 
 def _who(key: tuple) -> dict[str, Any]:

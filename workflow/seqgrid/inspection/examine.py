@@ -31,7 +31,11 @@ def examine(folder: Path, depth: int = 1) -> Inspection:
     for row, place in zip(found.inventory, [places[i] for i in order], strict=True):
         if row["status"] != "read":
             continue
-        weights = contents.of(files.load(place.path), place.path).weights
+        try:
+            weights = contents.of(files.load(place.path), place.path).weights
+        except (files.Refused, files.Damaged, OSError) as problem:  # it has changed since
+            row |= {"status": "damaged", "reason": f"changed while it was read: {problem}"}
+            continue
         _measure(found, row, weights)
         if before and before[0]["series"] == row["series"]:
             _compare(found, before[0], row, before[1], weights)
@@ -277,7 +281,9 @@ def _drift(found: Inspection) -> None:
                     "component": component,
                     "l2_change": math.sqrt(squared),
                     "relative": relative,
-                    "per_1000_steps": relative * 1000 / steps if relative and steps else None,
+                    "per_1000_steps": None
+                    if relative is None or not steps
+                    else relative * 1000 / steps,
                     "cosine": product / norms if norms else None,
                 }
             )

@@ -237,8 +237,9 @@ def _drift(found: Inspection) -> str:
         apart = [
             [name, *(number(by.get((r["first"], name))) for r in whole)] for name in names[:MOST]
         ]
-        titles = [f"{_step(r['first_step'])} to {_step(r['second_step'])}" for r in whole]
-        said = health.course([r["per_1000_steps"] or 0.0 for r in whole])
+        titles = [line[0] for line in shown]
+        rates = [r["per_1000_steps"] for r in whole]
+        said = health.course(rates) if None not in rates else ""
         parts += [
             text(f"{series}:") if series else "",
             table(head, shown),
@@ -265,6 +266,8 @@ def _excluded(found: Inspection) -> str:
         "more than one; everything else counts as trained. An optimiser in the file is held "
         "against that number."
     )
+    if any(len(rows) == 1 for rows in found.series.values()):
+        note += " With one file of a series, constants cannot be told from what is trained."
     shown = table(["tensor", "kind", "numbers", "how it was decided"], rows[: 4 * MOST], 2, 1)
     more = f"{hidden} more are in tensors.csv." if hidden > 0 else ""
     return blocks(shown if rows else "Every tensor counts as trained.", text(more), text(note))

@@ -7,29 +7,116 @@ from seqgrid.report.markdown import blocks, count, table, text
 from seqgrid.report.sections import MOST_ROWS, figure, more
 
 CELL_RULES = ("IMPROVING", "PLATEAU", "COLLAPSED")
+NOTE = (
+    "Solved: of the seeds followed, those that reached the solved level on the test split; at: the "
+    "first validation at that level of each. Censored: seeds that ended, were cut short or failed "
+    "without having solved it; a diverged seed counts as unsolved up to its budget. Median: "
+    "Kaplan-Meier, the steps after which half of the seeds have solved it, or the steps that were "
+    "not enough; its interval is narrower than 95% below six seeds, and open where too few have "
+    "solved it. Mean to: steps to solve cut at a horizon that all models of the place share.",
+    "The last three columns name seeds, by their validation history alone: improving when the "
+    "budget ended, on a plateau, collapsed from a better validation.",
+)
 
 
 def convergence(content: Content) -> str:
     """When tasks were solved, and what the ends of the learning curves say."""
+    times = {
+        (r["model"], r["task"], r["variant"], r["seqlen_tokens"]): r
+        for r in content.convergence
+        if r["model"] is not None
+    }
+    rows = [
+        r
+        for task in content.tasks
+        for r in content.rows(task)
+        if r["final"] or (r["selected"] and _key(r) in times)
+    ]
     body = []
-    rows = [r for task in content.tasks for r in content.rows(task) if r["final"]]
     for row in rows[:MOST_ROWS]:
         seeds = defaultdict(list)
         for verdict in content.verdicts_of(row):
             seeds[verdict["verdict"]].append(str(verdict["seed"]))
         label = f"{row['model']} {row['variant']}".strip()
-        solved = "-" if row["successes"] is None else f"{row['successes']}/{row['final']}"
-        steps = count(row["solved_step_steps"])
         ends = [", ".join(seeds[rule]) or "-" for rule in CELL_RULES]
-        body.append([label, row["task"], str(row["seqlen_tokens"]), solved, steps, *ends])
-    header = ["model", "task", "length", "solved", "steps", *(r.lower() for r in CELL_RULES)]
-    note = text(
-        "Solved: of the final seeds; steps: median first validation at the solved level, of the "
-        "seeds that solved it. The other columns name seeds: improving when the budget ended, on a "
-        "plateau, collapsed from a better validation."
-    )
-    shown = blocks(note, table(header, body, left=2), more(rows)) if body else ""
+        found = times.get(_key(row)) if row["selected"] else None
+        body.append([label, row["task"], str(row["seqlen_tokens"]), *_solving(found, row), *ends])
+    header = ["model", "task", "length", "solved", "at", "censored", "median", "interval"]
+    header += ["mean to", *(rule.lower() for rule in CELL_RULES)]
+    shown = blocks(text(*NOTE), table(header, body, left=2), more(rows)) if body else ""
     return blocks(
         shown or "No cell has finished.",
+        _tests(content),
         *(figure(content, n) for n in ("curves", "survival", "steps")),
     )
+
+
+def _solving(row: dict | None, summary: dict) -> list[str]:
+    """Solved, at, censored, median, its interval and the mean up to the horizon."""
+    if row is None:
+        return ["-"] * 6
+    ends = row["times_steps"]
+    absent = summary["asked"] - summary["skipped"] - row["seeds"]
+    solved = [count(t) for t in ends if t > 0]
+    last = max(map(abs, ends))
+    if not solved:
+        median = f"never (censored at {count(last)})"
+    elif row["median_steps"] is None:
+        median = f"> {count(last)}"
+    else:
+        median = count(row["median_steps"])
+    return [
+        f"{row['solved']}/{row['seeds']}" + (f", {absent} absent" if absent > 0 else ""),
+        ", ".join(solved[:3]) + (f" and {len(solved) - 3} more" if solved[3:] else "") or "-",
+        ", ".join(_censored(ends)) or "-",
+        median,
+        _interval(row) if solved else "-",
+        f"{count(row['restricted_mean_steps'])} to {count(row['horizon_steps'])}",
+    ]
+
+
+def _censored(ends: list[int]) -> list[str]:
+    """`2 at 2,000`: how many seeds were last seen unsolved where."""
+    found: dict[int, int] = defaultdict(int)
+    for step in ends:
+        if step < 0:
+            found[-step] += 1
+    shown = [f"{n} at {count(step)}" for step, n in sorted(found.items())]
+    return shown if len(shown) <= 2 else [*shown[:1], f"{sum(found.values())} in all"]
+
+
+def _interval(row: dict) -> str:
+    if not row["coverage"]:
+        return row["interval"]
+    low, high = ("open" if row[end] is None else count(row[end]) for end in ("low", "high"))
+    return f"[{low}, {high}] {100 * row['coverage']:.4g}%"
+
+
+def _tests(content: Content) -> str:
+    """Whether the models of a place solve its task alike."""
+    rows = [r for r in content.convergence if r["model"] is None]
+    if not rows:
+        return ""
+    note = text(
+        "Whether the models of a place solve its task alike, by a log-rank test that permutes the "
+        "seeds, corrected for the number of places after Holm. Smallest: the p-value that so many "
+        "seeds could give at best. Models may differ in what a step costs and in how many settings "
+        "were tried."
+    )
+    body = []
+    for row in rows[:MOST_ROWS]:
+        found = [_p(row[name]) for name in ("p_value", "p_corrected", "p_smallest")]
+        place = [row["task"], str(row["seqlen_tokens"]), f"{row['solved']}/{row['seeds']}"]
+        body.append([*place, *found, row["statement"].split(": ")[-1]])
+    header = ["task", "length", "solved", "p", "corrected", "smallest", "so"]
+    hidden = len(rows[MOST_ROWS:])
+    rest = f"{hidden} more places stand in `convergence.parquet`." if hidden else ""
+    return blocks(note, table(header, body, words=1), rest)
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
+
+
+def _key(row: dict) -> tuple:
+    return row["model"], row["task"], row["variant"], row["seqlen_tokens"]

@@ -47,16 +47,11 @@ def coverage(content: Content) -> str:
     why = blocks("Why cells are not done:", "\n".join(lines)) if lines else ""
     refused = "\n".join(_reason(r) for r in ledger.refusals(content.cells)[:MOST_REASONS])
     lengths = blocks("Lengths that trained models cannot read:", refused) if refused else ""
-    grid = [matrix(content, ledger.matrix(content.cells), f"k/n cells {DONE}")]
-    if content.about.get("imported"):
-        cells = [c | {"evaluated": True} for c in content.cells]
-        grid.append(
-            matrix(content, ledger.matrix(cells), "k/n cells that its study calls finished")
-        )
+    grid = matrix(content, ledger.matrix(content.cells), f"k/n cells {DONE}")
     return blocks(
         _statuses(content),
         _completeness(content),
-        *grid,
+        grid,
         figure(content, "coverage"),
         why,
         lengths,
@@ -90,12 +85,6 @@ def _completeness(content: Content) -> str:
         text(f"k/n cells {DONE}, of those that can exist{plus}:"),
         *_totals(content, done, ledger.completeness(content.cells, derived)),
     ]
-    if content.about.get("imported"):
-        said = ledger.completeness(content.cells, {*map(ledger.identity, _without(content))})
-        found += [
-            "k/n cells that its study calls finished, with a valid result or without:",
-            *_totals(content, said, said),
-        ]
     return blocks(*found)
 
 

@@ -14,14 +14,14 @@ from typing import NamedTuple
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 
-# A hue from middling to light, with lightness steps that a grey print tells apart.
+# A hue at lightness L* = 46, 78, 20 and 63 (CIELAB), which a grey print tells apart.
 FAMILIES = (
-    ("#0072B2", "#63B4E6", "#003A5C", "#3D8FC4"),
-    ("#D55E00", "#F5A76C", "#702F00", "#B8764A"),
-    ("#009E73", "#6FD1B3", "#004D38", "#4E8F7A"),
-    ("#AA4499", "#DDA3D1", "#5A1F50", "#8C6A87"),
-    ("#B8860B", "#E8C860", "#5E4500", "#968250"),
-    ("#333333", "#A6A6A6", "#000000", "#757575"),
+    ("#0072B2", "#9AC7E1", "#003350", "#54A1CB"),
+    ("#B44F00", "#ECB68C", "#512400", "#DE8138"),
+    ("#007C5B", "#82D0BA", "#003829", "#24AC87"),
+    ("#AF409F", "#E0B3D9", "#52194A", "#CA7FBF"),
+    ("#8A6800", "#DDBE63", "#3E2E00", "#C19100"),
+    ("#6D6D6D", "#C1C1C1", "#303030", "#989898"),
 )
 
 Dash = tuple[float, tuple[float, ...]]

@@ -36,7 +36,7 @@ DARK = 0.55  # shares below it have white numbers
 CLASSES: dict[str, tuple[str, str]] = {
     "finished and evaluated": ("#CBE0F2", ""),
     "finished, not evaluated": ("#7FB2DA", ""),
-    "cut short, goes on": ("#F3CF73", ""),
+    "cut short, goes on": ("#F3CF73", "\\\\\\"),
     "failed": ("#E58A4F", "///"),
     "missing": ("#FFFFFF", "..."),
     "skipped: cannot exist": ("#BBBBBB", "xx"),

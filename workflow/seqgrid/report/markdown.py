@@ -11,14 +11,14 @@ DAGGER, STALE, CHECKPOINT, REUSED = "†", "‡", "§", "¶"
 
 
 def number(value: float | None) -> str:
-    """A number as tables print it: four decimals, or three significant digits when tiny or huge."""
+    """A number as tables print it: four decimals, two from 1,000; three digits if tiny or huge."""
     if value is None:
         return "-"
     if isnan(value):
         return "nan"
     if value == 0 or 1e-3 <= abs(value) < 1e3:
         return f"{value:.4f}"
-    return f"{value:.3g}"
+    return f"{value:.2f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def count(value: float | None) -> str:

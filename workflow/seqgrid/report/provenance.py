@@ -42,7 +42,6 @@ def provenance(content: Content) -> str:
     days = [t.strftime("%Y-%m-%d %H:%M") for t in (about["first"], about["last"]) if t is not None]
     newest = about["last"]
     lines = [
-        *_source(content),
         item(
             "newest time in the tables, the date of this report's data:",
             f"{newest:%Y-%m-%d %H:%M} (UTC)" if newest else "none",
@@ -77,22 +76,6 @@ def provenance(content: Content) -> str:
         if digests:
             lines.append(item(f"sources of {model}: {listing([d[:12] for d in digests])}"))
     return blocks("\n".join(lines), _levels(content))
-
-
-def _source(content: Content) -> list[str]:
-    """Where the tables of an imported study come from."""
-    if not content.about.get("imported"):
-        return []
-    origin = content.about.get("origin") or {}
-    said = [f"{name}: {value}" for name, value in origin.items() if value and name != "note"]
-    read = [
-        f"{row['file']} ({row['rows']} rows of {row['of']}, sha256 {row['sha256'][:12]})"
-        for row in content.about.get("files") or ()
-    ]
-    lines = [item(f"imported, and run elsewhere; {'; '.join(said) or 'origin not said'}")]
-    if origin.get("note"):
-        lines.append(item(f"how it was read: {' '.join(str(origin['note']).split())}"))
-    return [*lines, item(f"files read: {listing(read, 12)}")] if read else lines
 
 
 def _version() -> str:

@@ -1,8 +1,12 @@
 """The section of a report on published numbers."""
 
+from collections import defaultdict
+
 from seqgrid.analysis.published import RULE
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, blocks, item, number, table, text
+
+SETTINGS = {"same": "The same", "different": "Different", "unknown": "Cannot be told"}
 
 
 def published(content: Content) -> str:
@@ -18,7 +22,7 @@ def published(content: Content) -> str:
             row["metric"] or "-",
             f"{number(row['published'])}{_ends(row['published_low'], row['published_high'])}",
             "?" if row["published_seeds"] is None else str(row["published_seeds"]),
-            number(row["ours"]) + (DAGGER if row["final"] < row["asked"] else ""),
+            _ours(row),
             f"{row['final']}/{row['asked']}",
             _ends(row["low"], row["high"]).strip() or "-",
             row["outcome"],
@@ -29,22 +33,34 @@ def published(content: Content) -> str:
     return blocks(
         text(RULE, "Ours is the median over final values."),
         table(header, body, left=4, words=1),
-        "\n".join(_details(place, row) for place, row in enumerate(rows, 1)),
+        _details(rows),
     )
 
 
-def _details(place: int, row: dict) -> str:
-    """Where a number comes from, and what became of each setting."""
-    listed = [
-        f"{name}: {'; '.join(row[column])}."
-        for name, column in (
-            ("The same", "same"),
-            ("Different", "different"),
-            ("Cannot be held together", "unknown"),
-        )
-        if row[column]
-    ]
-    return item(f"**{place}**, {row['source']}: {row['statement']}.", *listed)
+def _details(rows: list[dict]) -> str:
+    """Where each number comes from, what is said of it, and what became of each setting."""
+    alike: dict[tuple, list[tuple[int, dict]]] = defaultdict(list)
+    for place, row in enumerate(rows, 1):
+        alike[row["source"], *(tuple(row[column]) for column in SETTINGS)].append((place, row))
+    return "\n".join(_detail(found) for found in alike.values())
+
+
+def _detail(found: list[tuple[int, dict]]) -> str:
+    """Numbers of one source that were made alike."""
+    first = found[0][1]
+    said: dict[str, list[str]] = defaultdict(list)
+    for place, row in found:
+        said[row["statement"]].append(str(place))
+    single = len(said) == 1
+    words = [f"{'' if single else ', '.join(at) + ': '}{text_}" for text_, at in said.items()]
+    listed = [f"{name}: {'; '.join(first[c])}." for c, name in SETTINGS.items() if first[c]]
+    places = ", ".join(str(place) for place, _ in found)
+    return item(f"**{places}**, {first['source']}. {'; '.join(words)}.", *listed)
+
+
+def _ours(row: dict) -> str:
+    missing = row["ours"] is not None and row["final"] < row["asked"]
+    return number(row["ours"]) + (DAGGER if missing else "")
 
 
 def _where(row: dict) -> str:

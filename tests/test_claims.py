@@ -1,0 +1,168 @@
+"""Claims: what supports one, what refutes it, and what does neither."""
+
+import pyarrow as pa
+import pytest
+from tables_factory import Tables
+
+from seqgrid import tables
+from seqgrid.analysis import claims, comparisons, summary
+from seqgrid.analysis.claims import inside
+from seqgrid.analysis.evidence import Number
+
+UP = [0.81, 0.82, 0.84, 0.83, 0.80, 0.85, 0.82, 0.81]
+DOWN = [0.41, 0.44, 0.42, 0.40, 0.43, 0.45, 0.41, 0.42]
+PLACE = {"model": "p", "task": "mqar"}
+
+
+def made(**values):
+    study = Tables(config={})
+    study.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.75)
+    for model, found in (values or {"p": UP, "q": DOWN}).items():
+        study.cells(model, "mqar", 64, found)
+    return study
+
+
+def judged(study, claim, margin=None, courses=()):
+    """The row of one claim; `courses` are rows of the table `scaling`."""
+    compare = {"x": {"a": "p", "b": "q", "margin": margin}}
+    study.about["config"] = {"compare": compare, "claims": [{"statement": "s"} | claim]}
+    read = study.read()
+    built = summary.build(read)
+    built["comparisons"] = comparisons.build(read, built)
+    built["scaling"] = pa.Table.from_pylist(list(courses), schema=tables.schema("scaling"))
+    return claims.build(read, built).to_pylist()[0]
+
+
+# -- on a comparison ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [("A BETTER", "supported"), ("B BETTER", "refuted"), ("NO DIFFERENCE", "not testable yet")],
+)
+def test_a_claim_is_what_its_comparison_says(wanted, status):
+    row = judged(made(), {"compare": "x", "verdict": wanted})
+    assert (row["status"], row["observed"]) == (status, "A BETTER")
+
+
+def test_a_difference_beyond_the_margin_refutes_that_there_is_none():
+    none = {"compare": "x", "verdict": "NO DIFFERENCE"}
+    assert judged(made(), none, margin=0.1)["status"] == "refuted"
+    # A difference of a fifth of the margin is both: one, and none that counts.
+    near = made(p=UP, q=[v - 0.002 for v in UP])
+    assert judged(near, none, margin=0.01)["status"] == "supported"
+    # One that may be larger or smaller than the margin supports and refutes nothing.
+    wide = made(p=UP, q=[v - d for v, d in zip(UP, [0.001, 0.2] * 4, strict=True)])
+    assert judged(wide, none, margin=0.1)["status"] == "not testable yet"
+
+
+def test_a_difference_that_is_not_shown_neither_supports_nor_refutes():
+    near = made(p=UP, q=[v + s for v, s in zip(UP, [0.01, -0.01] * 4, strict=True)])
+    for wanted in ("A BETTER", "B BETTER", "NO DIFFERENCE"):
+        row = judged(near, {"compare": "x", "verdict": wanted})
+        assert (row["status"], row["observed"]) == ("not testable yet", "NO DIFFERENCE SHOWN")
+    row = judged(near, {"compare": "x", "verdict": "A BETTER"}, margin=0.05)
+    assert (row["status"], row["observed"]) == ("refuted", "NO DIFFERENCE")
+
+
+def test_cells_that_a_claim_waits_for_are_named():
+    study = made(p=UP[:6], q=DOWN[:6])
+    study.cell("p", "mqar", 64, 6, 0.8).cell("q", "mqar", 64, 6, outcome="missing")
+    row = judged(study, {"compare": "x", "verdict": "A BETTER"})
+    assert row["status"] == "not testable yet"
+    assert row["missing"] == ["cells/q/mqar/L64/seed6-0"]
+
+
+# -- on a place -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ("SOLVED", "supported"),
+        ("NOT SOLVED", "refuted"),
+        ("ABOVE chance", "supported"),
+        ("AT CHANCE", "refuted"),
+    ],
+)
+def test_a_claim_is_what_the_rules_say_of_its_place(wanted, status):
+    row = judged(made(), {"place": PLACE, "verdict": wanted})
+    assert (row["status"], row["about"]) == (status, "p on mqar at every length")
+
+
+def test_two_seeds_support_and_refute_nothing():
+    for wanted in ("SOLVED", "NOT SOLVED", "ABOVE chance"):
+        row = judged(made(p=UP[:2]), {"place": PLACE, "verdict": wanted})
+        assert row["status"] == "not testable yet"
+        assert "TOO FEW SEEDS (2, 3 needed)" in row["reason"]
+
+
+def test_nothing_is_supported_behind_a_failed_control():
+    study = made().control("mqar", state="failed")
+    row = judged(study, {"place": PLACE, "verdict": "SOLVED", "expected": [0.7, 0.9]})
+    assert (row["status"], row["found"]) == ("not testable yet", "cannot be told")
+    assert "CONTROL FAILED" in row["reason"]
+
+
+def test_what_cannot_be_learned_as_scored_says_nothing_of_chance():
+    study = Tables(config={}).levels("mqar", [64], chance=0.1, ceiling=0.1)
+    study.cells("p", "mqar", 64, [0.1] * 8)
+    assert judged(study, {"place": PLACE, "verdict": "AT CHANCE"})["status"] == "not testable yet"
+    known = judged(study, {"place": PLACE, "verdict": "UNLEARNABLE AS SCORED"})
+    assert known["status"] == "supported"
+
+
+def test_a_place_that_the_tables_do_not_have_is_not_testable():
+    row = judged(made(), {"place": {"model": "r", "task": "mqar"}, "verdict": "SOLVED"})
+    assert (row["status"], row["observed"]) == ("not testable yet", "nothing")
+
+
+# -- expected numbers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "status"),
+    [
+        ([0.75, 0.9], "inside", "supported"),
+        ([0.9, 1.0], "outside", "refuted"),
+        ([0.82, 0.9], "cannot be told", "not testable yet"),
+        (0.82, "cannot be told", "not testable yet"),
+        (0.5, "outside", "refuted"),
+    ],
+)
+def test_an_expected_number_is_held_against_the_whole_interval(expected, found, status):
+    row = judged(made(), {"place": PLACE, "expected": expected})
+    assert (row["found"], row["status"]) == (found, status)
+    assert row["value_low"] < row["value"] < row["value_high"]
+
+
+def test_a_verdict_that_holds_does_not_save_a_number_that_does_not():
+    row = judged(made(), {"compare": "x", "verdict": "A BETTER", "expected": [0.6, 0.8]})
+    assert (row["status"], row["found"]) == ("refuted", "outside")
+
+
+def test_an_interval_short_of_its_coverage_says_nothing():
+    number = Number(0.5, 0.49, 0.51, 0.75)
+    assert inside(number, 0.0, 1.0, 0.95)[0] == "cannot be told"
+    assert inside(Number(0.5, 0.49, 0.51, 0.96), 0.0, 1.0, 0.95)[0] == "inside"
+    assert inside(Number(1.0, 1.0, 1.0, 0.96), 1.0, 1.0, 0.95)[0] == "inside"
+    assert inside(Number(0.5, None, 0.51, 0.96), 0.0, 1.0, 0.95)[0] == "cannot be told"
+
+
+# -- on a course over lengths ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "outcome", "status"),
+    [
+        ("RISES", "RISES", "supported"),
+        ("RISES", "CEILING MOVES", "refuted"),
+        ("FALLS", "AT CEILING", "refuted"),
+        ("FLAT", "AT CEILING", "not testable yet"),
+        ("FALLS", "CANNOT BE TOLD", "not testable yet"),
+    ],
+)
+def test_a_course_is_what_its_rule_says(wanted, outcome, status):
+    course = {"model": "p", "task": "mqar", "outcome": outcome, "statement": "so it is"}
+    row = judged(made(), {"scaling": PLACE, "verdict": wanted}, courses=[course])
+    assert (row["status"], row["reason"]) == (status, "so it is")
