@@ -166,3 +166,13 @@ def test_a_course_is_what_its_rule_says(wanted, outcome, status):
     course = {"model": "p", "task": "mqar", "outcome": outcome, "statement": "so it is"}
     row = judged(made(), {"scaling": PLACE, "verdict": wanted}, courses=[course])
     assert (row["status"], row["reason"]) == (status, "so it is")
+
+
+def test_a_course_is_looked_up_in_the_metric_that_the_task_is_judged_by():
+    about = {"model": "p", "task": "mqar", "variant": "", "statement": "so it is"}
+    courses = [
+        about | {"metric": "loss", "outcome": "FALLS"},
+        about | {"metric": "accuracy", "outcome": "RISES"},
+    ]
+    row = judged(made(), {"scaling": PLACE, "verdict": "RISES"}, courses=courses)
+    assert (row["status"], row["observed"]) == ("supported", "RISES")

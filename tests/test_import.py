@@ -185,6 +185,19 @@ MISTAKES = {
         {"scores.csv": "net,seed,acc\nA,0.5,91\n"},
         ["line 2 column 'seed'", "a whole number"],
     ),
+    "a length of nothing": (
+        _with(1, constants={"task": "recall", "seqlen_tokens": 0, "metric": "accuracy"}),
+        {},
+        ["scores.csv: constants.seqlen_tokens", "from 1 on", "got 0"],
+    ),
+    "a seed too large": (
+        None,
+        {
+            "runs.csv": "net,seed,state\nA,99999999999999999999,DONE\n",
+            "scores.csv": "net,seed,acc\n",
+        },
+        ["runs.csv line 2 column 'seed'", "a whole number"],
+    ),
     "unknown outcome": (
         None,
         {"runs.csv": "net,seed,state\nA,0,CRASHED\n"},
@@ -301,6 +314,13 @@ def test_the_folder_of_a_study_that_was_run_here_is_never_overwritten(study, tmp
     (config / "elsewhere.yaml").unlink()
     assert study()[0] == 0
     assert study()[0] == 0
+
+
+def test_a_results_folder_that_cannot_be_is_one_line(study, tmp_path, capsys):
+    study()
+    (tmp_path / "taken").write_text("")
+    assert imports.main(["mapping.yaml", "--no-report", "--results", "taken"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 FORMS = {

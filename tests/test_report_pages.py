@@ -164,3 +164,21 @@ def test_reported_means_stand_apart_with_their_levels(tmp_path):
     short, long = next(t for t in found if "statistic" in t[0])
     assert (short["value"], short["runs"]) == ("0.3900 ± 0.0100", "3 of 3")
     assert long["value"] == f"0.9000{CHECKPOINT} ± 0.0100"
+
+
+def test_the_answer_says_one_thing_of_each_place_with_values_reported_without_seeds(tmp_path):
+    made = Tables(models=["a"], tasks=["copy"])
+    made.levels("copy", [64, 128], metric="r2", chance=0.0, ceiling=1.0, solved=0.9)
+    made.cell("a", "copy", 64, 0, outcome="missing", metric="r2")
+    made.rows["reported"] += [
+        {
+            "model": "a", "task": "copy", "variant": "", "seqlen_tokens": length, "metric": "r2",
+            "evaluated_seqlen_tokens": length, "test_set": "", "statistic": "mean", "value": 0.99,
+            "standard_error": 0.001, "seeds": 3, "asked": 3, "origin": "test", "source": "x",
+        }
+        for length in (64, 128)
+    ]  # fmt: skip
+    answer = " ".join(section(page_of(made, tmp_path), "Answer").split())
+    assert "2 values are reported without seeds" in answer
+    assert re.search(r"Of 2 places with values reported without seeds: 2 \w", answer)
+    assert "without being solved" not in answer

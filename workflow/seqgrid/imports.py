@@ -20,6 +20,8 @@ from seqgrid.job import WRONG_CALL, say
 from seqgrid.study import STUDIES
 from seqgrid.study_file import StudyError
 
+MOST_LINES = 50  # of mistakes shown; more are one mistake many times
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code."""
@@ -31,7 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = write(options.mapping, options.results)
     except (StudyError, Wrong) as error:
-        say(str(error))
+        lines = str(error).splitlines()
+        rest = [f"{len(lines) - MOST_LINES} more mistakes"] if len(lines) > MOST_LINES else []
+        say("\n".join([*lines[:MOST_LINES], *rest]))
+        return WRONG_CALL
+    except OSError as error:
+        say(f"{options.results}: cannot be written: {error.strerror} ({error.filename})")
         return WRONG_CALL
     if options.no_report:
         sys.stdout.write(f"{folder}\nits report: seqgrid report {folder}\n")

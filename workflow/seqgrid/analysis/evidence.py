@@ -168,7 +168,7 @@ class Evidence:
         """A course over training lengths."""
         along = claim.scaling
         assert along is not None
-        rows = [r for r in self.scaling if (r["model"], r["task"]) == (along.model, along.task)]
+        rows = self._judged_by(along.model, along.task)
         if not rows:
             return Observed("nothing", OPEN, "no course over lengths is known")
         said = [_course(claim.verdict, row) for row in rows]
@@ -186,6 +186,15 @@ class Evidence:
         partial = [r for r in rows if not r["complete"] or r["outcome"] not in COURSES]
         seen.barred = "the course cannot be told" if partial else ""
         return seen
+
+    def _judged_by(self, model: str, task: str) -> list[dict]:
+        """Courses of a model in the metric that its task is judged by, and its chosen variants."""
+        rows = [r for r in self.scaling if (r["model"], r["task"]) == (model, task)]
+        known = [r for r in self.known["summary"] if r["task"] == task]
+        primary = {r["metric"] for r in known if r["metric"]}
+        chosen = {r["variant"] or "" for r in known if r["model"] == model}
+        rows = [r for r in rows if r["metric"] in primary] or rows
+        return [r for r in rows if (r["variant"] or "") in chosen] or rows
 
 
 def _course(wanted: str | None, row: dict) -> tuple[str, str]:

@@ -41,6 +41,7 @@ MADE = (
     *("evaluation_stale", "mixed_sources", "model_file", "task_file", "settings", "log2_inputs"),
     *("source_digest", "versions", "backend", "parts"),
 )
+POSITIVE = ("seqlen_tokens", "evaluated_seqlen_tokens", "examples")  # other counts may be 0
 EXTRA = {
     "status": TEXT,
     "result_valid": BOOL,
@@ -184,6 +185,8 @@ def _typed(
     row: dict[str, Any] = {"_place": record.place}
     for name, (theirs, value) in raw.items():
         where = f"{record.place} column '{theirs}'" if theirs else f"{record.place}: {name}"
+        if name in entry.constants:
+            where = f"{entry.file}: constants.{name}"
         named = {str(key): ours for key, ours in entry.values.get(name, {}).items()}
         if str(value) in named:
             value = named[str(value)]
@@ -195,16 +198,20 @@ def _typed(
         try:
             row[name] = _unit(entry, name, _as(types[name], value), bool(theirs), types[name])
         except ValueError as error:
-            problems.append(f"{where}: {error}, got {value!r:.60}")
+            line = f"{where}: {error}, got {value!r:.60}"
+            problems += [] if line in problems else [line]
             continue
         allowed = _allowed(name, mapping)
         if allowed is not None and row[name] not in allowed:
             text = unknown(str(row[name]), allowed, f"a {name} here")
             more = f"; give what it means under values: {{{name}: {{...}}}}" if theirs else ""
-            problems.append(f"{where}: {text}{more}")
+            line = f"{where}: {text}{more}"
+            problems += [] if line in problems else [line]
     for name in NEEDED[entry.rows]:
         if row.get(name) is not None or name == "value":
             continue
+        if name not in row and name in raw:
+            continue  # said above
         if not any(line.startswith(record.place) for line in problems):
             theirs = entry.columns.get(name)
             column = f" column '{theirs}'" if theirs else ""
@@ -235,6 +242,9 @@ def _unit(entry: TableEntry, name: str, value: Any, read: bool, type_: pa.DataTy
         return value
     if not rounded and value != int(value):
         raise ValueError("a whole number is needed")
+    least = 1 if name in POSITIVE else 0
+    if not least <= value < 2**63:
+        raise ValueError(f"a whole number from {least} on is needed")
     return round(value)
 
 

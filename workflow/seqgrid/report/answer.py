@@ -16,7 +16,7 @@ STALENESS = {
     "reused": "trained by another study and reused",
 }
 EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
-ABOVE = "ABOVE chance or a shortcut without being solved"
+ABOVE = "ABOVE chance or a shortcut, of which no more is said"
 # Headlines that say nothing about quality.
 SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
 UNPROVEN = "that its study calls finished, without a valid result"
@@ -85,20 +85,36 @@ def _found(content: Content) -> list[str]:
         opening = f"Of {total} settings, each a model on a task at a training length, there are:"
         lines.append(f"{opening} {_aggregated(known)}.")
     said: dict[str, Places] = defaultdict(list)
+    for (model, task, *_), names in _reported(content).items():
+        name = min(names, key=HEADLINES.index)
+        said[ABOVE if name == "ABOVE" else name].append((model, task))
+    if said:
+        lines.append(
+            f"Of {len(_reported(content))} places with values reported without seeds: "
+            f"{_aggregated(said)}."
+        )
+    return lines
+
+
+def _reported(content: Content) -> dict[tuple, set[str]]:
+    """Verdicts that say something of quality, by the place of a value without seeds."""
+    found: dict[tuple, set[str]] = defaultdict(set)
     for verdict in content.verdicts:
         if verdict["scope"] == "reported" and verdict["verdict"] in HEADLINES:
-            said[verdict["verdict"]].append((verdict["model"], verdict["task"]))
-    if said:
-        lines.append(f"Of values reported without seeds: {_aggregated(said)}.")
-    return lines
+            place = ("model", "task", "variant", "seqlen_tokens", "evaluated_seqlen_tokens")
+            found[tuple(verdict[name] for name in place)].add(verdict["verdict"])
+    return found
 
 
 def _courses(content: Content) -> list[str]:
     """How scores go along with length, by the rule's outcome."""
     found: dict[str, Places] = defaultdict(list)
     for row in content.scaling:
-        if row["outcome"] != UNTOLD:
-            found[row["outcome"]].append((row["model"], row["task"]))
+        place = row["model"], row["task"]
+        # One for each model and task, though a course may be told of several metrics.
+        if row["outcome"] != UNTOLD and place not in found[row["outcome"]]:
+            found[row["outcome"]].append(place)
+    found = {outcome: places for outcome, places in found.items() if places}
     return [f"Along training lengths: {_aggregated(found)}."] if found else []
 
 

@@ -58,7 +58,7 @@ def _because(row: dict) -> str:
     shown = listing(missing, MOST_CELLS)
     waits = f"Cells to come, {len(missing)}: {shown}." if missing else ""
     known = f"Claimed after: {row['why']}." if row["why"] else ""
-    reason = f"{row['reason']}." if row["reason"] else ""
+    reason = f"{row['reason'].rstrip('.')}." if row["reason"] else ""
     return item(f"{row['number']}, {row['status']}:", reason, waits, known)
 
 

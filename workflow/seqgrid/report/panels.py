@@ -57,7 +57,8 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     means = reported_at(content, task)
     shown = models_of(rows) | {r["model"] for r in means}
     offsets = _offsets(content, shown)
-    lengths = content.lengths(task)
+    # A report may say of a length what no cell of it is known.
+    lengths = sorted({*content.lengths(task), *(r["seqlen_tokens"] for r in means)})
     width = max(offsets.values()) + 2.5
     clip = view(axis, content, rows, [r["value"] for r in means])
     for row in [r for r in rows if r["model"] in shown]:
