@@ -1,6 +1,8 @@
 """Scores over training lengths: the slopes, and what is said of each kind of course."""
 
+import re
 from math import log2, nan, sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from seqgrid.analysis.courses import REPORTED, SEEDS, Course, Point
 from seqgrid.analysis.slopes import of_means, of_values
 from seqgrid.thresholds import Thresholds
 
+ROOT = Path(__file__).resolve().parents[1]
 LENGTHS = (100, 200, 500, 1000)
 LIMITS = Thresholds()
 
@@ -124,6 +127,13 @@ def test_how_much_of_a_change_is_the_ceiling_s_is_said():
     assert "goes from 0.495 to 0.936 (+89%)" in words
     assert "would come to 0.745, 70% of the change" in words
     assert "cannot be told from the best" in one(report(*PUBLISHED["2d"], 0.0087))["statement"]
+
+
+@pytest.mark.parametrize("name", ["2d", "1c"])
+def test_the_examples_of_the_page_are_what_the_code_says(name):
+    page = (ROOT / "docs/length-and-convergence.md").read_text(encoding="utf-8")
+    quoted = " ".join(re.sub("^> ?", "", page, flags=re.M).split())
+    assert f"**{name}**. {one(report(*PUBLISHED[name], 0.0087))['statement']}" in quoted
 
 
 def test_unfinished_means_keep_a_note_and_support_no_course():

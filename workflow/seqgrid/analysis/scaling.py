@@ -180,7 +180,7 @@ def _at_ceiling(course: Course, limits: Thresholds) -> Answer | None:
     if _moved(course, limits):
         return MOVES, (
             "at every length the score cannot be told from the best there can be, and it is that "
-            "which changes: no training could keep the score from going along"
+            "which changes: no training could lift the score above it"
         )
     return CEILING, "at every length the score cannot be told from the best there can be"
 

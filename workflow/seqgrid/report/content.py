@@ -173,8 +173,9 @@ class Content:
         return summary.in_order(labels, self.about.get("tasks"))
 
     def lengths(self, task: str) -> list[int]:
-        """Training lengths of a task."""
-        return sorted({c["seqlen_tokens"] for c in self.cells if c["task"] == task})
+        """Training lengths of a task, of cells and of values reported without seeds."""
+        rows = [row for row in (*self.cells, *self.reported) if row["task"] == task]
+        return sorted({row["seqlen_tokens"] for row in rows})
 
     @cached_property
     def _by_task(self) -> dict[tuple[str, str, str], list[dict]]:
