@@ -160,3 +160,56 @@ def test_a_change_that_is_wrong_is_noticed(made, section):
         paths(made)
     with pytest.raises(driver.plan.WrongRequest):
         chosen(made, "snakemake --config study=small cell='gruu/*'")
+
+
+def pasted(project, command, *more):
+    """Run a command of a report as it stands, in the project's folder."""
+    return project.run(*shlex.split(command), *more)
+
+
+@pytest.mark.slow
+def test_snakemake_takes_every_command_and_plans_what_the_driver_plans(project):
+    advised.everything(project.folder)
+    for module in ("collect small", "report results/studies/small"):
+        name, argument = module.split()
+        assert project.run(f"seqgrid.{name}", argument).returncode == 0
+    page = (project.folder / "results/studies/small/report.md").read_text()
+    text = re.split(r"^## \d+ What to do next\n", page, maxsplit=1, flags=re.M)[1]
+    text = re.split(r"^## ", text, maxsplit=1, flags=re.M)[0]
+    first = commands(text.partition("\n**")[0])
+    blocks = [("", first), *((part, commands(part)[:1]) for part in parts(text).values())]
+    for change, found in blocks:
+        with changed(project.folder, change):
+            for command in found:
+                done = pasted(project, command, "-n")
+                assert done.returncode == 0, done.stderr
+                for step in ("train", "resume"):
+                    number = list(chosen(project.folder, command).values()).count(step)
+                    line = re.search(rf"^{step} +(\d+)$", done.stdout + done.stderr, re.M)
+                    assert (int(line[1]) if line else 0) == number, command
+
+
+CUT = """
+question: does a pasted command go on?
+models: {gru: {settings: {d_model: 16, num_layers: 1}}}
+tasks: {mqar: {settings: {num_pairs: 2, vocab_size: 16}}}
+lengths: [16]
+seeds: [0, 1]
+training: {steps: 4000, batch_size: 32}
+validation: {every_steps: 20, examples: 64}
+evaluation: {examples: 64}
+part_seconds: 1.5
+"""
+
+
+@pytest.mark.slow
+def test_a_pasted_command_resumes_the_cell_that_it_names_and_no_other(project):
+    project.study(CUT)
+    assert project.snakemake().returncode == 0
+    page = (project.folder / "results/studies/small/report.md").read_text()
+    (command,) = [c for c in BLOCK.findall(page) if "/seed0-" in c[1]]
+    (line,) = [c for c in command[1].splitlines() if "/seed0-" in c]
+    done = pasted(project, line)
+    assert done.returncode == 0, done.stderr
+    second = [c.name.partition("-")[0] for c in project.cells() if (c / "part2").exists()]
+    assert second == ["seed0"]

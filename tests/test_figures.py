@@ -134,6 +134,10 @@ def test_survival_curves_are_those_of_the_table(whole):
     assert np.allclose(solved.get_ydata(), [1, 0], atol=0.01)
     ticks = [x for x in axes["mqar, 64 tokens"].lines if x.get_marker() == "|"]
     assert [list(x.get_xdata()) for x in ticks] == [[1000, 2000]]
+    [never] = [x for x in lines if x.get_color() == look["lstm"].colour]
+    assert np.allclose(never.get_ydata(), 1, atol=0.01)
+    whole.survival = figures_factory.survival("lstm", "mqar", 64, [(2000, 0, 3)])
+    assert "survival" not in figures.plans(whole)  # nothing solved, no curve that falls
     whole.survival = rows
 
 

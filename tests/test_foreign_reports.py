@@ -6,6 +6,7 @@ is; the original's conclusions are the claims of that mapping.
 
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -191,7 +192,21 @@ def test_the_pages_say_where_they_come_from_and_give_no_command(quantum, pentath
         assert where in report.text
         assert "histories, so nothing is said of convergence" in report.text
         assert "snakemake" not in report.text
-        assert not report.advice
+        assert not [r for r in report.advice if r["command"] or r["edit"]]
+
+
+def test_cells_at_their_ceiling_are_left_and_those_at_chance_are_not_given_up(quantum):
+    found = defaultdict(set)
+    for row in quantum.advice:
+        if row["scope"] == "cell":
+            found[row["model"], row["task"]].add((row["action"], row["verdict"]))
+    assert found["2d", "adding_problem"] == {("do not resume", "SOLVED")}
+    assert found["2d", "selective_copy"] == {("do not resume", "AT MODEL CEILING")}
+    assert found["2e", "adding_problem"] == {
+        ("do not resume", "SOLVED"),
+        ("cannot be told", "AT CHANCE"),
+        ("monitor", "RUNNING"),
+    }
 
 
 RECALL = [

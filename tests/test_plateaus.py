@@ -26,7 +26,12 @@ def test_it_stands_beside_each_cell():
     assert facts.known_plateau(none) is None
 
 
-def test_a_task_file_whose_answer_fails_is_named_and_no_more(capsys):
-    broken = make_cell().model_copy(update={"task_settings": {"markers": "nowhere"}})
-    assert facts.known_plateau(broken) is None
-    assert "known_plateau fails" in "".join(capsys.readouterr())
+def test_a_task_file_whose_answer_fails_is_named_and_no_more(monkeypatch, capsys):
+    def fails(self, seqlen):
+        raise RuntimeError("no idea")
+
+    cell = make_cell()
+    assert cell.path  # worked out before the file breaks
+    monkeypatch.setattr(registry.settings("task", cell.task), "known_plateau", fails)
+    assert facts.known_plateau(cell) is None
+    assert "known_plateau fails (RuntimeError: no idea)" in "".join(capsys.readouterr())

@@ -138,7 +138,7 @@ class Collector:
         evaluated, refused = self._evaluations(s, who)
         tested = {"evaluated": evaluated, "refused": refused}
         self.rows["cells"].append(who | self._standing(s) | tested)
-        for outcome in s.outcomes:
+        for outcome in (*s.others, *s.outcomes):
             self.rows["parts"].append(who | facts.part(outcome))
         if s.last:
             self._history(s, who)

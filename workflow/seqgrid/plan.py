@@ -62,6 +62,7 @@ class Standing:
     part: int  # number of the part that is next, or of the last one
     target: str | None  # evaluation file to make, relative to results/cells
     begun: bool = False  # a job has worked on the part that is next
+    others: tuple[Outcome, ...] = ()  # valid outcomes of the runs that are not reported
 
     @property
     def last(self) -> Outcome | None:
@@ -168,6 +169,7 @@ def _standing(row: Row, cells: Path, rerun: Collection[str], verified: Verified)
         part=part,
         target=f"{target}/evaluation-{evaluation}.parquet" if evaluation else None,
         begun=runs[-1].absent and name == runs[-1].name,
+        others=tuple(o for run in runs if run is not shown for o in run.outcomes),
     )
 
 

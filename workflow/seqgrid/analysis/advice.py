@@ -20,6 +20,8 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
     """The table `advice` of a study from all tables before it."""
     view = View(read, built)
     rows = [*study_advice.rows(view), *group_advice.rows(view), *_cells(view)]
+    if view.foreign:
+        rows = [row | {"command": None, "edit": None} for row in rows]
     return tables.from_rows("advice", rows, {"seqgrid.study": json.dumps(view.about)})
 
 

@@ -29,7 +29,7 @@ class View:
         self.controls = read["controls"].to_pylist()
         self.comparisons = built["comparisons"].to_pylist()
         # A study run elsewhere has no file here, and no cell that a command could name.
-        self.foreign = read["reported"].num_rows > 0 or bool(self.about.get("imported"))
+        self.foreign = bool(self.about.get("imported")) or read["reported"].num_rows > 0
         self.verdicts: dict[Key, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
         for row in built["verdicts"].to_pylist():
             key = row["model"], row["task"], row["variant"], row["seqlen_tokens"]

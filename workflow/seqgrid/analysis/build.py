@@ -32,7 +32,4 @@ def build(read: dict[str, pa.Table]) -> dict[str, pa.Table]:
     built = summary.build(read)
     for name, made in BUILT.items():
         built[name] = made(read, built)
-    if summary.meta(read["cells"]).get("imported"):
-        # No command of ours goes on with a study that was run elsewhere.
-        built["advice"] = built["advice"].slice(0, 0)
     return built

@@ -1,17 +1,12 @@
-"""What a study has and what it cost: sums over the table `cells`.
-
-Costs are in seconds and bytes. Cells that another study trained count in full and are named.
-"""
+"""What a study has: counts and medians over `cells` and `parts`; `spending` has what it took."""
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from itertools import product
 
 from seqgrid import tables
 from seqgrid.analysis import stats
-
-COSTS = ("training_seconds", "validation_seconds", "checkpoint_seconds", "evaluation_seconds")
 
 
 def standing(cell: dict) -> str:
@@ -103,39 +98,6 @@ def refusals(cells: list[dict]) -> list[dict]:
         {"outcome": "not evaluated at", "reason": reason, "error": "", "cells": here}
         for reason, here in found.items()
     ]
-
-
-def costs(cells: list[dict]) -> list[dict]:
-    """Cost by model, and under the model None of all: sums, and the largest peak memory."""
-    by_model: dict[str | None, list[dict]] = defaultdict(list)
-    for cell in cells:
-        by_model[cell["model"]].append(cell)
-    rows = []
-    for model, here in [*by_model.items(), (None, cells)]:
-        sums = {name: _sum(here, name) for name in COSTS}
-        rows.append(
-            {
-                "model": model,
-                "cells": len(here),
-                **sums,
-                "seconds": sum(sums.values()),
-                "unfinished_seconds": _all(c for c in here if standing(c) != "finished"),
-                "reused_seconds": _all(c for c in here if c["reused"]),
-                "peak_memory_bytes": max((c["peak_memory_bytes"] or 0 for c in here), default=0),
-            }
-        )
-    return rows
-
-
-def superseded_seconds(parts: list[dict]) -> float:
-    """Time in runs of a cell that a later run has replaced."""
-    runs: dict[tuple, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for part in parts:
-        cell = (*_place(part), part["variant"], part["seed"])
-        runs[cell][part["run"] or ""] += sum(part[name] or 0.0 for name in COSTS[:3])
-    # '' < 'again1' < 'again10': the number decides, not the alphabet.
-    latest = {cell: max(found, key=_run_number) for cell, found in runs.items()}
-    return sum(t for cell, found in runs.items() for r, t in found.items() if r != latest[cell])
 
 
 def deaths(parts: list[dict]) -> dict[str, int]:
@@ -255,19 +217,6 @@ def _backends(cells: list[dict]) -> list[str]:
 
 def _place(row: dict) -> tuple[str, str, int]:
     return row["model"], row["task"], row["seqlen_tokens"]
-
-
-def _sum(cells: list[dict], name: str) -> float:
-    return sum(c[name] or 0.0 for c in cells)
-
-
-def _all(cells: Iterable[dict]) -> float:
-    return sum(c[name] or 0.0 for c in cells for name in COSTS)
-
-
-def _run_number(run: str) -> int:
-    digits = "".join(ch for ch in run if ch.isdigit())
-    return int(digits) if digits else 0
 
 
 def _distinct(cells: list[dict], name: str) -> list[str]:

@@ -20,7 +20,6 @@ RULES = {
     "UNLEARNABLE AS SCORED": "do not resume: chance is the ceiling, so no score can show learning.",
     "SOLVED": "do not resume: a validation reached the solved level; what is left would only make "
     "the value final.",
-    "TOO FEW VALIDATIONS": "cannot be told: fewer validations than a slope needs.",
     "AT CHANCE": "cannot be told: no validation so far can be told from chance, with the interval "
     "that holds for all of them together; such a plateau may break at any step.",
     "AT CEILING": "do not resume: the best validation cannot be told from the ceiling, and no "
@@ -29,6 +28,7 @@ RULES = {
     "any model that sees as little of the order of positions.",
     "COLLAPSED": "cannot be told: the last validation lies far below the best, and saturating "
     "curves know of no collapse.",
+    "TOO FEW VALIDATIONS": "cannot be told: fewer validations than a curve needs.",
     "IMPROVING": "resume: the curve, extrapolated to the end of the budget, reaches the solved "
     "level or gains at least `worth_share` of the span.",
     "PLATEAU": "do not resume: even the upper end of the extrapolation gains less than "
@@ -71,12 +71,15 @@ def judge(
     if cell.solved_step is not None:
         words = f"solved on validation at step {cell.solved_step:,}"
         return Judged(LEAVE, "SOLVED", words)
-    points = points_of(cell, levels)
-    if len(points) < thresholds.window_points or not cell.budget:
-        words = f"{len(points)} validations, {thresholds.window_points} needed"
-        return Judged(OPEN, "TOO FEW VALIDATIONS", words)
+    points = points_of(cell, levels) or _known(cell, levels)
+    if not points:
+        return Judged(OPEN, "TOO FEW VALIDATIONS", "no validation is known")
     best = max(points, key=lambda point: point[1])
-    reach = stats.simultaneous_z(len(points)) * best[2]
+    bar = _solved(levels)
+    if not cell.history and bar is not None and best[1] >= bar:
+        return Judged(LEAVE, "SOLVED", f"best validation {_value(best[1], levels)}")
+    # Where no error is known, what is close to chance is taken for chance.
+    reach = stats.simultaneous_z(len(points)) * best[2] or thresholds.level_share * levels.span
     if levels.chance is not None and best[1] - reach <= levels.goodness(levels.chance):
         words = f"best validation {_value(best[1], levels)}, inside the chance band"
         return Judged(OPEN, "AT CHANCE", f"{words}: a plateau there may still break")
@@ -84,6 +87,10 @@ def judge(
         return at
     if fell:
         return Judged(OPEN, "COLLAPSED", "the validation has collapsed from its best")
+    if len(points) < thresholds.window_points or not cell.budget:
+        words = f"best validation {_value(best[1], levels)}; {len(points)} known, "
+        words += f"{thresholds.window_points} needed"
+        return Judged(OPEN, "TOO FEW VALIDATIONS", words)
     return _by_curve(cell, points, group, thresholds, broken)
 
 
@@ -149,6 +156,16 @@ def points_of(cell: Cell, levels: Levels) -> list[Point]:
         for step, value, error in cell.history
         if not isnan(value)
     ]
+
+
+def _known(cell: Cell, levels: Levels) -> list[Point]:
+    """The best validation of a cell whose curve is not known, or what its checkpoint scored."""
+    value = cell.value if cell.origin == "validation" else cell.best_validation
+    if value is None or isnan(value):
+        return []
+    known = cell.low is not None and cell.high is not None and cell.value == value
+    error = abs(cell.high - cell.low) / 2 / stats.simultaneous_z(1) if known else 0.0
+    return [(cell.step or 0, levels.goodness(value), error)]
 
 
 def flat_steps(points: Sequence[Point], slack: float) -> int:

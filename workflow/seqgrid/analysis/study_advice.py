@@ -53,10 +53,11 @@ def _finish(view: View) -> Iterator[dict]:
     kinds = Counter(_awaits(c) for c in cells)
     words = ", ".join(f"{n} {what}" for what, n in kinds.most_common())
     lacking = f", {unknown} of a model that has not run and not counted" if unknown else ""
+    goes = "a plain run goes on with all of them" + lacking
     yield {
         "action": "finish",
         "verdict": "OPEN",
-        "reason": f"{words}; a plain run goes on with all of them{lacking}",
+        "reason": f"{words}; {'run elsewhere, not by this workflow' if view.foreign else goes}",
         "hours": sum(h for h in hours if h is not None) if unknown < len(cells) else None,
         "cells": len(cells),
         "command": view.command(),
@@ -185,6 +186,8 @@ def _pairs(view: View) -> Iterator[dict]:
         undecided = row["outcome"] in ("TOO FEW PAIRS", "NO DIFFERENCE SHOWN")
         if not undecided or not needed or needed <= pairs or row["seqlen_tokens"] is None:
             continue
+        if not pairs or row["unpaired"]:
+            continue  # what it waits for are cells that were asked for
         place = {"task": row["task"], "seqlen_tokens": row["seqlen_tokens"]}
         words = f"{row['comparison']}: {pairs} pairs, {needed} needed to claim such a difference"
         common = place | {"action": "more seeds", "verdict": row["outcome"], "reason": words}

@@ -35,7 +35,7 @@ def advice(content: Content) -> str:
         blocks(
             _finish(content, rows, unit),
             _again(rows, unit),
-            _on_cells(rows, unit),
+            on_cells(rows, unit),
             *(_action(content, rows, action, unit) for action in _actions(rows)),
         )
         or "Nothing is open."
@@ -90,7 +90,7 @@ def _again(rows: list[dict], unit: str) -> str:
     return blocks(table(header, body, left=2, words=1), *_commands(found))
 
 
-def _on_cells(rows: list[dict], unit: str) -> str:
+def on_cells(rows: list[dict], unit: str) -> str:
     """Cells that were cut or still run: those worth most an hour first."""
     found = [r for r in rows if r["action"] in ON_CELLS and r["scope"] == "cell"]
     found.sort(key=lambda r: (ON_CELLS.index(r["action"]), -_worth(r)))

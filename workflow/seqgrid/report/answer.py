@@ -4,10 +4,10 @@ from collections import Counter, defaultdict
 
 from seqgrid import thresholds
 from seqgrid.analysis import ledger
-from seqgrid.report import checks
+from seqgrid.report import checks, cost
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
-from seqgrid.report.markdown import blocks, item, listing, seconds, text
+from seqgrid.report.markdown import blocks, item, listing, text
 
 STALENESS = {
     "stale": "trained by sources that have changed since",
@@ -41,7 +41,7 @@ def answer(content: Content) -> str:
     if about["done"] or content.reported:
         sentences += [*_found(content), *_courses(content)]
         sentences += [*_compared(content), *_claimed(content)]
-    sentences += [*checks.said(content), *_limits(content), *_spent(content)]
+    sentences += [*checks.said(content), *_limits(content), *filter(None, [cost.said(content)])]
     tasks = "\n".join(_task(content, task) for task in content.tasks) if about["done"] else ""
     note = text(
         "Task by task, with training lengths in tokens and weights best on validation; the rules "
@@ -214,15 +214,6 @@ def _limits(content: Content) -> list[str]:
         words = [f"{name} {value} for {usual}" for name, (value, usual) in changed.items()]
         lines.append(f"Thresholds that this study has changed: {listing(words)}.")
     return lines
-
-
-def _spent(content: Content) -> list[str]:
-    total = ledger.costs(content.cells)[-1]
-    if not total["seconds"]:
-        return []
-    lost = total["unfinished_seconds"]
-    rest = f", {seconds(lost)} of it in cells that are not done" if lost else ""
-    return [f"All of this took {seconds(total['seconds'])} of training and evaluation{rest}."]
 
 
 def _task(content: Content, task: str) -> str:

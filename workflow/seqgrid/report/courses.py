@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from seqgrid.report import panels
 from seqgrid.report.content import Content
 from seqgrid.report.looks import NOT_FINAL, Look, Looks
-from seqgrid.report.view import SMALL, View, logarithmic
+from seqgrid.report.view import View, logarithmic
 
 MOST_CURVES = 60
 MOST_BANDS = 4  # models in a panel: the intervals of more would cover each other
@@ -120,8 +120,8 @@ def _together(clip: View, lines: list[Points], look: Look) -> None:
 
 
 def places_with_survival(content: Content) -> list[Place]:
-    """Tasks and training lengths with steps to solve."""
-    have = {(r["task"], r["seqlen_tokens"]) for r in _survival(content)}
+    """Tasks and training lengths at which any seed solved the task; else no curve ever falls."""
+    have = {(r["task"], r["seqlen_tokens"]) for r in _survival(content) if r["solved"]}
     return [p for t in content.tasks for p in [(t, at) for at in content.lengths(t)] if p in have]
 
 
@@ -140,13 +140,11 @@ def survival(axis: Axes, content: Content, place: Place, looks: Looks) -> panels
         _steps(axis, rows, looks[model], apart, band=len(models) <= MOST_BANDS)
         if not any(r["solved"] for r in rows):
             never.append(model)
-    if never and len(models) > 1:
-        words = f"no seed solved it: {len(never)} of {len(models)} models"
-        axis.annotate(words, (0.01, 0.02), xycoords="axes fraction", fontsize=SMALL)
     axis.set_ylim(-0.06, 1.09)
     axis.set_xlim(left=0)
     axis.set_title(f"{place[0]}, {place[1]} tokens", fontsize=10)
-    axis.set_xlabel("training (steps)")
+    without = f"; {len(never)} of {len(models)} models never solve it" if never else ""
+    axis.set_xlabel(f"training (steps){without}")
     axis.set_ylabel("share of seeds not yet solved")
     return set(models), False
 
@@ -164,7 +162,7 @@ def _steps(axis: Axes, rows: list[dict], look: Look, apart: float, band: bool) -
     if events:
         axis.plot(*zip(*events, strict=True), look.marker, ms=4.5, **style)
     known = [r for r in rows if None not in (r["low"], r["high"])]
-    if band and known:
+    if band and known and events:
         at = [r["step_steps"] for r in known]
         low, high = ([r[end] for r in known] for end in ("low", "high"))
         axis.fill_between(at, low, high, step="post", color=look.colour, alpha=0.13, lw=0)

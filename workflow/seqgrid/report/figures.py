@@ -100,8 +100,9 @@ def plans(content: Content) -> dict[str, Plan]:
             courses.places_with_survival(content),
             "Steps to solve: Kaplan-Meier share of seeds that have not solved the task. Markers: a "
             "seed solves it; upright ticks: a seed's training ends without (censored); bands are "
-            f"intervals, with up to {courses.MOST_BANDS} models in a panel. Coinciding curves are "
-            "set apart by a hair",
+            f"intervals of models that any seed solved it with, up to {courses.MOST_BANDS} models "
+            "in a panel. Coinciding curves are set apart by a hair; lengths at which no seed "
+            "solved the task are left out",
         ),
         "steps": Plan(
             courses.steps,

@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from datetime import datetime
 
+from seqgrid.analysis.rates import Rates
+from seqgrid.report.advice import on_cells
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import CHECKPOINT, blocks, count, item, listing, number, table, text
 from seqgrid.report.sections import MOST_ROWS, more
@@ -173,7 +175,7 @@ def _age(content: Content, moment: datetime | None) -> str:
 
 
 def advice(content: Content) -> str:
-    """In place of what to do next: no command of ours goes on with a study run elsewhere."""
+    """What to do next, without commands: none of ours goes on with a study run elsewhere."""
     found = {verdict["verdict"] for verdict in content.verdicts}
     open_ = sum(row["outcome"] not in ("finished", "skipped") for row in content.cells)
     broken = sum(row["result_valid"] is False for row in content.inventory)
@@ -189,7 +191,10 @@ def advice(content: Content) -> str:
         "seqgrid cannot go on with runs that it did not start. A study with the same settings is a",
         "file in `config/studies/`. Where this one was run, the tables ask to:",
     )
-    return blocks(note, "\n".join(lines)) if lines else "Nothing is open."
+    return blocks(
+        *([note, "\n".join(lines)] if lines else ["Nothing is open."]),
+        on_cells(content.advice, Rates(content.cells).unit),
+    )
 
 
 def provenance(content: Content) -> str:

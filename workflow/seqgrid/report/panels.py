@@ -169,14 +169,16 @@ def points_of(row: dict) -> list[tuple[float, bool]]:
 
 def reported_at(content: Content, task: str) -> list[dict]:
     """Means of a task that only a report from elsewhere has, in the metric it is judged by."""
-    metric = next((r["metric"] for r in content.rows(task) if r["metric"]), None)
+    said = (r["metric"] for r in content.reported if r["task"] == task)
+    known = (r["metric"] for r in content.rows(task) if r["metric"])
+    metric = next(known, next(said, None))  # without cells the metric that stands first
     return [
         r
         for r in content.reported
         if r["task"] == task
         and r["seqlen_tokens"] == r["evaluated_seqlen_tokens"]
         and not r["test_set"]
-        and metric in (None, r["metric"])
+        and r["metric"] == metric
         and r["value"] is not None
         and r["model"] in content.models
     ]
