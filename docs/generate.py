@@ -91,6 +91,7 @@ TABLES = {
     "expectations": "One row a verdict that the study expects: whether it was met.",
     "gates": "One row a gate of the study and length: whether a known model is in its band.",
     "controls": "One row a control of the task files that the study uses: whether it passed.",
+    "inventory": "Of a study run elsewhere: one row a run, as the study itself speaks of it.",
     "reported": "Of a study run elsewhere: one row a number that only its report has.",
     "comparisons": "One row a declared comparison and place, and one for all its places.",
     "scaling": "One row a model and task: how scores go with the length, against the ceiling.",

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from seqgrid import registry
 from seqgrid.data import IGNORE, Batch
-from seqgrid.report import figures
+from seqgrid.report import figures, looks
 from seqgrid.report.markdown import number
 from seqgrid.tasks._base import Level, Task
 
@@ -195,7 +195,7 @@ def plot(name: str) -> Figure:
     """The levels of a task's metric against length, named in the order they end in."""
     tasks = {seqlen: task for seqlen in LENGTHS if (task := make(name, seqlen)) is not None}
     lines = sorted(_primary(tasks).items(), key=lambda line: -[*line[1].values()][-1].value)
-    shortcuts = itertools.cycle(zip(figures.COLOURS[1:], figures.MARKERS, strict=False))
+    shortcuts = itertools.cycle(zip(looks.COLOURS[1:], looks.MARKERS, strict=False))
     with mpl.rc_context(figures.STYLE):
         figure = Figure(figsize=(7.2, 3.2), facecolor="white")
         FigureCanvasAgg(figure)
