@@ -238,3 +238,19 @@ def test_the_same_tables_give_the_same_numbers():
     twice = [json.dumps(built(study(*models))["convergence"]) for _ in range(2)]
     assert twice[0] == twice[1]
     assert nan not in [r["p_value"] for r in json.loads(twice[0])]
+
+
+def test_one_seed_a_model_is_no_test():
+    made = Tables().levels("mqar", [64], chance=0.0, ceiling=1.0, solved=0.9)
+    for model, seeds in (("a", 1), ("b", 1), ("c", 2), ("d", 2)):
+        for seed in range(seeds):
+            made.cell(model, "mqar", 64, seed, 0.95, solved_step_steps=300 + seed)
+    [place] = [r for r in built(made)["convergence"] if r["model"] is None]
+    assert place["p_value"] is not None
+    assert "without a, b (one seed)" in place["test"]
+    alone = Tables().levels("mqar", [64], chance=0.0, ceiling=1.0, solved=0.9)
+    for model in "ab":
+        alone.cell(model, "mqar", 64, 0, 0.95, solved_step_steps=300)
+    [place] = [r for r in built(alone)["convergence"] if r["model"] is None]
+    assert place["p_value"] is None
+    assert place["statement"].endswith("nothing to compare")

@@ -181,9 +181,11 @@ def _said(row: dict) -> str:
 
 def _place(place: Place, groups: dict[tuple[str, str], list[Time]], end: int) -> dict:
     """The test among the models of one place; nothing to test where none solved the task."""
-    times = list(groups.values())
-    sizes = [len(t) for t in times]
-    solved = sum(t.solved for seeds in times for t in seeds)
+    # One seed of a model says nothing of how its times vary.
+    times = [found for found in groups.values() if len(found) > 1]
+    left = [model for (model, _), found in groups.items() if len(found) == 1]
+    sizes = [len(found) for found in groups.values()]
+    solved = sum(t.solved for seeds in groups.values() for t in seeds)
     row = {
         "model": None,
         "task": place[0],
@@ -193,13 +195,16 @@ def _place(place: Place, groups: dict[tuple[str, str], list[Time]], end: int) ->
         "solved": solved,
         "censored": sum(sizes) - solved,
         "horizon_steps": end,
-        "p_smallest": smallest_p(sizes),
     }
     if not solved:
         return row | {"statement": f"no seed of {len(groups)} models solved the task"}
+    if len(times) < 2:
+        return row | {"statement": "fewer than two models have two seeds: nothing to compare"}
     generator = np.random.default_rng(derive("log-rank", *place))
     p_value, how = log_rank(times, generator)
-    return row | {"p_value": p_value, "test": how}
+    how += f", without {', '.join(left)} (one seed)" if left else ""
+    smallest = smallest_p([len(found) for found in times])
+    return row | {"p_value": p_value, "p_smallest": smallest, "test": how}
 
 
 def _correct(rows: list[dict], level: float) -> None:
