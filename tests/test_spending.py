@@ -96,7 +96,7 @@ def test_a_new_run_under_way_does_not_yet_replace_the_one_before():
 def test_one_sentence_says_it_all(tmp_path):
     found = everything().read()
     words = said(Content.of(tmp_path, found, build(found)))
-    assert words.startswith("All of this took 17.1 min of CPU time (cpu): 76% training that came")
+    assert words.startswith("All of this took 17.1 min of CPU time: 76% training that came")
     assert words.endswith("; what is open takes at most 24.5 s more.")
     empty = Tables().cell("lstm", "mqar", 64, 0, outcome="missing").read()
     assert said(Content.of(tmp_path, empty, build(empty))) == ""

@@ -426,3 +426,8 @@ def test_many_seeds_that_differ_little_are_not_unstable():
     assert "UNSTABLE ACROSS SEEDS" not in verdicts(study(values, half=0.005))
     found = verdicts(study([*values[:-1], 0.12], half=0.005))["UNSTABLE ACROSS SEEDS"]
     assert found["label"] == "UNSTABLE ACROSS SEEDS (two groups)"
+
+
+def test_a_curve_that_was_never_above_chance_has_nothing_to_lose():
+    lost = [-8.8, -20.0, -39.7]
+    assert "COLLAPSED" not in verdicts(study([-39.7], curve=lost, half=0.01))

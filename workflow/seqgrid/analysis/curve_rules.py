@@ -12,9 +12,10 @@ Points = list[tuple[int, float, float]]  # steps, validation metric, its standar
 @rule(
     "COLLAPSED",
     "cell",
-    "The last validation lies below the best one by more than both standard errors together allow, "
-    "with {confidence} confidence, widened because the best is a maximum over all validations, and "
-    "by more than {collapse_share} of the span. The best and the last are named.",
+    "The best validation lies above chance, and the last lies below the best by more than both "
+    "standard errors together allow, with {confidence} confidence, widened because the best is a "
+    "maximum over all validations, and by more than {collapse_share} of the span. The best and the "
+    "last are named.",
 )
 def collapsed(cell: Cell, levels: Levels) -> Finding | None:
     """The model had it and lost it."""
@@ -23,6 +24,8 @@ def collapsed(cell: Cell, levels: Levels) -> Finding | None:
         return None
     peak = max(points, key=lambda point: levels.goodness(point[1]))
     last = points[-1]
+    if levels.chance is not None and levels.goodness(peak[1]) <= levels.goodness(levels.chance):
+        return None  # there was nothing to lose
     drop = levels.goodness(peak[1]) - levels.goodness(last[1])
     noise = hypot(*(0.0 if isnan(e) else e for e in (peak[2], last[2])))
     if noise == 0 and levels.span == 0:

@@ -34,7 +34,8 @@ def spending(cells: list[dict], parts: list[dict]) -> list[dict]:
     for part in parts:
         by_cell[_key(part)].append(part)
     for cell in cells:
-        if not cell["device"] and not by_cell[_key(cell)]:
+        ran = cell["device"] or by_cell[_key(cell)]
+        if not ran or cell["outcome"] == "skipped":  # to find that out is no work on a device
             continue
         for device, kind, seconds in _of(cell, by_cell[_key(cell)]):
             found[device, cell["model"]][kind] += seconds

@@ -55,7 +55,8 @@ def said(content: Content) -> str:
                 shares.append(f"{_share(row['open'], row)} training that can go on")
             if wasted:
                 shares.append(f"{_share(wasted, row)} in what broke, was lost or replaced")
-            took = f"{seconds(row['seconds'])} of {unit(row['device'])} ({row['device']})"
+            named = "" if row["device"] in ("cpu", "unknown") else f" ({row['device']})"
+            took = f"{seconds(row['seconds'])} of {unit(row['device'])}{named}"
             parts.append(f"{took}: {', '.join(shares)}")
     if not parts:
         return ""
@@ -63,7 +64,8 @@ def said(content: Content) -> str:
     rest = ""
     if finish and finish["hours"] is not None:
         rest = f"; what is open takes at most {seconds(3600 * finish['hours'])} more"
-    return f"All of this took {'; '.join(parts)}{rest}."
+    other = "; the other shares are validation, evaluation, checkpoints and starting up"
+    return f"All of this took {'; '.join(parts)}{other}{rest}."
 
 
 def _device(content: Content, rows: list[dict], device: str) -> str:

@@ -10,7 +10,7 @@ from seqgrid.report import panels
 from seqgrid.report.content import Content, complete
 from seqgrid.report.looks import Looks
 from seqgrid.report.scale import scaled_levels, share
-from seqgrid.report.view import SMALL, View, logarithmic
+from seqgrid.report.view import View, logarithmic
 
 COSTS = {
     "parameters": "parameters",
@@ -102,11 +102,6 @@ def _front(axis: Axes, clip: View, spots: list[Spot]) -> None:
     xs = [s.cost for s in spots] + [axis.get_xlim()[1]]
     heights = clip.clipped([s.share for s in [*spots, spots[-1]]])
     axis.plot(xs, heights, drawstyle="steps-post", color="#777777", lw=1, zorder=1.5)
-    for spot, height in zip(spots, heights, strict=False):
-        axis.annotate(
-            spot.model, (spot.cost, height), xytext=(5, -5), textcoords="offset points",
-            fontsize=SMALL, va="top", zorder=5,
-        )  # fmt: skip
 
 
 def _judged(content: Content, row: dict) -> bool:
