@@ -134,7 +134,7 @@ def plans(content: Content) -> dict[str, Plan]:
             "What a score costs, at the longest training length of each task: share of the way "
             "from chance (0) to the ceiling of the task (1). Large points are medians over final "
             "seeds, small ones seeds; hollow where seeds are missing. The grey line is the Pareto "
-            "front of complete models, named: no other scores as much for less. It is of medians, "
+            "front of complete models: no other scores as much for less. It is of medians, "
             "and no test says that its models differ",
         ),
     }
