@@ -93,6 +93,7 @@ TABLES = {
     "controls": "One row a control of the task files that the study uses: whether it passed.",
     "inventory": "Of a study run elsewhere: one row a run, as the study itself speaks of it.",
     "reported": "Of a study run elsewhere: one row a number that only its report has.",
+    "across": "One row a model: the interquartile mean over all tasks and lengths.",
     "comparisons": "One row a declared comparison and place, and one for all its places.",
     "scaling": "One row a model and task: how scores go with the length, against the ceiling.",
     "survival": "Kaplan-Meier curves of steps to solve: one row a step at which a seed ended.",

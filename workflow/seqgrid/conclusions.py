@@ -98,6 +98,17 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("why", TEXT, "where the expectation is known from"),
         ("paths", pa.list_(TEXT), "folders of the cells, relative to the results folder"),
     ],
+    "across": [
+        ("model", TEXT, "label of the model in the study"),
+        ("places", pa.list_(TEXT), "tasks and training lengths that have chance and ceiling"),
+        ("seeds", pa.list_(INT), "seeds with a final value at every place; null without a number"),
+        ("iqm", FLOAT, "interquartile mean of the shares of the way from chance to the ceiling"),
+        ("low", FLOAT, "lower end of its interval over seeds"),
+        ("high", FLOAT, "upper end"),
+        ("interval", TEXT, "method of the interval"),
+        ("coverage", FLOAT, "nominal chance that such an interval holds the value"),
+        ("reason", TEXT, "why there is no number"),
+    ],
     "comparisons": [
         ("comparison", TEXT, "its name in the study"),
         ("a", TEXT, "one side, in words"),

@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from seqgrid.analysis import (
+    across,
     advice,
     claims,
     comparisons,
@@ -16,6 +17,7 @@ from seqgrid.analysis import (
 
 # In this order: each may read those before it.
 BUILT = {
+    "across": across.build,
     "expectations": expectations.build,
     "comparisons": comparisons.build,
     "scaling": scaling.build,

@@ -115,7 +115,7 @@ def median_interval(
 
 
 def bootstrap(
-    values: Sequence[float],
+    values: Sequence[float] | np.ndarray,
     statistic: Callable[..., np.ndarray],
     generator: np.random.Generator,
     coverage: float = CONFIDENCE,
@@ -123,14 +123,16 @@ def bootstrap(
 ) -> Interval:
     """Percentile bootstrap of `statistic(array, axis=...)`; its coverage is nominal.
 
+    values: (n,) or (n, k); what is drawn, with replacement, are the n.
+
     Raises:
         ValueError: fewer values than BOOTSTRAP_MIN_VALUES; `median_interval` is honest there.
     """
     data = np.asarray(values, dtype=float)
     if len(data) < BOOTSTRAP_MIN_VALUES:
         raise ValueError(f"bootstrap of {len(data)} values: needs {BOOTSTRAP_MIN_VALUES}")
-    drawn = data[generator.integers(len(data), size=(resamples, len(data)))]  # (resamples, n)
-    estimates = statistic(drawn, axis=1)  # (resamples,)
+    drawn = data[generator.integers(len(data), size=(resamples, len(data)))]  # (resamples, n, ...)
+    estimates = statistic(drawn.reshape(resamples, -1), axis=1)  # (resamples,)
     low, high = np.quantile(estimates, [0.5 - coverage / 2, 0.5 + coverage / 2])
     method = f"percentile bootstrap, {resamples} resamples, nominal"
     return Interval(float(low), float(high), method, coverage)

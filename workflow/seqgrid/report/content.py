@@ -111,6 +111,7 @@ class Content:
     reported: list[dict]
     inventory: list[dict]
     expectations: list[dict]
+    across: list[dict]
     comparisons: list[dict]
     scaling: list[dict]
     survival: list[dict]

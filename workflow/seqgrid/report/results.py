@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from seqgrid.report import groups, marks, reported
+from seqgrid.report import across, groups, marks, reported
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, number, table, text
 from seqgrid.report.sections import (
@@ -42,7 +42,8 @@ def results(content: Content) -> str:
     if shown > MOST_TABLES:
         found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
     figures = [figure(content, name) for name in ("heatmap", "results")]
-    return blocks(*found, groups.medians(content), reported.means(content), *figures)
+    last = (groups.medians(content), across.across(content), reported.means(content))
+    return blocks(*found, *last, *figures)
 
 
 def _test_sets(content: Content, task: str) -> list[str]:

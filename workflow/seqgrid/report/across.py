@@ -1,0 +1,37 @@
+"""One number a model over all tasks and lengths, in the section on results."""
+
+from seqgrid.report.content import Content
+from seqgrid.report.markdown import blocks, item, number, table, text
+
+NOTE = text(
+    "The interquartile mean (IQM) of the share of the way from chance (0) to the ceiling of the "
+    "task (1): the mean over all seeds, tasks and lengths without the lowest and the highest "
+    "quarter. Intervals resample whole seeds. It weighs every task alike, hides which of them a "
+    "model fails, and says of no two models that they differ (see Comparisons)."
+)
+
+
+def across(content: Content) -> str:
+    """The models with a value everywhere, and why the others have none; empty for one place."""
+    if not content.across:
+        return ""
+    whole = [row for row in content.across if row["iqm"] is not None]
+    body = [
+        [
+            row["model"],
+            str(len(row["seeds"])),
+            number(row["iqm"]),
+            f"[{number(row['low'])}, {number(row['high'])}]" if row["coverage"] else "-",
+            row["interval"],
+        ]
+        for row in whole
+    ]
+    places = content.across[0]["places"]
+    left = [item(f"{r['model']}: {r['reason']}") for r in content.across if r["iqm"] is None]
+    return blocks(
+        "### Across tasks",
+        NOTE,
+        text(f"Over {len(places)} places: {', '.join(places)}."),
+        table(["model", "seeds", "IQM", "interval", "how"], body, words=1) if body else "",
+        blocks("Without a number:", "\n".join(left)) if left else "",
+    )
