@@ -14,7 +14,8 @@ from task_variants import LENGTHS, SHORT, UNLEARNABLE, VARIANTS
 import seqgrid.tasks
 from seqgrid import predict, registry
 from seqgrid.data import IGNORE, Batch
-from seqgrid.metrics import BETTER, LOSS_METRIC, loss_of, summarise
+from seqgrid.metric_names import BETTER
+from seqgrid.metrics import LOSS_METRIC, loss_of, summarise
 from seqgrid.settings import Sight, TaskSettings
 from seqgrid.tasks._base import Task
 

@@ -22,6 +22,7 @@ from seqgrid import (
     tables,
 )
 from seqgrid.job import WRONG_CALL, say
+from seqgrid.metric_names import BETTER
 from seqgrid.plan import Standing
 from seqgrid.store import write_bytes
 from seqgrid.study_file import StudyError
@@ -229,7 +230,7 @@ class Collector:
                 "task": s.row.task,
                 **place,
                 "metric": level["metric"],
-                "better": metrics.BETTER[level["metric"]],
+                "better": BETTER[level["metric"]],
                 "level": level["name"],
                 "kind": level["kind"],
                 "value": level["value"],

@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["cross_entropy", "mse"]
 
-BETTER: dict[str, Literal["higher", "lower"]] = {
-    "accuracy": "higher",
-    "sequence_accuracy": "higher",
-    "error_rate": "lower",
-    "loss": "lower",
-    "r2": "higher",
-    "mse": "lower",
-}
 LOSS_METRIC: dict[Kind, str] = {"cross_entropy": "loss", "mse": "mse"}
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution

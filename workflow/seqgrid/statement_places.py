@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from seqgrid.metrics import BETTER
+from seqgrid.metric_names import BETTER
 from seqgrid.rows import Row
 from seqgrid.statements import Comparison, Place, Side
 from seqgrid.study_file import unknown

@@ -15,8 +15,8 @@ WORK = ("validation", "checkpoint", "evaluation")
 WASTE = ("superseded", "lost")
 # `start` is neither: importing, compiling, restoring, and whatever else no clock is on.
 KINDS = (*FATES, *WORK, *WASTE, "start")
-RUN_ON = ("timed_out", "interrupted", "finished, not evaluated", "running")
-ENDED = ("finished", "diverged", "skipped")
+RUN_ON = ("timed_out", "interrupted", "running")
+ENDED = ("finished", "finished, not evaluated", "diverged", "skipped")
 
 Key = tuple[str, str, str, int, int]  # model, task, variant, length, seed
 
@@ -34,7 +34,7 @@ def spending(cells: list[dict], parts: list[dict]) -> list[dict]:
     for part in parts:
         by_cell[_key(part)].append(part)
     for cell in cells:
-        ran = cell["device"] or by_cell[_key(cell)]
+        ran = cell["device"] or by_cell[_key(cell)] or cell["training_seconds"]
         if not ran or cell["outcome"] == "skipped":  # to find that out is no work on a device
             continue
         for device, kind, seconds in _of(cell, by_cell[_key(cell)]):

@@ -4,7 +4,7 @@ from typing import Any
 
 from seqgrid import registry
 from seqgrid.foreign.mapping import Mapping
-from seqgrid.metrics import BETTER
+from seqgrid.metric_names import BETTER
 
 Place = tuple[str, int, str]  # task, evaluated length, test set
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from seqgrid import expectation, registry, statements
 from seqgrid.expectation import Expectation
-from seqgrid.metrics import BETTER
+from seqgrid.metric_names import BETTER
 from seqgrid.settings import Chosen
 from seqgrid.statements import Claim, Comparison, Gate, Published
 from seqgrid.study_file import StudyError, explain, read_yaml, unknown
