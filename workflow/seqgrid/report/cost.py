@@ -117,7 +117,9 @@ def _peak(content: Content, device: str, model: str | None) -> float | None:
     found = [
         c["peak_memory_bytes"]
         for c in content.cells
-        if (c["device"] or "unknown") == device and model in (None, c["model"]) and c["peak_memory_bytes"]
+        if (c["device"] or "unknown") == device
+        and model in (None, c["model"])
+        and c["peak_memory_bytes"]
     ]
     return max(found, default=None)
 
