@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tables_factory import Tables
 
-from seqgrid.analysis import summary
+from seqgrid.analysis import expectations, summary
 from seqgrid.analysis.groups import Cell, Group, Levels
 from seqgrid.analysis.seed_rules import two_groups
 from seqgrid.analysis.verdicts import RULES, collapsed, improving, no_clear_plateau, plateau
@@ -431,3 +431,50 @@ def test_many_seeds_that_differ_little_are_not_unstable():
 def test_a_curve_that_was_never_above_chance_has_nothing_to_lose():
     lost = [-8.8, -20.0, -39.7]
     assert "COLLAPSED" not in verdicts(study([-39.7], curve=lost, half=0.01))
+
+
+def test_a_score_beside_a_shortcut_is_not_above_it_as_well():
+    """Seeds whose intervals exclude a level that they lie within 2 % of the span of."""
+    levels = LEVELS | {"shortcuts": {"value": 0.25, "bag": 0.15}}
+    found = verdicts(study([0.265, 0.264, 0.266], levels, half=0.003))
+    assert found["AT SHORTCUT"]["label"] == "AT SHORTCUT (value)"
+    words = "the interval of every seed comes within 2 % of the span of value at 0.25"
+    assert found["AT SHORTCUT"]["statement"].startswith(words)
+    assert found["ABOVE"]["label"] == "ABOVE bag"
+    wide = verdicts(study([0.265, 0.24, 0.266], levels, half=0.03))
+    assert wide["AT SHORTCUT"]["statement"].startswith("no seed can be told from value at 0.25")
+    near = verdicts(study([0.79] * 3, {"chance": 0.1, "ceiling": 0.8}, half=0.001))
+    assert "comes within 2 % of the span of the ceiling 0.8" in near["AT CEILING"]["statement"]
+
+
+def test_what_lies_close_above_a_shortcut_is_neither_shown_nor_refuted_to_be_above_it():
+    made = Tables(config={"expect": []}).levels("task", [64], **LEVELS)
+    made.cells("model", "task", 64, [0.31, 0.312, 0.311], half=0.003)
+    read = made.read()
+    rows = expectations.known(read, summary.build(read))
+    entry = {"model": "model", "task": "task", "seqlen": 64, "evaluated": None, "test_set": ""}
+    said = {
+        words: next(expectations.Places(rows, entry | {"verdict": words, "why": ""}).rows())["met"]
+        for words in ("ABOVE bag", "ABOVE chance", "ABOVE chunk", "AT SHORTCUT (bag)")
+    }
+    assert said == {
+        "ABOVE bag": None,
+        "ABOVE chance": True,
+        "ABOVE chunk": False,
+        "AT SHORTCUT (bag)": True,
+    }
+
+
+def test_beyond_the_ceiling_nothing_else_is_said_of_quality():
+    levels = {"chance": 0.5, "ceiling": 0.8, "solved": 0.78, "shortcuts": {"bag": 0.6}}
+    found = verdicts(study([0.95, 0.94, 0.5], levels))
+    assert "ABOVE CEILING" in found
+    quality = {"SOLVED", "AT CHANCE", "AT CEILING", "AT SHORTCUT", "ABOVE"}
+    assert not (quality | {"UNSTABLE ACROSS SEEDS"}) & found.keys()
+
+
+def test_a_median_of_steps_says_of_how_many_seeds_it_is():
+    made = study([0.99] * 2)
+    made.cell("model", "task", 64, 2, 0.99, solved_step_steps=100)
+    told = verdicts(made)["SOLVED"]["statement"]
+    assert told.endswith("after a median of 100 steps (of 1 of them)")

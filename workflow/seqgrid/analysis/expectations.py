@@ -151,6 +151,9 @@ class Places:
         if row is None:
             refused = next((c["refused"] for c in cells if c["refused"]), None)
             return None, f"no test result there{f' ({refused})' if refused else ''}{self._others()}"
+        close = [v for v in said if level in json.loads(v["evidence"] or "{}").get("close", ())]
+        if rule == "ABOVE" and close:
+            return None, f"{close[0]['statement']}, so {expected} is neither shown nor excluded"
         return False, f"{expected} does not hold"
 
     def _names(self, row: dict) -> list[str]:

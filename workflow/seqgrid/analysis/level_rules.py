@@ -79,17 +79,19 @@ def shortcut_suffices(group: Group) -> Finding | None:
     "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
     "unfinished and failed ones are unknown, diverged ones have not solved it. Steps and seconds "
     "are those of training up to the first validation at the solved level, each the median over "
-    "the seeds that solved it. Not said where a shortcut reaches the solved level.",
+    "the seeds that solved it and of which it is known. Not said where a shortcut reaches the "
+    "solved level.",
 )
 def solved(group: Group) -> Finding | None:
     """How many seeds passed the solved level."""
     bar = group.levels.bar
-    if bar is None or not group.solved:
+    if bar is None or not group.solved or withheld(group):
         return None
     k, n, unknown = len(group.solved), len(group.asked), len(group.undecided)
     steps, seconds = group.solved_steps, group.solved_seconds
-    after = f", after a median of {short(stats.median(steps, 'lower'))} steps" if steps else ""
-    after += f" and {short(stats.median(seconds, 'lower'))} s of training" if seconds else ""
+    times = [_median_of(values, unit, k) for values, unit in
+             ((steps, "steps"), (seconds, "s of training")) if values]  # fmt: skip
+    after = f", after a median of {' and '.join(times)}" if times else ""
     open_ = f", {unknown} unknown" if unknown else ""
     return (
         f"SOLVED {k}/{n}",
@@ -115,14 +117,14 @@ def solved(group: Group) -> Finding | None:
 def at_ceiling(group: Group) -> Finding | None:
     """No seed can be told from the ceiling."""
     levels = group.levels
-    if levels.unlearnable or levels.ceiling is None or not group.above_chance:
+    if levels.ceiling is None or withheld(group) or not group.above_chance:
         return None
     perfect = levels.ceiling == (1.0 if levels.better == "higher" else 0.0)
     if not group.at(levels.ceiling, 0.0 if perfect else _slack(group)):
         return None
     return (
         "AT CEILING",
-        f"{group.cannot_be_told} from the ceiling {short(levels.ceiling)}",
+        f"{_stands(group, levels.ceiling)} the ceiling {short(levels.ceiling)}",
         {"ceiling": levels.ceiling, **evidence(group)},
     )
 
@@ -137,14 +139,14 @@ def at_ceiling(group: Group) -> Finding | None:
 def at_model_ceiling(group: Group) -> Finding | None:
     """The model scores all that it can."""
     ceiling = group.model_ceiling
-    if ceiling is None or group.levels.unlearnable or not group.above_chance:
+    if ceiling is None or withheld(group) or not group.above_chance:
         return None
     if not group.at(ceiling.value, _model_slack(group, ceiling)):
         return None
     return (
         f"AT MODEL CEILING ({ceiling.name})",
-        f"{group.cannot_be_told} from {short(ceiling.value)}, the best there can be "
-        f"{ceiling.derivation}",
+        f"{_stands(group, ceiling.value, 'its distance from chance')} {short(ceiling.value)}, the "
+        f"best there can be {ceiling.derivation}",
         {"model_ceiling": ceiling.value, "name": ceiling.name, **evidence(group)},
     )
 
@@ -159,7 +161,7 @@ def at_model_ceiling(group: Group) -> Finding | None:
 def above_model_ceiling(group: Group) -> Finding | None:
     """The explanation by what the model cannot see is refuted."""
     ceiling, levels = group.model_ceiling, group.levels
-    if ceiling is None or levels.unlearnable:
+    if ceiling is None or withheld(group):
         return None
     limit = levels.goodness(ceiling.value) + _model_slack(group, ceiling)
     seeds = [
@@ -184,19 +186,16 @@ def above_model_ceiling(group: Group) -> Finding | None:
 )
 def at_shortcut(group: Group) -> Finding | None:
     """The score is what a solver without the skill gets."""
-    levels = group.levels
-    if levels.unlearnable or not group.final or not group.above_chance:
-        return None
-    held = [(name, value) for name, value in levels.shortcuts if group.at(value, _slack(group))]
+    held = _held(group)
     if not held:
         return None
-    middle = stats.median(group.values, levels.better)
+    middle = stats.median(group.values, group.levels.better)
     name, value = min(held, key=lambda pair: abs(pair[1] - middle))
     return (
         f"AT SHORTCUT ({name})",
-        f"{group.cannot_be_told} from {name} at {short(value)}, which needs none of the skill "
-        "tested",
-        {"shortcut": name, "level": value, "held": dict(held), **evidence(group)},
+        f"{_stands(group, value)} {name} at {short(value)}, which needs none of the skill tested",
+        {"shortcut": name, "level": value, "held": dict(held), **evidence(group)}
+        | {"close": [name for name, value in held if not group.at(value, 0.0)]},
     )
 
 
@@ -209,7 +208,7 @@ def at_shortcut(group: Group) -> Finding | None:
 def at_chance(group: Group) -> Finding | None:
     """No seed can be told from chance."""
     levels = group.levels
-    if levels.unlearnable or levels.chance is None or not group.bands:
+    if levels.chance is None or not group.bands or withheld(group):
         return None
     if group.not_numbers or group.boundless:
         return None
@@ -226,13 +225,18 @@ def at_chance(group: Group) -> Finding | None:
     "ABOVE",
     "level",
     "The best of chance and the shortcuts that every final seed's interval ({confidence} jointly) "
-    "excludes on its better side.",
+    "excludes on its better side, and that AT SHORTCUT does not hold.",
 )
 def above(group: Group) -> Finding | None:
     """The highest level that every seed has passed."""
-    if group.levels.unlearnable:
+    if withheld(group):
         return None
-    passed = [(name, value) for name, value in group.levels.passable if group.beyond(value)]
+    at = {name for name, _ in _held(group)}
+    passed = [
+        (name, value)
+        for name, value in group.levels.passable
+        if name not in at and group.beyond(value)
+    ]
     if not passed:
         return None
     name, value = passed[-1]
@@ -241,6 +245,33 @@ def above(group: Group) -> Finding | None:
         f"{group.value_of or 'every final seed'} lies above {name} at {short(value)}",
         {"level": value, "name": name, "passed": dict(passed), **evidence(group)},
     )
+
+
+def withheld(group: Group) -> bool:
+    """Whether nothing can be said of quality: no score can show any, or one cannot be."""
+    return group.levels.unlearnable or above_ceiling.find(group) is not None
+
+
+def _held(group: Group) -> list[tuple[str, float]]:
+    """The shortcuts that every seed is at."""
+    if withheld(group) or not group.final or not group.above_chance:
+        return []
+    return [pair for pair in group.levels.shortcuts if group.at(pair[1], _slack(group))]
+
+
+def _stands(group: Group, level: float, whole: str = "the span") -> str:
+    """How every value stands to a level that it is at; where only the slack holds it, so said."""
+    if group.at(level, 0.0):
+        return f"{group.cannot_be_told} from"
+    whose = group.value_of or "every seed"
+    close = f"{100 * group.thresholds.level_share:.4g} % of {whole}"
+    return f"the interval of {whose} comes within {close} of"
+
+
+def _median_of(values: list, unit: str, solved: int) -> str:
+    """A median over the seeds that solved the task; of how many, where not of all."""
+    of = f" (of {len(values)} of them)" if len(values) < solved else ""
+    return f"{short(stats.median(values, 'lower'))} {unit}{of}"
 
 
 def _model_slack(group: Group, ceiling: ModelCeiling) -> float:

@@ -5,7 +5,7 @@ from math import inf, prod
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.groups import Cell, Group, short
-from seqgrid.analysis.level_rules import evidence
+from seqgrid.analysis.level_rules import evidence, withheld
 from seqgrid.analysis.rules import Finding, rule
 
 
@@ -21,7 +21,7 @@ from seqgrid.analysis.rules import Finding, rule
 )
 def unstable(group: Group) -> Finding | None:
     """The seeds disagree, so no single number describes them."""
-    if group.levels.unlearnable or len(group.final) < 2:
+    if withheld(group) or len(group.final) < 2:
         return None
     goodness = _goodness(group)
     apart = max(w for w, _ in group.bands) > min(b for _, b in group.bands)
