@@ -19,7 +19,13 @@ NO_SCORE = ("SKIPPED", "DIVERGED")  # verdicts that rest on no score
 OF_NO_SEEDS = (UNLEARNABLE, "SKIPPED")  # those that hold with however few seeds
 # Verdicts that count every seed that can exist; the others look at final values alone.
 OF_ALL_SEEDS = ("SOLVED", "NOT SOLVED", "DIVERGED")
-COMPATIBLE = {("FLAT", "AT CEILING"), ("AT CEILING", "FLAT"), ("AT CEILING", "CEILING MOVES")}
+COMPATIBLE = {
+    ("FLAT", "AT CEILING"),
+    ("FLAT", "CEILING MOVES"),  # said only where the share is flat, or stands at its ceiling
+    ("AT CEILING", "FLAT"),
+    ("AT CEILING", "CEILING MOVES"),
+    ("CEILING MOVES", "FLAT"),
+}
 
 
 @dataclass(frozen=True)
