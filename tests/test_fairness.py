@@ -110,7 +110,7 @@ def test_the_report_shows_every_seed_over_the_grid(tmp_path):
     page = words(made, tmp_path)
     [line] = [x for x in page.split("| gru ") if x.startswith("| 64 | 0.2")]
     assert f"| 0.2 0.21 0.19 | 0.5 0.51 0.49 0.4{DAGGER} | * 0.9 0.91 0.89 |" in line
-    assert "learning_rate=0.01; preliminary: 9 of 10 cells of its 3 variants have finished" in line
+    assert "learning_rate=0.01; preliminary: 9 of 10 cells of its 3 variants have ended" in line
     assert "at the edge of its grid" in line
     assert "learning_rate=0.01 (selected, preliminary)" in page
     assert (tmp_path / "figures/sensitivity.png").stat().st_size > 5000

@@ -165,6 +165,23 @@ def test_means_of_a_report_are_open_squares_with_error_bars(whole):
     assert 0.6 in heights(axes["mqar"], look["lstm"].colour, hollow=True)
 
 
+def test_a_task_that_only_a_report_has_values_of_is_drawn_at_all_its_lengths(tmp_path):
+    made = Tables(models=["p"], tasks=["t"], seeds=[0], lengths=[64, 128])
+    made.levels("t", [64, 128], chance=0.1, ceiling=1.0)
+    for seqlen, value in ((64, 0.5), (128, 0.7)):
+        made.rows["reported"].append(
+            {"model": "p", "task": "t", "variant": "", "seqlen_tokens": seqlen,
+             "evaluated_seqlen_tokens": seqlen, "test_set": "", "metric": "accuracy",
+             "statistic": "mean", "value": value, "source": "table 1"}
+        )  # fmt: skip
+    content = content_of(made, tmp_path)
+    for name in ("results", "length"):
+        axes, look = axes_of(content, name)
+        assert {0.5, 0.7} <= set(heights(axes["t"], look["p"].colour, hollow=True))
+        assert {0.1, 1.0} <= {y for line in axes["t"].lines for y in line.get_ydata()}
+        assert [word.get_text() for word in axes["t"].get_xticklabels()] == ["64", "128"]
+
+
 @pytest.mark.parametrize("models", [4, 8, 9, 12, 21])
 def test_no_two_models_look_the_same(models):
     found = looks.looks([f"m{i}" for i in range(models)], {})

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from seqgrid import tables, thresholds
-from seqgrid.analysis import comparison_words, paired, solving, stats
+from seqgrid.analysis import comparison_words, paired, pooling, solving, stats
 from seqgrid.analysis.obstacles import Judge, Obstacles
 from seqgrid.analysis.paired import Judged, Paired
 from seqgrid.analysis.sides import FINAL, NEVER, Pairs, Side, Sides, pairs, words
@@ -46,6 +46,7 @@ class Place:
     preliminary: bool = False
     untuned: bool = False  # one variant of each side was tried
     notes: tuple[str, ...] = ()
+    parts: tuple["Place", ...] = ()  # the places of a row over all of them
 
 
 def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
@@ -89,10 +90,11 @@ class _Comparisons:
             blockers = Obstacles(settings=["the sides have not run at the same place"])
             row = {"metric": entry["metric"] or "", "better": None, "test_set": ""}
             return [Place(head | row, blockers)]
+        apart = [p for p in found if p.obstacles.settings]
         for metric in dict.fromkeys(place.row["metric"] for place, _ in pooled):
             same = [(place, each) for place, each in pooled if place.row["metric"] == metric]
             if len(same) > 1:
-                found.append(self._pooled(head, same))
+                found.append(self._pooled(head, same, apart))
         return found
 
     def _place(self, head: dict, entry: dict, a: Side, b: Side) -> tuple[Place, Pairs | None]:
@@ -134,6 +136,7 @@ class _Comparisons:
             better,
             entry["margin"],
             len(found.waiting),
+            len(found.without),
         )
         if place.paired.asked == 1 and len(seeds) == 1 and len(members) == 2:
             one, two = members
@@ -162,36 +165,32 @@ class _Comparisons:
         place.notes += (f"steps of a {shown[0]}; of b {shown[1]}",)
         return place
 
-    def _pooled(self, head: dict, found: list[tuple[Place, Pairs]]) -> Place:
-        """All places of a comparison: one difference a seed."""
-        first = found[0][0].row
+    def _pooled(self, head: dict, all_: list[tuple[Place, Pairs]], apart: list[Place]) -> Place:
+        """All places of a comparison that can tell the sides apart: one difference a seed.
+
+        apart: places where there was nothing to pair, which stand against a claim about all.
+        """
+        first = all_[0][0].row
+        level = [(place, p) for place, p in all_ if place.obstacles.level and not p.waiting]
+        found = [one for one in all_ if one not in level] or all_
         row = head | {key: first[key] for key in ("metric", "better", "test_set")}
         obstacles = Obstacles()
-        for place, _ in found:
-            where = f"{place.row['task']} at {place.row['seqlen_tokens']} tokens"
+        for place in [*(place for place, _ in all_), *apart]:
             for kind in ("different", "unknown", "unequal"):
                 lines = getattr(obstacles, kind)
-                lines += [f"{where}: {line}" for line in getattr(place.obstacles, kind)]
+                lines += [f"{_where(place)}: {line}" for line in getattr(place.obstacles, kind)]
+            lines = place.obstacles.settings
+            obstacles.unknown += [f"{_where(place)} is not comparable: {line}" for line in lines]
         if all(place.obstacles.level for place, _ in found):
             obstacles.level.append("both sides are at chance or at the ceiling everywhere")
-        every = set.union(*({*p.values, *p.waiting} for _, p in found))
-        whole = sorted(s for s in every if all(s in p.values for _, p in found))
-        to_come = [
-            s
-            for s in every
-            if s not in whole and all(s in p.values or s in p.waiting for _, p in found)
-        ]
-        with np.errstate(invalid="ignore"):
-            each = [[p.differences[s] for s in whole] for _, p in found]
-            mean = np.mean(each, axis=0) if whole else np.zeros(0)
-        mean[np.isnan(mean)] = 0.0  # worse than any number on either side
+        whole, to_come, mean, without = pooling.means([p for _, p in found])
         row |= {
             "seeds": whole,
             "unpaired": sum(p.unpaired for _, p in found),
             "missing": [path for place, _ in found for path in place.row["missing"]],
         }
-        made = Place(row, obstacles)
-        made.paired = paired.compare(mean.tolist(), first["better"], head["margin"], len(to_come))
+        made = Place(row, obstacles, parts=tuple(place for place, _ in all_))
+        made.paired = paired.compare(mean, first["better"], head["margin"], len(to_come), without)
         made.untuned = any(place.untuned for place, _ in found)
         made.preliminary = any(place.preliminary for place, _ in found)
         lengths: dict[str, list[int]] = {}
@@ -199,6 +198,11 @@ class _Comparisons:
             lengths.setdefault(place.row["task"], []).append(place.row["seqlen_tokens"])
         where = "; ".join(f"{task} at {', '.join(map(str, at))}" for task, at in lengths.items())
         made.notes = (f"mean over {where} tokens of each seed, which is the unit",)
+        if len(found) < len(all_):
+            left = "; ".join(_where(place) for place, _ in level)
+            made.notes += (f"not in it, as both sides are at one end of the task: {left}",)
+        if any(p.from_chance != p.differences for _, p in found):
+            made.notes += ("worse than chance counts as chance in the mean",)
         return made
 
     # -- outcomes ------------------------------------------------------------------------------
@@ -206,6 +210,9 @@ class _Comparisons:
     def judged(self, place: Place, judged: Judged | None) -> dict:
         """The finished row."""
         row, found, obstacles = place.row, place.paired, place.obstacles
+        if found is not None and judged is not None:
+            parts = [(_where(part), part.row["outcome"]) for part in place.parts]
+            obstacles.level += pooling.contradicting(parts, judged.outcome)
         row["blockers"], row["unequal"] = obstacles.blockers, obstacles.unequal
         if found is None or judged is None:
             row |= {"pairs": 0, "outcome": "NOT COMPARABLE"}
@@ -272,6 +279,10 @@ class _Comparisons:
             "improvement_low": interval.low,
             "improvement_high": interval.high,
         }
+
+
+def _where(place: Place) -> str:
+    return f"{place.row['task']} at {place.row['seqlen_tokens']} tokens"
 
 
 def _outcome(place: Place, judged: Judged) -> str:

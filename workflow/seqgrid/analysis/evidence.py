@@ -74,15 +74,18 @@ class Evidence:
 
     def _compared(self, claim: Claim) -> Observed:
         """A comparison: its row over all places, or its one place; one for each metric."""
-        rows = [r for r in self.comparisons if r["comparison"] == claim.compare]
-        pooled = {r["metric"] for r in rows if r["task"] is None}
-        rows = [r for r in rows if r["task"] is None or r["metric"] not in pooled]
+        every = [r for r in self.comparisons if r["comparison"] == claim.compare]
+        pooled = {r["metric"] for r in every if r["task"] is None}
+        rows = [r for r in every if r["task"] is None or r["metric"] not in pooled]
         if not rows:
             return Observed("nothing", OPEN, "the comparison has no row")
         said = [self._outcome(claim, row) for row in rows]
         seen = Observed("; ".join(_labelled(rows, "outcome")))
         seen.status = together([status for status, _ in said])
         seen.reason = "; ".join(dict.fromkeys(reason for _, reason in said))
+        against = self._against(claim, seen.status, [r for r in every if r not in rows])
+        if against:
+            seen.status, seen.reason = OPEN, f"{seen.reason}; but {against}"
         # The interval of single runs is one over test examples, and says nothing of seeds.
         covered = [r["coverage"] if r["pairs"] > 1 else None for r in rows]
         seen.numbers = [
@@ -95,6 +98,17 @@ class Evidence:
         if seen.status == OPEN or claim.expected is not None:
             seen.missing = [path for r in rows for path in r["missing"] or ()]
         return seen
+
+    def _against(self, claim: Claim, status: str, places: list[dict]) -> str:
+        """Single places that contradict what all of them together say of a claim."""
+        opposite = {SUPPORTED: REFUTED, REFUTED: SUPPORTED}.get(status)
+        found = [
+            f"{row['task']} at {row['seqlen_tokens']} tokens is {row['outcome']}"
+            for row in places
+            if self._outcome(claim, row)[0] == opposite
+            or (opposite and row["outcome"] == "NOT COMPARABLE")
+        ]
+        return "; ".join(found)
 
     def _outcome(self, claim: Claim, row: dict) -> tuple[str, str]:
         wanted, outcome, reason = claim.verdict, row["outcome"], row["statement"]

@@ -126,7 +126,8 @@ class Cell:
 class Selection:
     """A group's place among the variants of its model, task and training length.
 
-    asked, finished: cells of all variants together, those that can exist.
+    asked, finished: cells of all variants together, those that can exist and those that have
+        ended, which one that diverged has.
     """
 
     selected: bool = True
@@ -136,7 +137,7 @@ class Selection:
 
     @property
     def preliminary(self) -> bool:
-        """Whether it was selected before all of its rivals had finished."""
+        """Whether it was selected before all of its rivals had ended."""
         return self.selected and len(self.variants) > 1 and self.finished < self.asked
 
 

@@ -93,6 +93,7 @@ def compare(
     better: str = "higher",
     margin: float | None = None,
     waiting: int = 0,
+    without: int = 0,
 ) -> Paired:
     """The sign test of paired differences a - b, and of equivalence within a margin.
 
@@ -100,6 +101,8 @@ def compare(
     better: whether 'higher' or 'lower' values of the metric are better.
     margin: in the unit of the metric; None: no test of equivalence.
     waiting: pairs still to come.
+    without: pairs among the differences, as zero, that have a number on neither side: nobody
+        knows how far apart those are, so that they count as beyond any margin.
 
     Raises:
         ValueError: a difference is NaN.
@@ -113,7 +116,7 @@ def compare(
     p_value, best = (min(1.0, 2 * _tail(k, n)) for k in (against + waiting, against))
     if margin is None:
         return Paired(tuple(d.tolist()), better, None, waiting, p_value, best, favours=favours)
-    beyond = max(int((d >= margin).sum()), int((d <= -margin).sum()))
+    beyond = max(int((d >= margin).sum()), int((d <= -margin).sum())) + without
     p_equivalent, best_equivalent = _tail(beyond + waiting, n), _tail(beyond, n)
     found = (p_value, best, p_equivalent, best_equivalent, favours)
     return Paired(tuple(d.tolist()), better, margin, waiting, *found)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from math import isnan
 
 from seqgrid.analysis.groups import Levels, ModelCeiling
+from seqgrid.metric_names import BETTER
 from seqgrid.thresholds import DEFAULTS, Thresholds
 
 Place = tuple[int, str, str]  # evaluated length, test set, slice
@@ -23,7 +24,7 @@ def levels_by_place(rows: list[dict], thresholds: Thresholds = DEFAULTS) -> dict
             places[row["task"], *place_of(row), row["metric"]].append(row)
     found = {}
     for place, here in places.items():
-        better = here[0]["better"] or "higher"
+        better = here[0]["better"] or BETTER.get(here[0]["metric"], "higher")
         best = max if better == "higher" else min
         kinds = {
             kind: best((r["value"] for r in here if r["kind"] == kind), default=None)

@@ -53,7 +53,7 @@ def edges(variant: str, variants: list[str]) -> list[str]:
 @rule(
     "PRELIMINARY SELECTION",
     "group",
-    "The variant has the best validation so far, and not all cells of its grid have finished: "
+    "The variant has the best validation so far, and not all cells of its grid have ended: "
     "another may yet be selected.",
 )
 def preliminary(group: Group) -> Finding | None:
@@ -63,8 +63,7 @@ def preliminary(group: Group) -> Finding | None:
         return None
     return (
         f"PRELIMINARY SELECTION {found.finished}/{found.asked}",
-        f"{found.finished} of {found.asked} cells of its {len(found.variants)} variants have "
-        "finished",
+        f"{found.finished} of {found.asked} cells of its {len(found.variants)} variants have ended",
         {"finished": found.finished, "asked": found.asked, "variants": list(found.variants)},
     )
 

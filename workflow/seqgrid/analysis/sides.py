@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import inf, isnan
+from math import inf, isinf, isnan
 
 # How a cell stands in a comparison. One that diverged has come to an end, and is worse than any
 # number; leaving it out would favour a side for its failures.
@@ -40,6 +40,11 @@ class Member:
     def better(self) -> str:
         """Whether higher or lower values are better there."""
         return (self.row or {}).get("better") or "higher"
+
+    @property
+    def chance(self) -> float | None:
+        """The level of chance there; None where none is known."""
+        return (self.row or {}).get("chance")
 
     def standings(self) -> dict[int, Standing]:
         """How each seed stands."""
@@ -86,7 +91,12 @@ class Side:
         return self.members[0].seqlen
 
     def seeds(self) -> dict[int, Standing]:
-        """How each seed stands: of a group, the mean of its models; its worst where one is."""
+        """How each seed stands: of a group, the mean of its models.
+
+        In a mean what is worse than chance counts as chance, a run without a value too, so that
+        one model cannot outweigh the others by how far it failed. Where chance is not known, a
+        seed without a value makes its group's the worst.
+        """
         each = [member.standings() for member in self.members]
         found = {}
         for seed in sorted(set().union(*each)):
@@ -94,11 +104,21 @@ class Side:
             if len(here) < len(each):
                 found[seed] = Standing(NEVER, None, "", "not every model of the group has it")
                 continue
-            worst = [s for kind in (NEVER, WAITING, WORST) for s in here if s.kind == kind]
+            if len(here) == 1:
+                found[seed] = here[0]
+                continue
+            values = [
+                bounded(s.value, m.chance, m.better)
+                for s, m in zip(here, self.members, strict=True)
+            ]
+            worst = [s for kind in (NEVER, WAITING) for s in here if s.kind == kind]
+            without = [s for s in here if s.kind == WORST]
             if worst:
                 found[seed] = worst[0]
+            elif len(without) == len(here) or None in values:
+                found[seed] = without[0]
             else:
-                mean = sum(s.value or 0.0 for s in here) / len(here)
+                mean = sum(v for v in values if v is not None) / len(here)
                 found[seed] = Standing(FINAL, mean, here[0].path, "")
         return found
 
@@ -119,6 +139,7 @@ class Pairs:
     values: seed -> (a, b), a worst value as an infinity.
     waiting: seeds that are still to come on a side, and never impossible on the other.
     unpaired: cells of either side whose seed has no final value on both.
+    chance: its level there; None where none is known.
     """
 
     values: dict[int, tuple[float, float]]
@@ -126,11 +147,34 @@ class Pairs:
     unpaired: int
     diverged: list[str]
     never: list[str] = field(default_factory=list)
+    chance: float | None = None
+    better: str = "higher"
 
     @property
     def differences(self) -> dict[int, float]:
         """A - b of each seed; 0 where both sides are worse than any number."""
         return {s: 0.0 if a == b else a - b for s, (a, b) in self.values.items()}
+
+    @property
+    def from_chance(self) -> dict[int, float]:
+        """A - b of each seed, for a mean: what is worse than chance counts as chance."""
+        found = {}
+        for seed, pair in self.values.items():
+            a, b = (bounded(v, self.chance, self.better) for v in pair)
+            found[seed] = 0.0 if a is None or b is None or a == b else a - b
+        return found
+
+    @property
+    def without(self) -> set[int]:
+        """Seeds that have a number on neither side."""
+        return {s for s, (a, b) in self.values.items() if isinf(a) and isinf(b)}
+
+
+def bounded(value: float | None, chance: float | None, better: str) -> float | None:
+    """A value for a mean: one worse than chance, or none, is chance where that is known."""
+    if chance is None or value is None:
+        return value if value is not None else chance
+    return max(value, chance) if better == "higher" else min(value, chance)
 
 
 def pairs(a: Side, b: Side, better: str) -> Pairs:
@@ -156,7 +200,8 @@ def pairs(a: Side, b: Side, better: str) -> Pairs:
         values[seed] = (left, right)
     cells = sum(len(m.cells) for side in (a, b) for m in side.members)
     paired = len(values) * (len(a.members) + len(b.members))
-    return Pairs(values, waiting, cells - paired, diverged, never)
+    chance = next((m.chance for m in (*a.members, *b.members) if m.chance is not None), None)
+    return Pairs(values, waiting, cells - paired, diverged, never, chance, better)
 
 
 class Sides:

@@ -22,10 +22,12 @@ from seqgrid.analysis.places import (
     model_ceiling,
     place_of,
 )
+from seqgrid.metric_names import BETTER
 from seqgrid.thresholds import Thresholds, of
 
 Key = tuple[str, str, str, int]  # model, task, variant, training length
 
+ENDED = ("finished", "diverged")  # nothing to come
 HISTORY_COLUMNS = [
     *("model", "task", "variant", "seqlen_tokens", "seed"),
     *("step_steps", "validation_metric", "validation_standard_error"),
@@ -122,7 +124,8 @@ class Study:
         for place, weights, metric in places:
             rows = self.values[key].get((place, weights, metric), {})
             cells = tuple(_with_value(cell, rows.get(cell.seed)) for cell in blank)
-            bare = Levels(self._better(task), thresholds=self.thresholds)
+            better = BETTER.get(metric) or self._better(task)
+            bare = Levels(better, thresholds=self.thresholds)
             levels = self.levels.get((task, *place, metric), bare)
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
@@ -188,7 +191,7 @@ class Study:
         """Where a group stands among its rivals, itself included."""
         rivals = self.rivals[key[0], key[1], key[3]]
         found = [c for rival in rivals for c in self.cells[rival] if c["outcome"] != "skipped"]
-        finished = sum(c["outcome"] == "finished" for c in found)
+        finished = sum(c["outcome"] in ENDED for c in found)
         variants = tuple(rival[2] for rival in rivals)
         return Selection(self.selected(key), variants, len(found), finished)
 
@@ -200,9 +203,9 @@ class Study:
         return stats.median(values, self._better(key[1])) if values else None
 
     def _better(self, task: str) -> str:
-        metric = self.primary.get(task)
+        metric = self.primary.get(task, "")
         directions = [v.better for (t, *_, m), v in self.levels.items() if (t, m) == (task, metric)]
-        return directions[0] if directions else "higher"
+        return directions[0] if directions else BETTER.get(metric, "higher")
 
     def _cell(self, key: Key, row: dict) -> Cell:
         curve = sorted(self.history.get((*key, row["seed"]), []))

@@ -4,6 +4,7 @@ A panel returns the models it shows and whether it had to clip a value.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     # A report may say of a length what no cell of it is known.
     lengths = sorted({*content.lengths(task), *(r["seqlen_tokens"] for r in means)})
     width = max(offsets.values()) + 2.5
-    clip = view(axis, content, rows, [r["value"] for r in means])
+    clip = view(axis, content, rows, means)
     for row in [r for r in rows if r["model"] in shown]:
         x = lengths.index(row["seqlen_tokens"]) * width + offsets[row["model"]]
         points = points_of(row)
@@ -75,7 +76,7 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
         x = lengths.index(mean["seqlen_tokens"]) * width + offsets[mean["model"]]
         clip.reported(x, mean["value"], mean["standard_error"], looks[mean["model"]])
     for i, at in enumerate(lengths):
-        here = [r for r in rows if r["seqlen_tokens"] == at]
+        here = [r for r in (*rows, *means) if r["seqlen_tokens"] == at]
         if here:
             ends = (i * width - 0.6, (i + 1) * width - 1.9)
             clip.levels(levels_of(content, here[0]), ends, name=i == len(lengths) - 1)
@@ -103,14 +104,14 @@ def length(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     """The metric against the training length."""
     rows = [r for r in content.rows(task) if r["selected"]]
     means = reported_at(content, task)
-    clip = view(axis, content, rows, [r["value"] for r in means])
+    clip = view(axis, content, rows, means)
     shown = models_of(rows) | {r["model"] for r in means}
     models = [m for m in content.models if m in shown]
     _against_length(axis, rows, looks, clip, "seqlen_tokens", models)
     for mean in means:
         x = mean["seqlen_tokens"] * _nudge(models, mean["model"])
         clip.reported(x, mean["value"], mean["standard_error"], looks[mean["model"]])
-    _moving_levels(content, rows, clip, "seqlen_tokens")
+    _moving_levels(content, [*means, *rows], clip, "seqlen_tokens")
     titles(axis, content, task, task, "training length (tokens)")
     return shown, clip.used
 
@@ -271,10 +272,11 @@ def levels_by_length(content: Content, rows: list[dict]) -> list[list[dict]]:
     return [levels_of(content, row) for row in at.values()]
 
 
-def view(axis: Axes, content: Content, rows: list[dict], more: list[float] | None = None) -> View:
-    """A window on the values and levels of rows, and on more values."""
-    levels = [v["value"] for r in rows for v in levels_of(content, r) if v["value"] is not None]
-    return View(axis, levels, [value for r in rows for value, _ in points_of(r)] + (more or []))
+def view(axis: Axes, content: Content, rows: list[dict], means: Sequence[dict] = ()) -> View:
+    """A window on the values and levels of rows, and of means that a report gives."""
+    found = [v["value"] for r in (*rows, *means) for v in levels_of(content, r)]
+    values = [value for r in rows for value, _ in points_of(r)] + [r["value"] for r in means]
+    return View(axis, [v for v in found if v is not None], values)
 
 
 def titles(

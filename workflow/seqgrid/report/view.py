@@ -118,7 +118,8 @@ class View:
             ends = [xs[0] / 1.25, *xs, xs[-1] * 1.25]
             heights = [heights[0], *heights, heights[-1]]
             self.axis.plot(ends, heights, **_level_look(kind))
-        self.named(at[max(at)])
+        if at:
+            self.named(at[max(at)])
 
     def named(self, levels: list[dict]) -> None:
         """Names of levels at the right edge, pushed apart where they are close."""
