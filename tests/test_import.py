@@ -487,3 +487,37 @@ def test_the_page_names_every_key():
         if f"`{name}`" not in text
     ]
     assert not missing
+
+
+def test_a_run_that_a_row_names_as_missing_is_named(study):
+    def change(mapping):
+        mapping["tables"][0]["values"]["outcome"]["TODO"] = "missing"
+        mapping["seeds"], mapping["lengths"] = [0, 1], [64]
+
+    code, folder = study(change, **{"runs.csv": "net,seed,state\nA,0,DONE\nA,1,DONE\nB,0,TODO\n"})
+    assert code == 0
+    reasons = {(c["model"], c["seed"]): c["reason"] for c in rows(folder, "cells")}
+    assert reasons["ours", 0] == "TODO, says its study"
+    assert reasons["ours", 1] == "no table names it"
+
+
+def test_levels_out_of_order_are_refused(study, capsys):
+    def higher(mapping):
+        levels = mapping["tasks"]["recall"]["levels"]
+        levels[0]["value"], levels[1]["value"] = 0.9, 0.5
+        levels.append({**levels[0], "level": "at other lengths", "lengths": [128], "value": 0.4})
+
+    assert study(higher)[0] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "tasks.recall.levels: chance chance 0.9 lies beyond ceiling ceiling 0.5" in line
+    assert "accuracy, higher is better" in line
+
+    def lower(mapping):
+        levels = mapping["tasks"]["recall"]["levels"]
+        for level, value in zip(levels, (2.0, 0.5), strict=True):
+            level |= {"metric": "loss", "value": value}
+        levels.append({**levels[0], "level": "solved", "kind": "solved", "value": 3.0})
+
+    assert study(lower)[0] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "chance chance 2 lies beyond solved solved 3: loss, lower is better" in line

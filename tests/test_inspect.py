@@ -441,3 +441,42 @@ def test_wrong_calls_are_one_line(words, said, tmp_path, monkeypatch, capsys):
     assert output.out == ""
     assert output.err.startswith(said)
     assert output.err.count("\n") == 1
+
+
+def part_of(folder, ended, size):
+    """A part of ours as its files say it ended; one that is skipped has no weights."""
+    for place in (folder, folder / "live/final"):
+        place.mkdir(parents=True)
+        (place / "checkpoint.pt").write_bytes(b"")
+        said = {"outcome": ended, "files": {"checkpoint.pt": {"size": size}}}
+        (place / "outcome.json").write_text(json.dumps(said))
+
+
+def test_a_skipped_cell_has_no_weights_and_is_no_damage(tmp_path, capsys):
+    part_of(tmp_path / "gru/seed0/part1", "skipped", 0)
+    part_of(tmp_path / "gru/seed1/part1", "skipped", 0)
+    assert main([str(tmp_path)]) == 2
+    assert "its parts ended without any: 2 skipped" in capsys.readouterr().err
+    torch.save(network().state_dict(), tmp_path / "other.pt")
+    found = examine(tmp_path)
+    assert [row["file"] for row in found.inventory] == ["other.pt"]
+    flat = " ".join(page(found).split())
+    assert "**HEALTHY.**" in flat
+    assert "2 parts ended without weights, as the outcome.json" in flat
+    # One that had weights and has lost them is damaged.
+    part_of(tmp_path / "gru/seed2/part1", "finished", 4711)
+    assert "UNREADABLE" in health.verdict(examine(tmp_path), health.verdicts(examine(tmp_path)))[1]
+
+
+def test_the_page_of_many_trainings_stays_short_and_says_where_the_rest_is(tmp_path):
+    for number in range(50):
+        (tmp_path / f"run{number}").mkdir()
+        torch.save({"w": torch.randn(2, 2)}, tmp_path / f"run{number}" / "weights.pt")
+    text = page(examine(tmp_path))
+    assert text.count("the largest first:") == 4
+    for words in (
+        "10 more files are in inventory.csv", "10 more files are in evolution.csv",
+        "46 more trainings are in tensors.csv",
+    ):  # fmt: skip
+        assert words in text
+    assert len(text) < 25_000

@@ -182,3 +182,27 @@ def test_the_answer_says_one_thing_of_each_place_with_values_reported_without_se
     assert "2 values are reported without seeds" in answer
     assert re.search(r"Of 2 places with values reported without seeds: 2 \w", answer)
     assert "without being solved" not in answer
+
+
+def test_a_study_is_named_or_its_folder_is(tmp_path, monkeypatch, capsys):
+    from seqgrid.report.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/studies/small").mkdir(parents=True)
+    (tmp_path / "config/studies").mkdir(parents=True)
+    (tmp_path / "config/studies/small.yaml").touch()
+    assert main(["small"]) == 2
+    error = capsys.readouterr().err
+    assert "results/studies/small/cells.parquet is missing" in error
+    assert "make them with: python -m seqgrid.collect small" in error
+    assert main(["nowhere"]) == 2
+    assert "nowhere is no folder" in capsys.readouterr().err
+    Tables(name="small").cells("lstm", "mqar", 64, [0.5]).write(tmp_path / "results/studies/small")
+    monkeypatch.setattr("seqgrid.report.figures.draw", lambda *_: {})
+    assert main(["small"]) == 0
+    assert capsys.readouterr().out == "results/studies/small/report.md\n"
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert told.startswith("usage: seqgrid report [-h] study")
+    assert "copy" not in told

@@ -164,6 +164,10 @@ ONE_LINE = {
     "no lengths": ({"lengths": "[]"}, "lengths: at least one entry is needed, got []"),
     "no seeds": ({"seeds": "[]"}, "seeds: at least one entry is needed, got []"),
     "length 0": ({"lengths": "[8, 0]"}, "lengths.1: at least 1 is needed, got 0"),
+    "no length of a sequence": (
+        {"lengths": "[8, 100000000000000000000]"},
+        "lengths.1: at most 1099511627776 is needed, got 100000000000000000000",
+    ),
     "negative seed": ({"seeds": "[-1]"}, "seeds.0: at least 0 is needed, got -1"),
     "seeds backwards": (
         {"seeds": "4..0"},

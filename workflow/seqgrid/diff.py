@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help=f"tables longer than {MOST} rows too")
     options = parser.parse_args(arguments)
     try:
-        page, differs = compare(_folder(options.a), _folder(options.b), options.all)
+        page, differs = compare(folder_of(options.a), folder_of(options.b), options.all)
     except Unreadable as problem:
         say(str(problem))
         return WRONG_CALL
@@ -74,8 +74,8 @@ def compare(a: Path, b: Path, everything: bool = False) -> tuple[str, bool]:
     return blocks(title, text(legend), counts, text(note), *shown) + "\n", True
 
 
-def _folder(given: str) -> Path:
-    """The folder of a study, by path or by name.
+def folder_of(given: str) -> Path:
+    """The folder of a study's tables, by path or by name.
 
     Raises:
         Unreadable: there is none.

@@ -94,6 +94,9 @@ def _problem(options: argparse.Namespace) -> str | None:
         return f"--depth: at least 1 is needed, got {options.depth}"
     if options.out is None and options.format in ("csv", "all"):
         return f"--format {options.format} writes several files: say where with --out DIR"
+    if not files.find(folder) and (parts := files.weightless(folder)):
+        ends = ", ".join(f"{number} {outcome}" for outcome, number in parts.items())
+        return f"{folder}: no weights in it; its parts ended without any: {ends}"
     if not files.find(folder):
         return f"{folder}: no checkpoint in it; looked for {', '.join(files.SUFFIXES)} and step_N"
     return None

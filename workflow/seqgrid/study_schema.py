@@ -23,6 +23,7 @@ from seqgrid.thresholds import Thresholds
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+=-]*")
 RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 MOST_SEEDS = 10_000
+MOST_TOKENS = 2**40  # what follows from a length, such as its bytes, still fits the tables
 SWEPT: dict[str, type[Chosen]] = {
     "training": Training,
     "validation": Validation,
@@ -66,7 +67,7 @@ def _entry(value: Any) -> Any:
 
 
 Label = Annotated[str, AfterValidator(_label)]
-Length = Annotated[int, Field(ge=1)]
+Length = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Lengths = Annotated[list[Length], AfterValidator(_distinct)]
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[

@@ -21,7 +21,13 @@ OF_NO_SEEDS = (UNLEARNABLE, "SKIPPED")  # those that hold with however few seeds
 OF_ALL_SEEDS = ("SOLVED", "NOT SOLVED", "DIVERGED")
 # Verdicts that some seeds can show, whatever became of the others.
 OF_ANY_SEEDS = (*OF_ALL_SEEDS, *OF_NO_SEEDS, "UNSTABLE ACROSS SEEDS")
-COMPATIBLE = {("FLAT", "AT CEILING"), ("AT CEILING", "FLAT"), ("AT CEILING", "CEILING MOVES")}
+COMPATIBLE = {
+    ("FLAT", "AT CEILING"),
+    ("FLAT", "CEILING MOVES"),  # said only where the share is flat, or stands at its ceiling
+    ("AT CEILING", "FLAT"),
+    ("AT CEILING", "CEILING MOVES"),
+    ("CEILING MOVES", "FLAT"),
+}
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class _Made:
         said = []
         if run.get("status"):
             said.append(f"{run['status']}, says its study")
-        if run["outcome"] == "missing":
+        if "_place" not in run:
             said.append("no table names it")
         if run.get("result_valid") is False:
             said.append("its result cannot be read")

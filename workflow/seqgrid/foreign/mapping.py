@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import date, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -19,6 +20,8 @@ from seqgrid.thresholds import Thresholds
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it becomes part of paths and commands
 MISSING = ["", "-", "--", "NA", "N/A", "null", "None"]
+# Kinds of levels -> those that they may not lie beyond, at the same place.
+BELOW = {("chance", "solved"), *((kind, "ceiling") for kind in ("chance", "shortcut", "solved"))}
 Kind = Literal["cells", "history", "evaluations", "reported"]
 Format = Literal["csv", "tsv", "json", "jsonl", "parquet"]
 
@@ -244,6 +247,7 @@ def _problems(mapping: Mapping) -> Iterator[str]:
             if metric and metric not in BETTER and not (entry.better and metric == entry.metric):
                 text = unknown(metric, list(BETTER), "a metric known here")
                 yield f"{here}.{key}: {text}; of another one say also `better: higher` or `lower`"
+        yield from (f"{here}.levels: {line}" for line in _out_of_order(entry))
         for model in entry.models or ():
             if model not in models:
                 yield f"{here}.models: {unknown(model, models, 'a model of this study')}"
@@ -251,6 +255,32 @@ def _problems(mapping: Mapping) -> Iterator[str]:
             yield f"{here}: name a task file, or give levels with where they come from"
     yield from statements.problems(mapping)
     yield from expectation.problems(mapping.expect, models, tasks)
+
+
+def _out_of_order(entry: TaskEntry) -> Iterator[str]:
+    """Levels that hold at one place and cannot: a worse one beyond a better one."""
+    for worse, better in permutations(entry.levels, 2):
+        metric = _metric(entry, worse)
+        if (worse.kind, better.kind) not in BELOW or metric != _metric(entry, better):
+            continue
+        together = worse.lengths is None or better.lengths is None
+        together = together or bool({*(worse.lengths or ())} & {*(better.lengths or ())})
+        known = entry.better if entry.better and metric == entry.metric else BETTER.get(metric)
+        if worse.test_set != better.test_set or not together or known is None:
+            continue
+        if (worse.value > better.value) if known == "higher" else (worse.value < better.value):
+            yield (
+                f"{worse.kind} {worse.level} {worse.value:g} lies beyond {better.kind} "
+                f"{better.level} {better.value:g}: {metric}, {known} is better"
+            )
+
+
+def _metric(entry: TaskEntry, level: LevelEntry) -> str:
+    """The metric of a level, by default the task's; '' where its file is unknown."""
+    if metric := level.metric or entry.metric:
+        return metric
+    known = entry.task in registry.names("task")
+    return registry.task_class(str(entry.task)).metric if known else ""
 
 
 def _level_metrics(entry: TaskEntry) -> list[tuple[str, str | None]]:

@@ -23,6 +23,7 @@ def examine(folder: Path, depth: int = 1) -> Inspection:
     """
     found = Inspection(folder.resolve().name)
     places = files.find(folder)
+    found.weightless = files.weightless(folder)
     for place in places:
         found.inventory.append(_row(place))
     order = sorted(range(len(places)), key=lambda i: _order(found.inventory[i], i))

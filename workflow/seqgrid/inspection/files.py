@@ -2,10 +2,12 @@
 
 import hashlib
 import importlib
+import json
 import pickle
 import re
 import warnings
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,8 @@ def find(folder: Path) -> list[Place]:
         wanted = path.name.endswith(SUFFIXES) or NUMBERED.search(path.name)
         if not wanted or path.name[0] == "." or not path.is_file() or _published(path):
             continue
+        if _weightless(path):
+            continue
         kept = [part for part in Path(name).parent.parts if not WITHIN.fullmatch(part)]
         if kept and kept[-1] == "live":
             kept.pop()
@@ -59,6 +63,27 @@ def _published(path: Path) -> bool:
     folder = path.parent.parent if path.parent.name == "final" else path.parent
     checkpoint = folder.parent / "checkpoint.pt"
     return folder.name == "live" and checkpoint.is_file() and checkpoint.stat().st_size > 0
+
+
+def _weightless(path: Path) -> str:
+    """How a part of ours ended that has no weights, and says so beside its empty file; else ''."""
+    if path.name != "checkpoint.pt" or path.stat().st_size:
+        return ""
+    try:
+        said = json.loads(path.with_name("outcome.json").read_bytes())
+        return str(said["outcome"]) if said["files"][path.name]["size"] == 0 else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def weightless(folder: Path) -> Counter[str]:
+    """Parts of ours that ended without weights, such as those of skipped cells, by outcome."""
+    found = {}
+    for path in folder.rglob("checkpoint.pt"):
+        if ended := _weightless(path):
+            kept = path.parent.parent if path.parent.name == "final" else path.parent
+            found[kept.parent if kept.name == "live" else kept] = ended
+    return Counter(found[part] for part in sorted(found))
 
 
 def from_name(name: str) -> tuple[int | None, int | None]:

@@ -128,6 +128,12 @@ def verdict(found: Inspection, fired: list[dict]) -> tuple[str, str]:
 
 def notes(found: Inspection) -> Iterator[str]:
     """What a reader must know and no rule forbids: gaps, twins, strangers, what does not add up."""
+    if parts := found.weightless:
+        ends = listing([f"{number} {outcome}" for outcome, number in parts.items()])
+        yield (
+            f"{sum(parts.values())} parts ended without weights, as the outcome.json beside each "
+            f"empty checkpoint.pt says: {ends}. They are not among the files."
+        )
     for series, rows in found.series.items():
         yield from _gaps(series, rows)
         yield from _together(found, series, rows)

@@ -1,6 +1,6 @@
 """An inspection as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from seqgrid.inspection import contents, health
 from seqgrid.inspection.examine import ALL, trained
@@ -8,6 +8,8 @@ from seqgrid.inspection.record import Inspection
 from seqgrid.report.markdown import blocks, count, item, listing, number, size, table, text
 
 MOST = 12  # rows of a table of extremes or of a long list of evidence
+MOST_ROWS = 40  # of a table with a row a file
+MOST_SERIES = 4  # with tables of their own
 RATES = (
     "Relative change is the Euclidean norm of what all trained numbers together moved, over their "
     "norm before. A rate from a longer interval tends to be smaller, since moves to and fro "
@@ -23,7 +25,7 @@ def page(found: Inspection) -> str:
         f"# Checkpoints in {found.name}",
         text(f"**{word}.** {why}"),
         text(health.ONLY_FROM_VALIDATION + ";", where(found)),
-        "\n".join(item(note) for note in health.notes(found)),
+        _items(health.notes(found)),
         "## Health",
         table(
             ["rule", "found", "what it looks for"],
@@ -91,7 +93,20 @@ def _inventory(found: Inspection) -> str:
             ]
         )
     head = ["file", "status", "SHA-256", "step", "step from", "size", "weights", "numbers"]
-    return table([*head, "dtypes"], rows, left=3, words=1)
+    shown = table([*head, "dtypes"], rows[:MOST_ROWS], left=3, words=1)
+    return blocks(shown, _more(len(rows) - MOST_ROWS, "files", "inventory.csv"))
+
+
+def _more(hidden: int, what: str, file: str) -> str:
+    """Where the rest of a long table is."""
+    return text(f"{hidden} more {what} are in {file} (--format csv --out DIR).") * (hidden > 0)
+
+
+def _items(lines: Iterable[str]) -> str:
+    """A list that is not longer than can be read."""
+    found = list(lines)
+    rest = [f"{len(found) - MOST_ROWS} more like these."] if len(found) > MOST_ROWS else []
+    return "\n".join(item(line) for line in found[:MOST_ROWS] + rest)
 
 
 def _others(found: Inspection) -> str:
@@ -116,7 +131,7 @@ def _others(found: Inspection) -> str:
             f"{size(last['file_bytes'])}; the rest, {size(rest)}, is everything else in it. All in "
             f"float32 the numbers would take {size(4 * last['elements'])}."
         )
-    return "\n".join(item(line) for line in lines)
+    return _items(lines)
 
 
 def _missing(found: Inspection) -> str:
@@ -141,7 +156,7 @@ def _missing(found: Inspection) -> str:
 def _components(found: Inspection) -> str:
     parts = []
     structures = list(dict.fromkeys(row["structure"] for row in found.components))
-    for structure in structures:
+    for structure in structures[:MOST_SERIES]:
         rows = [c for c in found.components if c["structure"] == structure]
         rows = sorted(rows, key=lambda c: -c["parameters"])
         total = sum(c["parameters"] for c in rows)
@@ -163,7 +178,8 @@ def _components(found: Inspection) -> str:
             text(f"{listing(files, 3)}:") if len(structures) > 1 else "",
             table(["component", "parameters", "share", "constants", "buffers", "tensors"], shown),
         ]
-    return blocks(*parts)
+    rest = _more(len(structures) - MOST_SERIES, "sets of names and shapes", "components.csv")
+    return blocks(*parts, rest)
 
 
 def _evolution(found: Inspection) -> str:
@@ -179,7 +195,10 @@ def _evolution(found: Inspection) -> str:
         "Over all trained numbers of a file, each weighing the same; buffers, constants and tied "
         "copies are left out. Standard deviations divide by n; zeros are exact."
     )
-    return blocks(table(head, rows), text(note)) if rows else "No trained tensor."
+    if not rows:
+        return "No trained tensor."
+    rest = _more(len(rows) - MOST_ROWS, "files", "evolution.csv")
+    return blocks(table(head, rows[:MOST_ROWS]), rest, text(note))
 
 
 def _extremes(found: Inspection) -> str:
@@ -190,8 +209,10 @@ def _extremes(found: Inspection) -> str:
         ]
         for row in found.evolution
     ]  # fmt: skip
-    parts = [table(["file", "min", "in tensor", "max", "in tensor"], ends)] if ends else []
-    for rows in found.series.values():
+    head = ["file", "min", "in tensor", "max", "in tensor"]
+    parts = [table(head, ends[:MOST_ROWS])] if ends else []
+    parts.append(_more(len(ends) - MOST_ROWS, "files", "evolution.csv"))
+    for rows in list(found.series.values())[:MOST_SERIES]:
         last = rows[-1]["file"]
         own = sorted(trained(found, last), key=lambda t: -max(abs(t["minimum"]), abs(t["maximum"])))
         shown = [
@@ -211,15 +232,15 @@ def _extremes(found: Inspection) -> str:
                 else ""
             )
             parts += [text(f"{last}, the largest first:"), table(head, shown, left=3), text(more)]
-    return blocks(*parts) or "No trained tensor."
+    rest = _more(len(found.series) - MOST_SERIES, "trainings", "tensors.csv")
+    return blocks(*parts, rest) or "No trained tensor."
 
 
 def _drift(found: Inspection) -> str:
     parts = []
-    for series in found.series:
+    moved = list(dict.fromkeys(row["series"] for row in found.drift))
+    for series in moved[:MOST_SERIES]:
         rows = [row for row in found.drift if row["series"] == series]
-        if not rows:
-            continue
         whole = [row for row in rows if row["component"] == ALL]
         shown = [
             [
@@ -247,7 +268,8 @@ def _drift(found: Inspection) -> str:
             text("The same by component, per 1,000 steps:") if len(names) > 1 else "",
             table(["component", *titles], apart) if len(names) > 1 else "",
         ]
-    return blocks(*parts, text(RATES)) if parts else "Fewer than two files to compare."
+    rest = _more(len(moved) - MOST_SERIES, "trainings", "drift.csv")
+    return blocks(*parts, rest, text(RATES)) if parts else "Fewer than two files to compare."
 
 
 def _excluded(found: Inspection) -> str:

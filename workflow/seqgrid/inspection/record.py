@@ -1,6 +1,6 @@
 """What an inspection found, as rows that Markdown, CSV and JSON are written from."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,7 +8,10 @@ from typing import Any
 
 @dataclass
 class Inspection:
-    """Rows by table; `changes` are sums by tensor between neighbouring files, for `drift`."""
+    """Rows by table; `changes` are sums by tensor between neighbouring files, for `drift`.
+
+    weightless: parts that ended without weights and say so, by outcome; no file of the inventory.
+    """
 
     name: str
     inventory: list[dict[str, Any]] = field(default_factory=list)
@@ -17,6 +20,7 @@ class Inspection:
     evolution: list[dict[str, Any]] = field(default_factory=list)
     drift: list[dict[str, Any]] = field(default_factory=list)
     changes: list[tuple[dict, dict, dict]] = field(default_factory=list)
+    weightless: Counter[str] = field(default_factory=Counter)
 
     @cached_property
     def by_file(self) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Write the report of a study: `python -m seqgrid.report STUDY_FOLDER`.
+"""Write the report of a study: `seqgrid report STUDY`, its name or its folder.
 
 Reads the Parquet tables of `collect` in the folder; writes those of `seqgrid.conclusions`, figures/
 report.md and report.html beside them, and prints the path of report.md. Exits 2 with one line where
@@ -14,11 +14,13 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from seqgrid import tables
 from seqgrid.analysis.build import build
+from seqgrid.diff import folder_of
 from seqgrid.report import (
     advice,
     answer,
@@ -45,6 +47,7 @@ from seqgrid.report import (
 from seqgrid.report.content import Content, Unreadable, read
 from seqgrid.report.markdown import blocks, links, text
 
+WHAT = (__doc__ or "").partition("\n\nWith --copy")[0]
 SECTIONS = (
     ("Coverage", coverage.coverage),
     ("Results", results.results),
@@ -136,17 +139,22 @@ def _plain(value: object) -> object:
 
 def main(arguments: list[str]) -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(prog="python -m seqgrid.report", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder of a study's tables")
-    parser.add_argument("--copy", type=Path, nargs=3, metavar=("PAGE", "FIGURES", "TABLES"))
+    parser = argparse.ArgumentParser(prog="seqgrid report", description=WHAT)
+    parser.add_argument("study", help="folder of a study's tables, or its name in results/studies")
+    # For the workflow alone.
+    copies: Any = ("PAGE", "FIGURES", "TABLES")
+    parser.add_argument("--copy", type=Path, nargs=3, metavar=copies, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
-        path = write(options.folder)
+        folder = folder_of(options.study)
+        path = write(folder)
     except Unreadable as problem:
-        sys.stderr.write(f"{problem}\n")
+        named = Path("config/studies", f"{Path(options.study).name}.yaml")
+        hint = f"; make them with: python -m seqgrid.collect {named.stem}" if named.exists() else ""
+        sys.stderr.write(f"{problem}{hint}\n")
         return 2
     if options.copy:
-        copy(options.folder, *options.copy)
+        copy(folder, *options.copy)
     sys.stdout.write(f"{path}\n")
     return 0
 
