@@ -243,6 +243,11 @@ def near(generator: np.random.Generator, n: int, mean: float) -> np.ndarray:
     return normal(generator, n, mean, 0.05)
 
 
+def steadily(generator: np.random.Generator, n: int, mean: float) -> np.ndarray:
+    """Seeds that hardly differ."""
+    return normal(generator, n, mean, 0.005)
+
+
 def course(*outcomes: str) -> Callable[[Built], bool]:
     """Whether the scores were said to go so with the length."""
     return lambda built: any(r["outcome"] in outcomes for r in built["scaling"])
@@ -265,7 +270,7 @@ def lengths() -> Iterator[Row]:
     share = along(lambda i: CHANCE + 0.8 * (rising(i) - CHANCE), near, rising)
     yield Row("the ceiling rises, the share of it does not", "RISES or FALLS", share,
               course(*moves), LEVEL)  # fmt: skip
-    yield Row("the ceiling rises, the share of it does not", "CEILING MOVES", share,
+    yield Row("at a ceiling that rises", "CEILING MOVES", along(rising, steadily, rising),
               course("CEILING MOVES"), None, 0.7)  # fmt: skip
 
 

@@ -69,6 +69,23 @@ def test_what_has_solved_the_task_or_cannot_do_better_is_left():
     assert judged(np.full(9, 0.1), scored).rule == "UNLEARNABLE AS SCORED"
 
 
+def test_a_wide_interval_that_reaches_the_ceiling_is_no_ceiling():
+    """A curve that rises from 0.2 to 0.72 with standard errors of 0.1 has more to gain."""
+    top = Levels(chance=0.1, ceiling=1.0)
+    found = judged(np.linspace(0.2, 0.72, 10), top, error=0.1)
+    assert found.rule not in ("AT CEILING", "SOLVED", "PLATEAU")
+    assert found.action != "do not resume"
+    low = ModelCeiling("a bag", 0.9, "of any such model")
+    assert judged(np.linspace(0.2, 0.72, 10), ceiling=low, error=0.1).rule != "AT MODEL CEILING"
+
+
+def test_a_level_that_a_shortcut_reaches_is_not_solved():
+    held = Levels(chance=0.1, ceiling=1.0, solved=0.95, shortcuts=(("bag", 0.97),))
+    curve = [0.2, 0.5, 0.7, 0.8, 0.9, 0.92, 0.955, 0.94]
+    assert judged(curve, held, error=0.002, solved_step=700).rule != "SOLVED"
+    assert judged(curve, error=0.002, solved_step=700).rule == "SOLVED"
+
+
 def test_just_below_the_solved_level_is_no_ceiling():
     assert judged(flat(0.94), error=0.03).rule not in ("AT CEILING", "SOLVED")
 

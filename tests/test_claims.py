@@ -97,6 +97,51 @@ def test_two_seeds_support_and_refute_nothing():
         assert "TOO FEW SEEDS (2, 3 needed)" in row["reason"]
 
 
+@pytest.mark.parametrize("verdict", ["SOLVED", "NOT SOLVED", "ABOVE chance", "AT CHANCE"])
+def test_values_without_an_interval_support_and_refute_nothing(verdict):
+    study = Tables(config={}).levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.75)
+    study.cells("p", "mqar", 64, [0.99] * 8, half=float("nan"))
+    assert judged(study, {"place": PLACE, "verdict": verdict})["status"] == "not testable yet"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "value", "half", "status"),
+    [
+        ("ABOVE chance", 0.05, 0.1, "not testable yet"),
+        ("ABOVE chance", 0.005, 0.001, "refuted"),
+        ("AT CHANCE", 0.05, 0.01, "refuted"),
+        ("AT CEILING", 0.9, 0.2, "supported"),
+        ("AT CEILING", 0.5, 0.1, "refuted"),
+        ("UNSTABLE ACROSS SEEDS", 0.5, 0.01, "not testable yet"),
+        ("AT CEILING", float("nan"), 0.1, "not testable yet"),
+    ],
+)
+def test_a_rule_that_did_not_fire_refutes_nothing(verdict, value, half, status):
+    study = Tables(config={}).levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.75)
+    study.cells("p", "mqar", 64, [value] * 3, half=half)
+    row = judged(study, {"place": PLACE, "verdict": verdict})
+    assert row["status"] == status, row
+
+
+@pytest.mark.parametrize(
+    ("claim", "status"),
+    [
+        ({"expected": [0.9, 1.0]}, "not testable yet"),
+        ({"verdict": "AT CEILING"}, "not testable yet"),
+        ({"verdict": "ABOVE chance"}, "not testable yet"),
+        ({"verdict": "AT CHANCE"}, "refuted"),
+        ({"verdict": "SOLVED"}, "refuted"),
+        ({"verdict": "DIVERGED"}, "supported"),
+    ],
+)
+def test_what_is_left_of_diverged_seeds_stands_for_no_claim(claim, status):
+    study = made(p=[0.999] * 6)
+    for seed in range(6, 20):
+        study.cell("p", "mqar", 64, seed, outcome="diverged", reason="loss is NaN")
+    row = judged(study, {"place": PLACE} | claim)
+    assert row["status"] == status, row
+
+
 def test_nothing_is_supported_behind_a_failed_control():
     study = made().control("mqar", state="failed")
     row = judged(study, {"place": PLACE, "verdict": "SOLVED", "expected": [0.7, 0.9]})
@@ -159,6 +204,9 @@ def test_an_interval_short_of_its_coverage_says_nothing():
         ("RISES", "CEILING MOVES", "refuted"),
         ("FALLS", "AT CEILING", "refuted"),
         ("FLAT", "AT CEILING", "not testable yet"),
+        ("FLAT", "CEILING MOVES", "not testable yet"),
+        ("CEILING MOVES", "FLAT", "not testable yet"),
+        ("RISES", "FLAT", "refuted"),
         ("FALLS", "CANNOT BE TOLD", "not testable yet"),
     ],
 )

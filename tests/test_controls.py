@@ -333,10 +333,16 @@ MET = [
     ([0.6, 0.6], "AT SHORTCUT (chunk)", True),
     ([0.6, 0.6], "AT SHORTCUT (bag)", False),
     ([0.8, 0.8], "AT SHORTCUT", False),
+    ([0.61, 0.61], "AT SHORTCUT (bag)", False),
     ([0.8, 0.8], "ABOVE chance", True),  # and above more than that
     ([0.8, 0.8], "ABOVE chunk", True),
     ([0.4, 0.4], "ABOVE chunk", False),
     ([0.99, 0.1], "UNSTABLE ACROSS SEEDS", True),
+    # What no rule has said and no interval excludes is not unmet.
+    ([0.98, 0.98], "UNSTABLE ACROSS SEEDS", None),
+    ([0.105, 0.5], "ABOVE chance", None),
+    ([0.305, 0.305], "ABOVE bag", None),
+    ([0.6, 0.6], "ABOVE bag", True),
     ([float("nan"), 0.99], "SOLVED", False),
 ]
 
@@ -348,6 +354,21 @@ def test_an_expectation_is_met_or_not(values, verdict, met):
     assert (row["expected"], row["asked"], row["why"]) == (verdict, 2, "known")
     assert row["observed"]
     assert row["reason"]
+
+
+@pytest.mark.parametrize(
+    "verdict", ["SOLVED", "NOT SOLVED", "AT CHANCE", "ABOVE chance", "AT CEILING", "AT SHORTCUT"]
+)
+@pytest.mark.parametrize("value", [0.99, 0.2])
+def test_values_without_an_interval_meet_and_miss_nothing(verdict, value):
+    row = compared(scored([value] * 3, half=float("nan")), verdict=verdict)
+    assert row["met"] is None
+
+
+def test_one_seed_that_has_not_solved_it_is_enough_beside_values_without_an_interval():
+    mixed = scored([0.99, 0.2]).cell("model", "task", 64, 2, 0.99, half=float("nan"))
+    assert compared(mixed)["met"] is False
+    assert compared(mixed, verdict="NOT SOLVED")["met"] is False
 
 
 def test_no_task_that_cannot_show_learning_counts_as_solved():

@@ -67,7 +67,7 @@ def test_nothing_is_said_while_a_cell_is_to_come(outcome):
 
 def test_nothing_is_said_of_too_few_seeds_a_diverged_one_or_after_a_failed_control():
     assert "2 final values, 3 needed" in row(made([0.9, 0.95]))["statement"]
-    assert row(made([0.9, 0.95], thresholds={"enough_seeds": 2}))["outcome"] == "AGREES"
+    assert row(made([0.92, 0.925], thresholds={"enough_seeds": 2}))["outcome"] == "AGREES"
     found = made().cell("gru", "copy", 64, 3, outcome="diverged", settings=json.dumps(OURS))
     assert "gave no number" in row(found)["statement"]
     assert (
@@ -97,3 +97,29 @@ def test_the_section_shows_both_numbers_and_every_setting(tmp_path):
     none = Tables().cells("gru", "copy", 64, [0.9]).read()
     shown = published.published(Content.of(tmp_path, none, build(none)))
     assert shown == "The study names no published number."
+
+
+def test_a_range_that_holds_nearly_everything_agrees_with_nothing():
+    unstable = row(made([0.1, 0.99, 0.5], value=0.99))
+    assert unstable["outcome"] == "NOT TESTABLE YET"
+    assert "unstable" in unstable["statement"]
+    wide = row(made([0.6, 0.7, 0.8], value=0.75))
+    assert wide["outcome"] == "NOT TESTABLE YET"
+    assert "too wide to tell: 0.2" in wide["statement"]
+    assert row(made([0.6, 0.7, 0.8], value=0.02))["outcome"] == "DIFFERS"
+
+
+@pytest.mark.parametrize(
+    ("levels", "columns", "why"),
+    [
+        ({"chance": 0.1, "ceiling": 0.8}, {}, "beyond the best there can be"),
+        ({"chance": 0.1, "ceiling": 1.0}, {"model_ceiling": ("a bag", 0.5)}, "possible for it"),
+        ({"chance": 0.1, "ceiling": 0.1}, {}, "the ceiling is chance"),
+    ],
+)
+def test_nothing_is_held_against_a_score_that_cannot_be(levels, columns, why):
+    found = Tables(config={"published": [ENTRY]}).levels("copy", [64], **levels)
+    found.cells("gru", "copy", 64, [0.9, 0.92, 0.95], settings=json.dumps(OURS), **columns)
+    said = row(found)
+    assert said["outcome"] == "NOT TESTABLE YET"
+    assert why in said["statement"]

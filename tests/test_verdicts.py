@@ -478,3 +478,9 @@ def test_a_median_of_steps_says_of_how_many_seeds_it_is():
     made.cell("model", "task", 64, 2, 0.99, solved_step_steps=100)
     told = verdicts(made)["SOLVED"]["statement"]
     assert told.endswith("after a median of 100 steps (of 1 of them)")
+
+
+def test_an_infinite_validation_gains_nothing_that_can_be_told():
+    curve = [*np.linspace(0.1, 0.5, 30), np.inf, *np.linspace(0.5, 0.6, 5)]
+    assert improving(with_curve(curve), CURVE_LEVELS) is None
+    assert plateau(with_curve(curve), CURVE_LEVELS) is None

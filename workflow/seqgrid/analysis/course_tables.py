@@ -43,6 +43,7 @@ def of_seeds(
                 points=tuple(points),
                 complete=all(r["final"] == r["asked"] - r["skipped"] for r in possible),
                 unequal=tuple(_unequal(possible, said, trained)),
+                missing=any(r["final"] < r["asked"] - r["skipped"] for r in possible),
             )
         )
     return found
@@ -74,7 +75,9 @@ def of_reported(reported: list[dict], levels: list[dict]) -> list[Course]:
         complete = not any(p.partial for p in points)
         unequal = tuple(_hearsay(here, statistic))
         about = (model, task, variant, metric, better, REPORTED)
-        found.append(Course(*about, tuple(points), complete, unequal))
+        missing = any(map(_fewer, here))
+        peak = statistic == "peak"
+        found.append(Course(*about, tuple(points), complete, unequal, missing, peak))
     return found
 
 

@@ -50,6 +50,8 @@ class Course:
 
     unequal: what differs between the lengths besides the length, or keeps a value from counting
     in full; sentences without a full stop.
+    missing: whether a cell or run that can exist has no value at all here.
+    peak: whether the values are the best of several looks.
     """
 
     model: str
@@ -61,6 +63,13 @@ class Course:
     points: tuple[Point, ...]
     complete: bool = True
     unequal: tuple[str, ...] = ()
+    missing: bool = False
+    peak: bool = False
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing says how far reported values could be off."""
+        return self.origin == REPORTED and (self.peak or not all(p.error > 0 for p in self.points))
 
     @property
     def lengths(self) -> list[int]:
@@ -126,7 +135,7 @@ class Course:
         return not any(isnan(v) for p in self.points for v in p.values)
 
     def _fit(self, values: list, errors: list[float], coverage: float) -> Fit | None:
-        if len(self.points) < 3 or not self.numbers:
+        if len(self.points) < 3 or not self.numbers or self.bare:
             return None
         x = [log2(length) for length in self.lengths]
         if self.origin == REPORTED:

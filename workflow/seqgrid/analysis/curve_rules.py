@@ -1,6 +1,6 @@
 """The rules about one cell's validation history, all that a word on convergence may rest on."""
 
-from math import hypot, isnan
+from math import hypot, isfinite, isnan
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.groups import Cell, Levels, short
@@ -55,7 +55,7 @@ def improving(cell: Cell, levels: Levels) -> Finding | None:
     if not window:
         return None
     gain, least, _, error = _gain(window, levels)
-    if least <= 0 or gain <= error:
+    if not (least > 0 and gain > error):
         return None
     return (
         "IMPROVING",
@@ -122,12 +122,16 @@ def _points(cell: Cell) -> Points:
 
 
 def _window(cell: Cell, levels: Levels) -> Points:
-    """The last validations of a cell that finished unsolved; empty where they are too few."""
+    """The last validations of a cell that finished unsolved; empty where they are too few.
+
+    Also where one is infinite: no slope goes through it.
+    """
     if cell.outcome != "finished" or cell.solved_step is not None:
         return []
     points, least = _points(cell), levels.thresholds.window_points
     window = points[-max(least, round(levels.thresholds.window_share * len(points))) :]
-    return window if len({p[0] for p in window}) >= least else []
+    finite = all(isfinite(p[1]) for p in window)
+    return window if finite and len({p[0] for p in window}) >= least else []
 
 
 def _long_window(cell: Cell, levels: Levels) -> Points:
@@ -137,7 +141,8 @@ def _long_window(cell: Cell, levels: Levels) -> Points:
         return window
     points, end = _points(cell), window[-1][0]
     before = [i for i, point in enumerate(points) if end - point[0] > cell.known_plateau]
-    return points[min(before[-1], len(points) - len(window)) :] if before else []
+    longer = points[min(before[-1], len(points) - len(window)) :] if before else []
+    return longer if all(isfinite(p[1]) for p in longer) else []
 
 
 def _flat(window: Points, levels: Levels) -> bool:

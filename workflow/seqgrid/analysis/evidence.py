@@ -19,7 +19,15 @@ NO_SCORE = ("SKIPPED", "DIVERGED")  # verdicts that rest on no score
 OF_NO_SEEDS = (UNLEARNABLE, "SKIPPED")  # those that hold with however few seeds
 # Verdicts that count every seed that can exist; the others look at final values alone.
 OF_ALL_SEEDS = ("SOLVED", "NOT SOLVED", "DIVERGED")
-COMPATIBLE = {("FLAT", "AT CEILING"), ("AT CEILING", "FLAT"), ("AT CEILING", "CEILING MOVES")}
+# Verdicts that some seeds can show, whatever became of the others.
+OF_ANY_SEEDS = (*OF_ALL_SEEDS, *OF_NO_SEEDS, "UNSTABLE ACROSS SEEDS")
+COMPATIBLE = {
+    ("FLAT", "AT CEILING"),
+    ("FLAT", "CEILING MOVES"),  # said only where the share is flat, or stands at its ceiling
+    ("AT CEILING", "FLAT"),
+    ("AT CEILING", "CEILING MOVES"),
+    ("CEILING MOVES", "FLAT"),
+}
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,8 @@ class Evidence:
         barred = list(dict.fromkeys(unsound))
         barred += ["cells are to come"] if seen.missing else []
         barred += ["a place has no value"] if not all(summary) else []
+        without = sum(r["asked"] - r["final"] for r in rows)
+        barred += [f"{without} seeds have no value"] if without and not seen.missing else []
         seen.barred = "; ".join(barred)
         return seen
 
@@ -162,9 +172,18 @@ class Evidence:
             return OPEN, f"{at}{unsound[0]}, so nothing on this task can be believed"
         if UNLEARNABLE in _names(row) and parse(row["expected"])[0] not in (UNLEARNABLE, *NO_SCORE):
             return OPEN, f"{at}{UNLEARNABLE}, so no score there can show anything"
+        rule, _ = parse(row["expected"])
         if row["met"] is None:
             return OPEN, at + row["reason"]
-        rule, _ = parse(row["expected"])
+        nan = next((name for name in _names(row) if name.startswith("NOT A NUMBER")), None)
+        if nan and rule not in (UNLEARNABLE, *NO_SCORE):
+            return OPEN, f"{at}{row['reason']}, but {nan}"
+        if rule == "SOLVED" and row["solved"] is None and not row["met"]:
+            return OPEN, at + row["reason"]
+        without = row["asked"] - row["final"]
+        if row["met"] and without > 0 and rule not in OF_ANY_SEEDS:
+            words = f"{without} of {row['asked']} seeds have no value, and it is said of the others"
+            return OPEN, f"{at}{row['reason']}, but {words}"
         seeds = row["asked"] if rule in OF_ALL_SEEDS else row["final"]
         if rule not in OF_NO_SEEDS and seeds < self.limits.enough_seeds:
             few = f"TOO FEW SEEDS ({seeds}, {self.limits.enough_seeds} needed)"

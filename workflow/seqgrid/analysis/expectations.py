@@ -3,24 +3,28 @@
 Met: `SOLVED` where every seed that can exist solved the task, and there is one; `NOT SOLVED` where
 none did; any other verdict where its rule fired at that place, and where a level is named, that is
 among those the rule cannot tell from the scores (AT SHORTCUT) or that all seeds have passed
-(ABOVE). Not testable while a cell is missing, cut, broken or not evaluated; a diverged cell is an
+(ABOVE). Not met where a score excludes it: a rule that did not fire is no evidence against its
+verdict. Not testable while a cell is missing, cut, broken or not evaluated; a diverged cell is an
 end, and has not solved the task.
 """
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.analysis.groups import counted
-from seqgrid.analysis.summary import meta
+from seqgrid.analysis.excluding import excludes
+from seqgrid.analysis.groups import Group, counted
+from seqgrid.analysis.summary import Study, meta
 from seqgrid.expectation import parse
 
 RULE = (
     "SOLVED is met where every seed solved the task, NOT SOLVED where none did, any other verdict "
-    "where its rule fired at that place. Nothing is said while a cell is missing, cut, broken or "
-    "not evaluated."
+    "where its rule fired at that place. Not met is what a seed contradicts: one that did or did "
+    "not solve the task, or an interval that excludes the verdict. Nothing is said while a cell is "
+    "missing, cut, broken or not evaluated, nor of a value without an interval."
 )
 ENDED = ("diverged", "skipped")  # without a value, and nothing to wait for
 NAMES = ("held", "passed")  # in the evidence of a rule that names a level: all it may name
@@ -32,13 +36,13 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
     """The table `expectations` of a study from its tables; empty where it expects nothing."""
     about = meta(read["cells"])
     expect = (about.get("config") or {}).get("expect") or []
-    rows = known(read, built)
+    rows = known(read, built) if expect else {}
     found = [row for entry in expect for row in Places(rows, entry).rows()]
     return tables.from_rows("expectations", found, {"seqgrid.study": json.dumps(about)})
 
 
-def known(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> dict[str, list[dict]]:
-    """The rows that say what was observed, by table."""
+def known(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> dict[str, Any]:
+    """The rows that say what was observed, by table; and the scores themselves, as `groups`."""
     return {
         "cells": read["cells"].to_pylist(),
         "summary": [
@@ -47,7 +51,19 @@ def known(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> dict[str, li
             if row["selected"] and row["primary"] and row["weights"] == "best" and not row["slice"]
         ],
         "levels": read["levels"].to_pylist(),
+        "groups": _groups(read),
         "verdicts": [v for v in built["verdicts"].to_pylist() if v["verdict"] not in LEFT_OUT],
+    }
+
+
+def _groups(read: dict[str, pa.Table]) -> dict[tuple, Group]:
+    """The scores of each cell's group at each place, in the metric its task is judged by."""
+    study = Study(read)
+    return {
+        (*key, group.evaluated_seqlen, group.test_set): group
+        for key in study.keys
+        for weights, group in study.groups(key)
+        if weights == "best" and not group.slice and group.metric == study.primary.get(key[1], "")
     }
 
 
@@ -69,8 +85,9 @@ def where(row: dict) -> str:
 class Places:
     """Where a verdict is looked for: one training length, or several."""
 
-    def __init__(self, rows: dict[str, list[dict]], entry: dict):
+    def __init__(self, rows: dict[str, Any], entry: dict):
         self.entry = entry
+        self.groups: dict[tuple, Group] = rows["groups"]
         self.levels = [v for v in rows["levels"] if v["task"] == entry["task"]]
         self.cells, self.summary, self.verdicts = (
             [row for row in rows[name] if self._mine(row)]
@@ -104,7 +121,8 @@ class Places:
             and v["scope"] in ("level", "group")
             and (_place(v) == place or v["scope"] == "group")
         ]
-        met, reason = self._met(row, cells, said)
+        who = (self.entry["model"], self.entry["task"], variant or "", seqlen)
+        met, reason = self._met(row, cells, said, self.groups.get((*who, *place)))
         return {
             "task": self.entry["task"],
             "task_file": cells[0]["task_file"],
@@ -128,7 +146,7 @@ class Places:
         }
 
     def _met(
-        self, row: dict | None, cells: list[dict], said: list[dict]
+        self, row: dict | None, cells: list[dict], said: list[dict], group: Group | None
     ) -> tuple[bool | None, str]:
         """Whether the expectation was met, None where nobody can tell yet; and why."""
         waiting = [words for cell in cells if (words := to_come(cell))]
@@ -142,9 +160,7 @@ class Places:
             if row["successes"] is None:
                 words = "no score shows success there: no solved level, or a shortcut reaches it"
                 return (False if rule == "SOLVED" else None), words
-            asked, solved = row["asked"] - row["skipped"], row["successes"]
-            met = solved == asked > 0 if rule == "SOLVED" else solved == 0 < asked
-            return met, f"{solved} of {asked} seeds solved it"
+            return _solved(rule, row, group)
         for verdict in said:
             if verdict["verdict"] == rule and (not level or level in _named(verdict)):
                 return True, verdict["statement"]
@@ -154,7 +170,11 @@ class Places:
         close = [v for v in said if level in json.loads(v["evidence"] or "{}").get("close", ())]
         if rule == "ABOVE" and close:
             return None, f"{close[0]['statement']}, so {expected} is neither shown nor excluded"
-        return False, f"{expected} does not hold"
+        if rule in ("DIVERGED", "SKIPPED"):
+            return False, f"{expected} does not hold"
+        if group is not None and excludes(group, rule, level):
+            return False, f"{expected} does not hold: the scores exclude it"
+        return None, f"{expected} is not said, and no score excludes it"
 
     def _names(self, row: dict) -> list[str]:
         """The levels that a score of a row of `summary` can be at or above."""
@@ -169,6 +189,22 @@ class Places:
         found = sorted({_place(row) for row in self.summary if row["final"]})
         words = [f"{at} tokens{f' {name}' if name else ''}" for at, name in found]
         return f"; there are results at {', '.join(words)}" if words else ""
+
+
+def _solved(rule: str, row: dict, group: Group | None) -> tuple[bool | None, str]:
+    """Whether all seeds of a place solved its task, or none.
+
+    A seed of whose value no interval is known may have or not.
+    """
+    asked, solved = row["asked"] - row["skipped"], row["successes"]
+    left = () if group is None else (*group.undecided, *group.boundless)
+    open_ = len({cell.seed for cell in left})
+    words = f"{solved} of {asked} seeds solved it"
+    words += f", of {open_} it cannot be told" if open_ else ""
+    met, unmet = solved == asked > 0, solved + open_ < asked or not asked
+    if rule == "NOT SOLVED":
+        met, unmet = solved + open_ == 0 < asked, solved > 0 or not asked
+    return (met if met or unmet else None), words
 
 
 def _place(row: dict) -> tuple[int, str]:

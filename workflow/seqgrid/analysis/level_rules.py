@@ -120,7 +120,7 @@ def at_ceiling(group: Group) -> Finding | None:
     if levels.ceiling is None or withheld(group) or not group.above_chance:
         return None
     perfect = levels.ceiling == (1.0 if levels.better == "higher" else 0.0)
-    if not group.at(levels.ceiling, 0.0 if perfect else _slack(group)):
+    if not group.at(levels.ceiling, 0.0 if perfect else slack(group)):
         return None
     return (
         "AT CEILING",
@@ -141,7 +141,7 @@ def at_model_ceiling(group: Group) -> Finding | None:
     ceiling = group.model_ceiling
     if ceiling is None or withheld(group) or not group.above_chance:
         return None
-    if not group.at(ceiling.value, _model_slack(group, ceiling)):
+    if not group.at(ceiling.value, model_slack(group, ceiling)):
         return None
     return (
         f"AT MODEL CEILING ({ceiling.name})",
@@ -163,7 +163,7 @@ def above_model_ceiling(group: Group) -> Finding | None:
     ceiling, levels = group.model_ceiling, group.levels
     if ceiling is None or withheld(group):
         return None
-    limit = levels.goodness(ceiling.value) + _model_slack(group, ceiling)
+    limit = levels.goodness(ceiling.value) + model_slack(group, ceiling)
     seeds = [
         c.seed for c, (worse, _) in zip(group.final, group.bands, strict=True) if worse > limit
     ]
@@ -256,7 +256,7 @@ def _held(group: Group) -> list[tuple[str, float]]:
     """The shortcuts that every seed is at."""
     if withheld(group) or not group.final or not group.above_chance:
         return []
-    return [pair for pair in group.levels.shortcuts if group.at(pair[1], _slack(group))]
+    return [pair for pair in group.levels.shortcuts if group.at(pair[1], slack(group))]
 
 
 def _stands(group: Group, level: float, whole: str = "the span") -> str:
@@ -274,13 +274,14 @@ def _median_of(values: list, unit: str, solved: int) -> str:
     return f"{short(stats.median(values, 'lower'))} {unit}{of}"
 
 
-def _model_slack(group: Group, ceiling: ModelCeiling) -> float:
+def model_slack(group: Group, ceiling: ModelCeiling) -> float:
     """Of its own distance from chance: that of the task's ceiling can be ten times as far."""
     chance = group.levels.chance
     return 0.0 if chance is None else group.thresholds.level_share * abs(ceiling.value - chance)
 
 
-def _slack(group: Group) -> float:
+def slack(group: Group) -> float:
+    """By how much a score may miss a level of its task and still count as at it."""
     return group.thresholds.level_share * group.levels.span
 
 

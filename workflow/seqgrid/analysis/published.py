@@ -27,7 +27,9 @@ RULE = (
     "AGREES where the published number or its interval meets the range that as many further runs "
     "of ours would fall into, seeds and test noise together; DIFFERS where it does not. With a "
     "setting that is known to differ neither is said: DIFFERENT SETTINGS. NOT TESTABLE YET while "
-    "cells are missing, seeds are too few or a control failed."
+    "cells are missing, seeds are too few or unstable, a control failed, a score lies beyond a "
+    "ceiling, or the range is so wide that nearly any number would lie in it: half of it is more "
+    "than `unstable_share` of the span."
 )
 RECORDS = {"model": "model_settings", "task": "task_settings"}  # others are named as in a study
 # What moves a score most: where nothing is said of them, that is said.
@@ -37,6 +39,17 @@ STANDARD = (
     "training.examples",
     "training.learning_rate",
     "training.schedule",
+)
+TASK = ("task",)
+PLACE = ("model", "task", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
+# Verdicts after which no score is held against another, what they must share, and why.
+VOID = (
+    ("CONTROL FAILED", TASK, "a control of the task failed"),
+    ("GATE FAILED", TASK, "a known model missed its band on the task"),
+    ("UNLEARNABLE AS SCORED", PLACE, "the ceiling is chance, so no score shows anything"),
+    ("ABOVE CEILING", PLACE, "a score lies beyond the best there can be"),
+    ("ABOVE MODEL CEILING", PLACE, "a score lies beyond the best said to be possible for it"),
+    ("UNSTABLE ACROSS SEEDS", PLACE, "the seeds are unstable, so no range stands for them"),
 )
 ENDS = ("low", "high")
 BOUNDS = {"accuracy": (0.0, 1.0), "error_rate": (0.0, 1.0), "r2": (-inf, 1.0), "mse": (0.0, inf)}
@@ -168,11 +181,21 @@ class _Book:
         low, high = ends
         published = [entry["value"] if entry.get(k) is None else entry[k] for k in ENDS]
         agrees = published[0] <= high and published[1] >= low
+        if agrees and self._wide(ours, ends):
+            words = f"{short(low)} to {short(high)}, where a further run would fall"
+            return "NOT TESTABLE YET", f"the range is too wide to tell: {words}"
         words = (
             f"{short(entry['value'])} lies {'inside' if agrees else 'outside'} {short(low)} "
             f"to {short(high)}, where {entry.get('seeds') or 1} more of our runs would fall"
         )
         return ("AGREES" if agrees else "DIFFERS"), words
+
+    def _wide(self, ours: dict | None, ends: tuple[float, float]) -> bool:
+        """Whether nearly any number would agree."""
+        if ours is None or None in (ours["chance"], ours["ceiling"]):
+            return False
+        span = abs(ours["ceiling"] - ours["chance"])
+        return (ends[1] - ends[0]) / 2 > self.thresholds.unstable_share * span
 
     def _untestable(
         self, place: dict, ours: dict | None, cells: list[dict], ends: tuple
@@ -187,15 +210,21 @@ class _Book:
         ]
         if waiting:
             return f"{len(waiting)} of {len(cells)} cells to come: {counted(waiting)}"
-        failed = [v for v in self.verdicts if v["verdict"] == "CONTROL FAILED"]
-        if any(v["task"] == place["task"] for v in failed):
-            return "a control of the task failed"
+        for verdict, about, why in VOID:
+            if any(v["verdict"] == verdict and _at(v, place, about, ours) for v in self.verdicts):
+                return why
         n = len(_finals(ours))
         if n < len(cells):
             return f"{len(cells) - n} of {len(cells)} cells gave no number there"
         if n < self.thresholds.enough_seeds or isnan(ends[0]):
             return f"{n} final values, {max(2, self.thresholds.enough_seeds)} needed"
         return None
+
+
+def _at(verdict: dict, place: dict, about: tuple[str, ...], ours: dict | None) -> bool:
+    """Whether a verdict is about the place, and there about the variant that is judged."""
+    same = all((verdict[key] or "") == (place[key] or "") for key in about)
+    return same and (about == TASK or not ours or verdict["variant"] == ours["variant"])
 
 
 def _finals(row: dict | None) -> list[float]:

@@ -18,14 +18,14 @@ Point = tuple[int, float, float]  # steps, goodness, its standard error
 
 RULES = {
     "UNLEARNABLE AS SCORED": "do not resume: chance is the ceiling, so no score can show learning.",
-    "SOLVED": "do not resume: a validation reached the solved level; what is left would only make "
-    "the value final.",
+    "SOLVED": "do not resume: a validation reached the solved level, which no shortcut does; what "
+    "is left would only make the value final.",
     "AT CHANCE": "cannot be told: no validation so far can be told from chance, with the interval "
     "that holds for all of them together; such a plateau may break at any step.",
-    "AT CEILING": "do not resume: the best validation cannot be told from the ceiling, and no "
-    "solved level lies between.",
+    "AT CEILING": "do not resume: the best validation cannot be told from the ceiling, is closer "
+    "to it than `worth_share` of the span, and no solved level lies between.",
     "AT MODEL CEILING": "do not resume: the best validation cannot be told from the best score of "
-    "any model that sees as little of the order of positions.",
+    "any model that sees as little of the order of positions, and is as close to it.",
     "COLLAPSED": "cannot be told: the last validation lies far below the best, and saturating "
     "curves know of no collapse.",
     "TOO FEW VALIDATIONS": "cannot be told: fewer validations than a curve needs.",
@@ -68,7 +68,7 @@ def judge(
     levels = group.levels
     if levels.unlearnable:
         return Judged(LEAVE, "UNLEARNABLE AS SCORED", "no score can show learning")
-    if cell.solved_step is not None:
+    if cell.solved_step is not None and not levels.sufficient:
         words = f"solved on validation at step {cell.solved_step:,}"
         return Judged(LEAVE, "SOLVED", words)
     points = points_of(cell, levels) or _known(cell, levels)
@@ -104,7 +104,10 @@ def _at_ceiling(best: Point, reach: float, group: Group, thresholds: Thresholds)
         slack = 0.0 if perfect else thresholds.level_share * abs(ceiling - chance)
         solved = _solved(levels)
         between = solved is not None and best[1] < solved <= levels.goodness(ceiling)
-        if best[1] + reach + slack >= levels.goodness(ceiling) and not between:
+        left = levels.goodness(ceiling) - best[1]
+        # Without chance no share of the way is known, and the errors alone must do.
+        worth = levels.span > 0 and left > thresholds.worth_share * levels.span
+        if left <= reach + slack and not between and not worth:
             words = f"best validation {_value(best[1], levels)}, ceiling {short(ceiling)}"
             return Judged(LEAVE, rule, words)
     return None
@@ -199,7 +202,8 @@ def tolerance(levels: Levels, thresholds: Thresholds, points: Sequence[Point]) -
 
 
 def _solved(levels: Levels) -> float | None:
-    return None if levels.solved is None else levels.goodness(levels.solved)
+    """The solved level, where it shows the skill: no shortcut reaches it."""
+    return None if levels.bar is None else levels.goodness(levels.bar)
 
 
 def _value(goodness: float, levels: Levels) -> str:

@@ -78,7 +78,7 @@ def row(course: Course, limits: Thresholds) -> dict:
             if share
             else {}
         ),
-        "interval": (share or raw or _NONE).method,
+        "interval": (share or raw or (_BARE if course.bare else _NONE)).method,
         "change": course.change,
         "ceiling_change": course.ceiling_change,
         "outcome": outcome,
@@ -87,13 +87,14 @@ def row(course: Course, limits: Thresholds) -> dict:
 
 
 _NONE = Fit(0.0, 0.0, 0.0, "none: fewer than three lengths with values")
+_BARE = Fit(0.0, 0.0, 0.0, "none: means without standard errors, or peaks")
 
 
 def judge(course: Course, limits: Thresholds) -> Answer:
     """The outcome of a course, by the first rule that applies, and why."""
     if len(course.points) < 3:
         return UNKNOWN, f"{len(course.points)} lengths have final values, three are needed"
-    for rule in (_void, _at_chance, _at_ceiling, _too_few):
+    for rule in (_void, _at_chance, _at_ceiling, _too_few, _bare):
         if answer := rule(course, limits):
             return answer
     share = course.share_slope(limits.confidence)
@@ -109,15 +110,32 @@ def judge(course: Course, limits: Thresholds) -> Answer:
     within = f"the share is not shown to change: {interval} holds zero"
     if share.sign:
         within = "the share changes by less than levels can be told apart"
-    if _moved(course, limits) and _goes_along(course, limits):
-        return MOVES, f"the score goes along with its ceiling, and {within}"
+    along = _along(course, limits)
     if course.complete and _surely_small(course, share, limits):
         most = (
             f"{100 * limits.flat_share:g} % of the way from chance to the ceiling over all lengths"
         )
-        return FLAT, f"the share changes by no more than {most}: {interval} says so"
+        words = f"the share changes by no more than {most}: {interval} says so"
+        return (MOVES, f"the score goes along with its ceiling, and {words}") if along else (
+            FLAT, words
+        )  # fmt: skip
     words = f"{within}, and a change that would matter is not excluded either"
-    return _unfinished(course) or (UNKNOWN, words)
+    answer = _unfinished(course) or (UNKNOWN, words)
+    return answer[0], answer[1] + _beside(course, limits)
+
+
+def _along(course: Course, limits: Thresholds) -> bool:
+    """Whether the ceiling moves and the metric is shown to change in its direction."""
+    return _moved(course, limits) and _goes_along(course, limits)
+
+
+def _beside(course: Course, limits: Thresholds) -> str:
+    """What the ceiling does, where no change of the share is shown."""
+    if not course.related or not _moved(course, limits) or not course.ceiling_change:
+        return ""
+    word = "rises" if course.ceiling_change > 0 else "falls"
+    by = f"{100 * abs(course.ceiling_change):.0f}%"
+    return f"; the ceiling itself {word} by {by}, so no change of the model is shown"
 
 
 def _surely_small(course: Course, share: Fit, limits: Thresholds) -> bool:
@@ -166,7 +184,7 @@ def _at_chance(course: Course, limits: Thresholds) -> Answer | None:
 
 def _at_ceiling(course: Course, limits: Thresholds) -> Answer | None:
     if course.origin == REPORTED:
-        if not course.related or any(isnan(p.error) for p in course.points):
+        if not course.related or course.peak or any(isnan(p.error) for p in course.points):
             return None
         slack = _slacks(course, limits)
         held = [
@@ -177,12 +195,37 @@ def _at_ceiling(course: Course, limits: Thresholds) -> Answer | None:
         held = [bool(names & p.verdicts) for p in course.points]
     if not all(held):
         return None
+    # Beyond what can be scored no later value lies; but seeds without one may lie below.
+    if course.missing:
+        return _unfinished(course)
+    rough = _rough(course, limits)
+    if rough:
+        return UNKNOWN, (
+            "at every length the score cannot be told from the best there can be, but the standard "
+            f"error over test examples is more than {100 * limits.unstable_share:g} % of the way "
+            f"there from chance (at {', '.join(map(str, rough))})"
+        )
     if _moved(course, limits):
         return MOVES, (
             "at every length the score cannot be told from the best there can be, and it is that "
             "which changes: no training could lift the score above it"
         )
     return CEILING, "at every length the score cannot be told from the best there can be"
+
+
+def _rough(course: Course, limits: Thresholds) -> list[int]:
+    """Lengths at which one standard error is a distance that matters."""
+    return [p.seqlen for p in course.points if p.error > limits.unstable_share * p.span > 0]
+
+
+def _bare(course: Course, limits: Thresholds) -> Answer | None:
+    """Of a mean without a standard error nobody knows how far it could be off."""
+    if not course.bare:
+        return None
+    words = "no standard error of the reported means is known, so no change of them is shown"
+    if course.peak:
+        words = "a peak is the best of several looks, so no change of them is shown"
+    return UNKNOWN, words + _beside(course, limits)
 
 
 def _unfinished(course: Course) -> Answer | None:
@@ -229,11 +272,7 @@ def _goes_along(course: Course, limits: Thresholds) -> bool:
     ceiling = (ends[1].ceiling or 0.0) - (ends[0].ceiling or 0.0)
     if course.origin == REPORTED:
         change = course.medians[-1] - course.medians[0]
-        errors = [p.error for p in ends]
-        if any(map(isnan, errors)):
-            noise = limits.level_share * max(p.span for p in course.points)
-        else:
-            noise = stats.simultaneous_z(1, limits.confidence) * hypot(*errors)
+        noise = stats.simultaneous_z(1, limits.confidence) * hypot(*(p.error for p in ends))
         return abs(change) > noise and change * ceiling > 0
     raw = course.slope(limits.confidence)
     return raw is not None and raw.sign * ceiling > 0

@@ -42,7 +42,11 @@ def _ceiling_goes(course: Course) -> str:
     told = ""
     if change and (carried - course.medians[0]) * change > 0:
         part = (carried - course.medians[0]) / change
-        told = f", {100 * part:.0f}% of the change" if part < 1 else ", which is all of the change"
+        told = f", {100 * part:.0f}% of the change"
+        if part >= 1:
+            behind = course.shares[-1] < course.shares[0]
+            words = "has fallen behind" if behind else "held up better"
+            told = f", more than the change: the score {words}"
     return (
         f"The best there can be ({named}) goes from {short(first)} to {short(last)}"
         f"{_percent(course.ceiling_change)}; with the share of the first length the score would "

@@ -49,10 +49,11 @@ def _rules(content: Content) -> str:
         "where it is known, else the task's. A course is judged by the slope of the share a "
         "doubling of the training length, fitted to the values of all final seeds: RISES and FALLS "
         f"where its {words['confidence']} interval excludes zero and the change over all lengths "
-        f"is above {words['level_share']} of the way; CEILING MOVES where the metric changes along "
-        "with its ceiling and the share is not shown to, or where every length stands at a ceiling "
-        "that changes; AT CEILING where that does not change; FLAT where the whole interval means "
-        f"a change below {words['flat_share']} over all lengths; else CANNOT BE TOLD. Where no "
+        f"is above {words['level_share']} of the way; FLAT where the whole "
+        f"interval means a change below {words['flat_share']} over all lengths; CEILING MOVES "
+        "where it does and the metric changes along with its ceiling, or where every length stands "
+        "at a ceiling that changes; AT CEILING where that does not change; else CANNOT BE TOLD: "
+        "also of reported means without standard errors, and of peaks. Where no "
         "ceiling is known, RISES and FALLS are about the metric itself.",
         f"Each of the {len(content.scaling)} courses has its own interval, with no correction for "
         "their number.",
