@@ -8,6 +8,7 @@ from seqgrid import tables
 from seqgrid.analysis import claims, comparisons, summary
 from seqgrid.analysis.claims import inside
 from seqgrid.analysis.evidence import Number
+from seqgrid.report.__main__ import write
 
 UP = [0.81, 0.82, 0.84, 0.83, 0.80, 0.85, 0.82, 0.81]
 DOWN = [0.41, 0.44, 0.42, 0.40, 0.43, 0.45, 0.41, 0.42]
@@ -224,3 +225,12 @@ def test_a_course_is_looked_up_in_the_metric_that_the_task_is_judged_by():
     ]
     row = judged(made(), {"scaling": PLACE, "verdict": "RISES"}, courses=courses)
     assert (row["status"], row["observed"]) == ("supported", "RISES")
+
+
+def test_the_report_gives_the_reason_of_a_claim(tmp_path):
+    study = made()
+    claim = {"statement": "s", "place": PLACE, "verdict": "SOLVED", "why": "a paper says so"}
+    study.about["config"] = {"claims": [claim]}
+    assert "Reason given: a paper says so." in " ".join(
+        write(study.write(tmp_path)).read_text(encoding="utf-8").split()
+    )
