@@ -298,6 +298,33 @@ def test_steps_to_solve_count_runs_that_never_did():
     assert "steps of a 500 (8x); of b >2000 (8x)" in row["statement"]
 
 
+def steps(p, q, shortcut=None, **columns):
+    made = Tables(config={"compare": {"x": X["x"] | {"metric": "steps"}}})
+    shortcuts = {"bag": shortcut} if shortcut else None
+    made.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.95, shortcuts=shortcuts)
+    for model, values, at in (("p", p, 100), ("q", q, 900)):
+        given = columns if model == "p" else {}
+        made.cells(model, "mqar", 64, values, **{"solved_step_steps": at} | given)
+    return only(made)
+
+
+def test_steps_are_of_runs_whose_test_score_says_that_they_solved_it():
+    assert steps([0.97] * 8, [0.97] * 8)["outcome"] == "A BETTER"
+    assert steps([1.0] * 8, [1.0] * 8)["outcome"] == "A BETTER"  # both at the ceiling
+    # Solved in validation alone.
+    assert steps([0.5] * 8, [0.97] * 8)["outcome"] == "B BETTER"
+    curve = {"outcome": "diverged", "curve": [0.96, 0.5]}
+    row = steps([None] * 8, [0.97] * 8, **curve)
+    assert row["outcome"] == "B BETTER"
+    assert "steps of a >2000 (8x); of b 900 (8x)" in row["statement"]
+
+
+def test_steps_to_what_a_shortcut_reaches_are_not_compared():
+    row = steps([0.97] * 8, [0.97] * 8, shortcut=0.97)
+    assert row["outcome"] == "NOT COMPARABLE"
+    assert "a shortcut reaches it" in row["statement"]
+
+
 # -- the report -----------------------------------------------------------------------------------
 
 

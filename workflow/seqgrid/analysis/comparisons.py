@@ -11,6 +11,7 @@ one difference, the mean of those of its places.
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 
 import numpy as np
@@ -18,11 +19,12 @@ import pyarrow as pa
 
 from seqgrid import tables, thresholds
 from seqgrid.analysis import comparison_words, paired, pooling, solving, stats
+from seqgrid.analysis.groups import Group
 from seqgrid.analysis.obstacles import Judge, Obstacles
 from seqgrid.analysis.paired import Judged, Paired
 from seqgrid.analysis.sides import FINAL, NEVER, Pairs, Side, Sides, pairs, words
 from seqgrid.analysis.single_runs import SingleRuns, Told
-from seqgrid.analysis.summary import meta
+from seqgrid.analysis.summary import Study, meta
 from seqgrid.seeds import derive
 from seqgrid.statements import Comparison
 
@@ -71,7 +73,14 @@ class _Comparisons:
         self.sides = Sides(read["cells"].to_pylist(), built["summary"].to_pylist(), groups)
         self.judge = Judge(read["levels"].to_pylist(), built["verdicts"].to_pylist())
         self.confidence = confidence
+        self.read = read
         self.single = SingleRuns(read["evaluations"].to_pylist(), confidence)
+
+    @cached_property
+    def groups(self) -> dict[tuple, Group]:
+        """Every group at its training length, as only times need them."""
+        study = Study(self.read)
+        return {key: study.groups(key)[0][1] for key in study.keys}
 
     # -- places --------------------------------------------------------------------------------
 
@@ -122,6 +131,8 @@ class _Comparisons:
         if obstacles.settings:
             return place, None
         if entry["metric"] == STEPS:
+            # Two sides that both solve the task may still do so at different times.
+            obstacles.level = [line for line in obstacles.level if "AT CEILING" not in line]
             return self._times(place, a, b), None
         found = pairs(a, b, better)
         seeds = sorted(found.values)
@@ -149,7 +160,12 @@ class _Comparisons:
         if len(a.members) > 1 or len(b.members) > 1:
             place.obstacles.settings.append("steps to solve are compared model by model")
             return place
-        one, two = (solving.times(side.members[0]) for side in (a, b))
+        groups = [self.groups[s.members[0].key] for s in (a, b)]
+        if any(group.levels.bar is None for group in groups):
+            words = "no score shows success there: no solved level, or a shortcut reaches it"
+            place.obstacles.settings.append(words)
+            return place
+        one, two = map(solving.times, groups)
         seeds, waiting = [], 0
         for seed in sorted(set(one) & set(two)):
             kinds = {one[seed][0], two[seed][0]}

@@ -42,6 +42,11 @@ class Member:
         return (self.row or {}).get("better") or "higher"
 
     @property
+    def key(self) -> tuple[str, str, str, int]:
+        """Its model, task, variant and training length."""
+        return self.model, self.task, self.variant, self.seqlen
+
+    @property
     def chance(self) -> float | None:
         """The level of chance there; None where none is known."""
         return (self.row or {}).get("chance")

@@ -1,6 +1,7 @@
 """Steps to solve of two sides, compared by log-rank, paired by seed and exact.
 
-A run that has not solved the task by its end is right-censored there: it would take longer, and a
+A run has solved the task where its test score says so, at its first validation at the solved level.
+One that has not by its end is right-censored there: it would take longer, and a
 mean over those that finished would favour the side that fails more often. Log-rank compares the
 runs solved with those expected at each time. It is a sum of one score a run, so that exchanging the
 sides within a pair gives its exact distribution however few the pairs are.
@@ -15,9 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from seqgrid.analysis import paired
+from seqgrid.analysis import paired, survival
+from seqgrid.analysis.groups import Group
 from seqgrid.analysis.paired import Paired
-from seqgrid.analysis.sides import FINAL, NEVER, WAITING, Member
+from seqgrid.analysis.sides import FINAL, NEVER, WAITING
 
 EXACT_PAIRS = 16  # 2^16 exchanges; for more, so many are drawn
 DRAWN = 9_999
@@ -25,21 +27,21 @@ DRAWN = 9_999
 Time = tuple[int, bool]  # steps, and whether the task was solved then
 
 
-def times(member: Member) -> dict[int, tuple[str, Time | None]]:
-    """Seed -> how its cell stands, and its time; None while it can still become another."""
+def times(group: Group) -> dict[int, tuple[str, Time | None]]:
+    """Seed -> how its cell stands, and its time as in the table `survival`.
+
+    group: at its training length, in the metric its task is judged by. The time is None while it
+    can still become another, and where nobody knows whether the seed has solved the task.
+    """
     found: dict[int, tuple[str, Time | None]] = {}
-    for cell in member.cells:
-        outcome, seed = cell["outcome"] or "missing", cell["seed"]
-        if outcome == "skipped":
-            found[seed] = (NEVER, None)
-        elif cell["solved_step_steps"] is not None:
-            found[seed] = (FINAL, (cell["solved_step_steps"], True))
-        elif outcome == "diverged":  # it never will
-            found[seed] = (FINAL, (cell["budget_steps"] or cell["step_steps"] or 0, False))
-        elif outcome == "finished":
-            found[seed] = (FINAL, (cell["step_steps"] or 0, False))
+    for cell in group.cells:
+        time = survival.time_of(cell, cell in group.solved)
+        if cell.outcome == "skipped" or (cell.final and cell in group.undecided):
+            found[cell.seed] = (NEVER, None)
+        elif cell.outcome != "diverged" and not cell.final:
+            found[cell.seed] = (NEVER if cell.evaluated else WAITING, None)
         else:
-            found[seed] = (WAITING, None)
+            found[cell.seed] = (NEVER, None) if time is None else (FINAL, (time.steps, time.solved))
     return found
 
 

@@ -74,11 +74,12 @@ def times_of(group: Group) -> list[Time]:
     """How long each seed of a group was followed; empty where nothing counts as solving."""
     if group.levels.bar is None:
         return []
-    found = (_time(cell, cell in group.solved) for cell in group.asked)
+    found = (time_of(cell, cell in group.solved) for cell in group.asked)
     return [time for time in found if time is not None]
 
 
-def _time(cell: Cell, solved: bool) -> Time | None:
+def time_of(cell: Cell, solved: bool) -> Time | None:
+    """How long a seed was followed; None where it has not begun."""
     step, budget = cell.step or 0, cell.budget or 0
     if cell.outcome == "diverged":
         return Time(max(step, budget), False) if step or budget else None
