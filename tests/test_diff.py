@@ -6,7 +6,7 @@ import re
 import pytest
 from tables_factory import Tables
 
-from seqgrid import tables
+from seqgrid import differences, tables
 from seqgrid.analysis.build import build
 from seqgrid.diff import compare, main
 from seqgrid.tables import TABLES
@@ -214,3 +214,15 @@ def test_wrong_calls_are_one_line(before, tmp_path, monkeypatch, capsys):
     (tmp_path / "results/studies").mkdir(parents=True)
     put(study(), tmp_path / "results/studies/mine")
     assert main(["mine", str(before)]) == 0
+
+
+def test_a_changed_claim_shows_the_fields_that_changed():
+    claim = {"statement": "a beats b", "compare": "ab", "verdict": "A BETTER", "why": "known"}
+    other = {"statement": "c is solved", "place": {"model": "c"}, "verdict": "SOLVED"}
+    sides = [
+        {"config": {"claims": [claim, other]}},
+        {"config": {"claims": [other, claim | {"verdict": "NO DIFFERENCE"}]}},
+    ]
+    assert differences.settings(*sides).rows == [
+        ["claims.a beats b.verdict", "A BETTER", "NO DIFFERENCE"]
+    ]

@@ -301,3 +301,11 @@ def test_two_phases_are_two_experiments(pentathlon):
     (row,) = pentathlon.published
     assert row["outcome"] == "DIFFERENT SETTINGS"
     assert any("num_pairs" in line for line in row["different"])
+
+
+def test_runs_that_are_not_worth_it_are_not_to_be_finished_and_no_cost_is_said(quantum):
+    left = sum((row["scope"], row["action"]) == ("cell", "do not resume") for row in quantum.advice)
+    assert 0 < left < 36
+    words = f"finish or drop the {36 - left} runs that have not finished; {left} more are not"
+    assert words in quantum.text
+    assert "Cost No time is recorded." in quantum.text

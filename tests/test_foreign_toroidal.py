@@ -63,6 +63,11 @@ def test_the_page_prints_them(page):
         printed[metric] = {row["model"]: row["value"].rstrip("§") for row in table}
     cost = {row["model"]: row for row in tables_of(section(page, "Cost"))[0]}
     runs = page.split("## Runs as their study reports them")[1].split("\n## ")[0]
+    told = next(t for t in tables_of(runs) if "peak memory" in t[0])
+    assert [row["model"] for row in told] == list(ROWS)
+    for row, (_, _, _, memory, minutes, _) in zip(told, ROWS.values(), strict=True):
+        assert row["training"] == (f"{minutes} min" if minutes else "0 s")
+        assert row["peak memory"] == (f"{memory:g} GB" if memory else "-")
     for model, (loss, perplexity, change, memory, minutes, status) in ROWS.items():
         if loss is not None:
             assert printed["loss"][model] == f"{loss:.4f}"
@@ -92,3 +97,11 @@ def test_lower_is_better(folder):
     levels = rows(folder, "levels")
     assert {r["better"] for r in levels} == {"lower"}
     assert {r["metric"] for r in levels} == {"perplexity", "loss"}
+
+
+def test_the_metric_is_known_before_any_run_has_a_value_of_its_own(page):
+    flat = " ".join(page.split())
+    assert "Metric: perplexity, lower is better. Levels: uniform 51200.00." in flat
+    assert "no metric" not in flat
+    assert "b is layers=0 depth=4." in flat
+    assert "finish or drop the run that has not finished." in flat

@@ -83,9 +83,56 @@ def page(text):
 def test_its_tables_are_those_of_the_markdown(folder, page):
     markdown = (folder / "report.md").read_text(encoding="utf-8")
     plain = [[list(t[0]), *(list(row.values()) for row in t)] for t in tables_of(markdown)]
-    bare = [[[c.replace("`", "").replace("\\|", "|") for c in r] for r in t] for t in plain]
+    bare = [[[_unmarked(c) for c in r] for r in t] for t in plain]
     assert len(bare) > 10
     assert page.tables == bare
+
+
+def _unmarked(cell):
+    """Without code marks; escaped signs as they are meant."""
+    kept = re.sub(r"(?<!\\)`", "", cell)
+    return re.sub(r"\\([\\`|])", r"\1", kept)
+
+
+FREE = (
+    "a*b and _c_ of [d](e) or `f`, d_model stays; x < y, <b> & &amp; # no - heading + 1. at 2) all"
+    " \\ -- === ~~~ > __init__ ***"
+)
+
+
+@pytest.mark.parametrize("width", range(20, 130, 7))
+def test_free_text_stands_as_it_was_written_wherever_it_is_wrapped(tmp_path, monkeypatch, width):
+    from seqgrid.report import markdown
+    from seqgrid.report.html_page import render
+
+    monkeypatch.setattr(markdown, "WIDTH", width)
+    for made in (markdown.text(markdown.free(FREE)), markdown.item(markdown.free(FREE))):
+        body = render(f"# t\n\n{made}", tmp_path, {}).split("</h1>")[1].split("</main>")[0]
+        assert not re.search("<(em|strong|code|a|h[1-6]|blockquote|ol|hr|pre)[ >]", body)
+        assert body.count("<li>") == made.startswith("- ")
+        assert " ".join("".join(Page(f"<p>{body}</p>").words).split()) == FREE
+    assert "d_model stays; x < y" in markdown.free(FREE)
+    assert markdown.free("The GRU's plain words, 0.5 of 3; so (yes).") == (
+        "The GRU's plain words, 0.5 of 3; so (yes)."
+    )
+
+
+def test_signs_in_questions_claims_and_reasons_are_no_marks(tmp_path):
+    said = "Is a*b*c = _d_?"
+    claim = {
+        "statement": said,
+        "place": {"model": "m", "task": "t"},
+        "verdict": "SOLVED",
+        "why": said,
+    }
+    made = Tables(question=said, config={"claims": [claim]})
+    made.levels("t", [64], chance=0.1, ceiling=1.0, solved=0.9).cells("m", "t", 64, [0.5] * 3)
+    made.cell("m", "t", 64, 3, outcome="failed", reason=f"{said} `x`")
+    write(made.write(tmp_path))
+    found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    words = " ".join(" ".join(found.words).split())
+    assert words.count(said.rstrip("?")) >= 4
+    assert "\nIs a\\*b\\*c = \\_d\\_?\n" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_it_needs_nothing_from_anywhere(folder, text, page):

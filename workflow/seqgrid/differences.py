@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -79,7 +80,9 @@ def of(a: dict[str, pa.Table], b: dict[str, pa.Table]) -> Iterator[Part]:
 
 def settings(a: dict, b: dict) -> Part:
     """Keys of the study that have other values."""
-    mine, theirs = (flat({k: v for k, v in about.items() if k != "name"}) for about in (a, b))
+    mine, theirs = (
+        flat(_listed({k: v for k, v in about.items() if k != "name"})) for about in (a, b)
+    )
     # What stands in `config` also stands beside it.
     short = {"question", "models", "tasks", "lengths", "seeds", "sweep"}
     rows = [
@@ -89,6 +92,17 @@ def settings(a: dict, b: dict) -> Part:
         and not (key.partition(".")[0] in short and a.get("config") and b.get("config"))
     ]
     return Part("Settings of the study", f"{len(rows)} changed", ["key", "A", "B"], rows)
+
+
+def _listed(value: Any) -> Any:
+    """Lists of mappings, such as claims, as mappings: of statements, else of places from 1."""
+    if isinstance(value, dict):
+        return {key: _listed(entry) for key, entry in value.items()}
+    if not (isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)):
+        return value
+    names = [str(entry.get("statement", number)) for number, entry in enumerate(value, 1)]
+    names = names if len(set(names)) == len(names) else [str(n) for n in range(1, len(names) + 1)]
+    return dict(zip(names, value, strict=True))
 
 
 def cells(a: list[dict], b: list[dict]) -> Part:

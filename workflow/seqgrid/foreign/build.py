@@ -42,7 +42,8 @@ def build(mapping: Mapping, folder: Path) -> dict[str, pa.Table]:
     rows = made.rows()
     if known.problems:
         raise Wrong(list(dict.fromkeys(known.problems)))
-    about = {"seqgrid.study": json.dumps(_about(mapping, runs, files))}
+    judged_by = {task: known.metric(task) for task in mapping.tasks}
+    about = {"seqgrid.study": json.dumps(_about(mapping, runs, files, judged_by))}
     return {name: tables.from_rows(name, rows[name], about) for name in MADE}
 
 
@@ -212,7 +213,7 @@ def _who(key: tuple) -> dict[str, Any]:
     return dict(zip(gathered.NAMES, key, strict=True)) | {"fingerprint": "", "path": folder}
 
 
-def _about(mapping: Mapping, runs: dict, files: Rows) -> dict[str, Any]:
+def _about(mapping: Mapping, runs: dict, files: Rows, judged_by: dict[str, str]) -> dict[str, Any]:
     """What the report says of the study as such; `imported` marks that nothing can be run here."""
     said = mapping.model_dump(mode="json")
     lengths = mapping.lengths or sorted({key[2] for key in runs})
@@ -227,6 +228,7 @@ def _about(mapping: Mapping, runs: dict, files: Rows) -> dict[str, Any]:
         "lengths": lengths,
         "seeds": seeds,
         "sweep": {},
+        "judged_by": judged_by,
         "config": config | {"lengths": lengths, "seeds": seeds},
         "imported": True,
         "origin": said["origin"],

@@ -45,7 +45,7 @@ from seqgrid.report import (
     sensitivity,
 )
 from seqgrid.report.content import Content, Unreadable, read
-from seqgrid.report.markdown import blocks, links, text
+from seqgrid.report.markdown import blocks, free, links, text
 
 WHAT = (__doc__ or "").partition("\n\nWith --copy")[0]
 SECTIONS = (
@@ -104,7 +104,7 @@ def page(content: Content, contents: bool = True) -> str:
         titled = [("Runs as their study reports them", inventory.runs), *titled]
     if content.expectations:
         titled = [("Expected against observed", checks.expected), *titled]
-    question = text(str(content.about.get("question") or ""))
+    question = text(free(str(content.about.get("question") or "")))
     parts = [f"# {content.name}", question, "## Answer", answer.answer(content)]
     if contents:
         parts.append(links([title for title, _ in titled]))

@@ -7,7 +7,7 @@ from seqgrid.analysis import ledger
 from seqgrid.report import checks, cost
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
-from seqgrid.report.markdown import blocks, item, listing, text
+from seqgrid.report.markdown import blocks, free, item, listing, text
 
 STALENESS = {
     "stale": "trained by sources that have changed since",
@@ -54,7 +54,7 @@ def _imported(content: Content) -> list[str]:
     if not content.about.get("imported"):
         return []
     where = (content.about.get("origin") or {}).get("where") or "tables"
-    return [f"Run elsewhere and imported from {where}."]
+    return [f"Run elsewhere and imported from {free(where)}."]
 
 
 def _covered(content: Content, about: dict) -> list[str]:
@@ -172,7 +172,7 @@ def _claimed(content: Content) -> list[str]:
         return []
     found = defaultdict(list)
     for row in content.claims:
-        found[row["status"]].append(f'"{row["statement"].rstrip(".")}"')
+        found[row["status"]].append(f'"{free(row["statement"].rstrip("."))}"')
     said = [
         f"{len(found[status])} {status}"
         + (f" ({listing(found[status], MOST_SHOWN)})" if named and found[status] else "")

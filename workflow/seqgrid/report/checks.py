@@ -5,7 +5,7 @@ import json
 from seqgrid.analysis import expectations
 from seqgrid.report import gates
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, blocks, code, item, listing, number, table, text
+from seqgrid.report.markdown import DAGGER, blocks, code, free, item, listing, number, table, text
 from seqgrid.thresholds import of
 
 KNOWN = ("passed", "failed")
@@ -30,7 +30,9 @@ def expected(content: Content) -> str:
     ]
     header = ["task", "model", "expected", "met", "solved", "median", "observed", "because"]
     counts = {met: sum(row["met"] is met for row in rows) for met in MET}
-    known = [item(f"{r['task']}, {expectations.where(r)}: {r['why']}") for r in rows if r["why"]]
+    known = [
+        item(f"{r['task']}, {expectations.where(r)}: {free(r['why'])}") for r in rows if r["why"]
+    ]
     return blocks(
         text(
             f"Of {len(rows)} expectations {counts[True]} are met, {counts[False]} are not, and",

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, code, item, listing, number, table, text
+from seqgrid.report.markdown import blocks, code, free, item, listing, number, table, text
 
 EXAMPLE = (
     "claims:",
@@ -34,7 +34,7 @@ def claims(content: Content) -> str:
     body = [
         [
             str(row["number"]),
-            row["statement"],
+            free(row["statement"]),
             row["about"],
             row["needed"],
             row["observed"] or "-",
@@ -57,7 +57,7 @@ def _because(row: dict) -> str:
     missing = row["missing"] or []
     shown = listing(missing, MOST_CELLS)
     waits = f"Cells to come, {len(missing)}: {shown}." if missing else ""
-    known = f"Claimed after: {row['why']}." if row["why"] else ""
+    known = f"Claimed after: {free(row['why'])}." if row["why"] else ""
     reason = f"{row['reason'].rstrip('.')}." if row["reason"] else ""
     return item(f"{row['number']}, {row['status']}:", reason, waits, known)
 
@@ -70,7 +70,7 @@ def _numbers(rows: list[dict]) -> str:
     body = [
         [
             str(row["number"]),
-            row["statement"],
+            free(row["statement"]),
             _range(row["expected_low"], row["expected_high"]),
             number(row["value"]),
             _interval(row),

@@ -104,7 +104,8 @@ def _said(name: str, rows: list[dict]) -> str:
     """What a comparison came to, place by place, with the values behind it."""
     first = rows[0]
     margin = "" if first["margin"] is None else f", margin {number(first['margin'])}"
-    head = f"**{name}**: a is {first['a']}, b is {first['b']}; {first['metric']}{margin}."
+    about = f"; {first['metric']}{margin}" if first["metric"] else ""
+    head = f"**{name}**: a is {first['a']}, b is {first['b']}{about}."
     alike: dict[tuple[str, str], list[dict]] = {}
     for row in rows:  # at several places one sentence may hold
         alike.setdefault((row["outcome"], row["statement"]), []).append(row)

@@ -33,7 +33,7 @@ def cost(content: Content) -> str:
     """Where the time went, by device, and what became of it."""
     rows = spending(content.cells, content.parts)
     steps = {k: seconds(v) for k, v in ledger.step_seconds(content.cells).items()}
-    return blocks(
+    found = blocks(
         *(_device(content, rows, device) for device in dict.fromkeys(r["device"] for r in rows)),
         text(*_notes(content, rows)),
         matrix(content, steps, "Training time per step, median over cells") if steps else "",
@@ -42,6 +42,7 @@ def cost(content: Content) -> str:
         figure(content, "cost"),
         figure(content, "pareto"),
     )
+    return found or "No time is recorded."
 
 
 def said(content: Content) -> str:

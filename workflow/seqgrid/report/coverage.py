@@ -6,7 +6,16 @@ from datetime import datetime
 from seqgrid.analysis import ledger
 from seqgrid.report import marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, count, item, listing, number, seconds, table, text
+from seqgrid.report.markdown import (
+    blocks,
+    count,
+    item,
+    listing,
+    number,
+    seconds,
+    table,
+    text,
+)
 from seqgrid.report.sections import (
     MOST_COLUMNS,
     MOST_ROWS,
@@ -236,5 +245,6 @@ def _reason(entry: dict) -> str:
     last = entry["error"].strip().splitlines()[-1] if entry["error"].strip() else ""
     shown = last if last and last not in entry["reason"] else ""
     first = entry["reason"].splitlines()[0] if entry["reason"] else "no reason recorded"
+    first, shown = (words.replace("`", "'") for words in (first, shown))  # they stand as code
     why = f"`{first}` (`{shown}`)" if shown else f"`{first}`"
     return item(f"**{entry['outcome']}**, {len(entry['cells'])}: {why}:", listing(where) + ".")

@@ -1,7 +1,7 @@
 """What a report says of the gates of its study."""
 
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, table, text
+from seqgrid.report.markdown import blocks, free, table, text
 
 
 def said(content: Content) -> list[str]:
@@ -23,7 +23,7 @@ def gates(content: Content) -> str:
             row["observed"] or "-",
             row["state"].upper() if row["state"] == "failed" else row["state"],
             row["reason"],
-            row["why"] or "-",
+            free(row["why"] or "-"),
         ]
         for row in content.gates
     ]

@@ -1,12 +1,26 @@
 """What a study run elsewhere says of its runs, beside what that counts as here."""
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import datetime
 
 from seqgrid.analysis.rates import Rates
+from seqgrid.analysis.resuming import LEAVE
 from seqgrid.report.advice import on_cells
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import CHECKPOINT, blocks, count, item, listing, number, table, text
+from seqgrid.report.markdown import (
+    CHECKPOINT,
+    blocks,
+    count,
+    free,
+    item,
+    listing,
+    number,
+    seconds,
+    size,
+    table,
+    text,
+)
 from seqgrid.report.sections import MOST_ROWS, more
 
 SO_FAR = "SO FAR"  # in the names of the rules about runs that have not finished
@@ -82,15 +96,22 @@ def _runs(content: Content) -> str:
     for row in content.evaluations:
         if row["evaluated_seqlen_tokens"] == row["seqlen_tokens"] and row["weights"] == "best":
             values[_run(row)][row["metric"]] = row
+    cells = {_run(cell): cell for cell in content.cells}
+    spent = {
+        run: (cell["training_seconds"], cell["peak_memory_bytes"]) for run, cell in cells.items()
+    }
     shown = [
         row
         for row in content.inventory
-        if row["outcome"] != "finished" or row["value_origin"] or row["note"]
+        if row["outcome"] != "finished"
+        or row["value_origin"]
+        or row["note"]
+        or any(spent[_run(row)])
     ]
     if not shown:
         return ""
     metrics = sorted({metric for row in shown for metric in values[_run(row)]})
-    sizes = {_run(cell): cell["parameters"] for cell in content.cells}
+    sizes = {run: cell["parameters"] for run, cell in cells.items()}
     said = defaultdict(list)
     for verdict in content.verdicts:
         if verdict["seed"] is not None and verdict["verdict"].endswith(SO_FAR):
@@ -105,7 +126,9 @@ def _runs(content: Content) -> str:
         **{metric: lambda row, m=metric: _value(values[_run(row)].get(m)) for metric in metrics},
         "so far": lambda row: ", ".join(said[_run(row)]),
         "parameters": lambda row: sizes.get(_run(row)) and count(sizes[_run(row)]),
-        "note": lambda row: row["note"],
+        "training": lambda row: _shown(spent[_run(row)][0], seconds),
+        "peak memory": lambda row: _shown(spent[_run(row)][1], size),
+        "note": lambda row: free(row["note"] or ""),
         "last written": lambda row: _day(row["modified_at"]),
         "days before the report": lambda row: _age(content, row["modified_at"]),
         "file": lambda row: row["file"],
@@ -115,7 +138,7 @@ def _runs(content: Content) -> str:
     head = [list(columns)[i] for i in kept]
     rows = [[row[i] or "-" for i in kept] for row in body]
     shown_rows = table(head, rows[:MOST_ROWS], left=2)
-    words = "Runs with a value, or that have not finished:"
+    words = "Runs of which a value, a cost or a note is known, or that have not finished:"
     return blocks(words, shown_rows, more(rows, "inventory.parquet"))
 
 
@@ -162,6 +185,10 @@ def _value(row: dict | None) -> str:
     return number(row["value"]) + (CHECKPOINT if row["origin"] == "validation" else "")
 
 
+def _shown(value: float | None, show: Callable[[float | None], str]) -> str:
+    return "" if value is None else show(value)
+
+
 def _day(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M") if moment else ""
 
@@ -177,11 +204,19 @@ def _age(content: Content, moment: datetime | None) -> str:
 def advice(content: Content) -> str:
     """What to do next, without commands: none of ours goes on with a study run elsewhere."""
     found = {verdict["verdict"] for verdict in content.verdicts}
-    open_ = sum(row["outcome"] not in ("finished", "skipped") for row in content.cells)
+    left = {_run(row) for row in content.advice if (row["scope"], row["action"]) == ("cell", LEAVE)}
+    ends = Counter(
+        _run(cell) in left
+        for cell in content.cells
+        if cell["outcome"] not in ("finished", "skipped")
+    )
+    drop = f"; {ends[True]} more are not worth it by the table below" if ends[True] else ""
     broken = sum(row["result_valid"] is False for row in content.inventory)
     steps = {
-        f"finish or drop the {open_} runs that have not finished": open_,
-        f"write the result of {broken} runs again, from their weights or logs": broken,
+        f"finish or drop {_runs_are(ends[False])} not finished{drop}": ends[False],
+        f"write the result of {broken} run{'s' * (broken > 1)} again, from their weights or logs": (
+            broken
+        ),
         "run more seeds before anything general is said": "TOO FEW SEEDS" in found,
         "try other learning rates before a failure is put down to a model": "SINGLE LR" in found,
         "score the task otherwise, where its ceiling is chance": "UNLEARNABLE AS SCORED" in found,
@@ -197,18 +232,22 @@ def advice(content: Content) -> str:
     )
 
 
+def _runs_are(number: int) -> str:
+    return "the run that has" if number == 1 else f"the {number} runs that have"
+
+
 def provenance(content: Content) -> str:
     """Where an imported study comes from, and what nobody knows of it."""
     origin = content.about.get("origin") or {}
     lines = [
         item("imported: seqgrid did not run this study and cannot vouch for its numbers"),
-        item(f"run by {origin.get('who')}: {origin.get('where')}"),
+        item(free(f"run by {origin.get('who')}: {origin.get('where')}")),
         item(
             f"commit: {origin.get('commit') or 'not known'}; report of {origin.get('date') or '?'}"
         ),
     ]
     if origin.get("note"):
-        lines.append(item(origin["note"]))
+        lines.append(item(free(origin["note"])))
     body = [
         [file["file"], file["of"], count(file["rows"]), file["sha256"][:16],
          listing(file["unread"]) or "-"]

@@ -1,5 +1,6 @@
 """Markdown that reads well in a terminal and on a code forge: aligned tables, wrapped text."""
 
+import re
 import textwrap
 from collections.abc import Callable
 from math import isnan
@@ -7,6 +8,9 @@ from math import isnan
 WIDTH = 100  # columns of wrapped text; tables may be wider
 
 # Not final; sources have changed; taken from a checkpoint; trained by another study.
+# Code, emphasis, links, tags, entities; then lists, headings, quotations, rules, fences.
+SPECIAL = re.compile(r"[\\`*\[]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
+BEGINS = re.compile(r"^(\d{0,9})([-+.)]$|#{1,6}$|>|={2,}$|-{2,}$|~{3})")
 DAGGER, STALE, CHECKPOINT, REUSED = "†", "‡", "§", "¶"
 
 
@@ -96,6 +100,16 @@ def item(*sentences: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def free(words: str) -> str:
+    """Text of a user with the signs escaped that Markdown would take for marks, to be wrapped.
+
+    An underscore inside a word, and signs with a space behind them, stand for themselves.
+    """
+    marked = SPECIAL.sub(lambda found: "\\" + found[0], words)
+    # Wrapping may put any word at the beginning of a line.
+    return " ".join(BEGINS.sub(r"\1\\\2", word) for word in marked.split())
 
 
 def slug(title: str) -> str:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from seqgrid.report.content import Content, complete
+from seqgrid.report.judged import metric_of
 from seqgrid.report.looks import NOT_FINAL, Looks, ordered
 from seqgrid.report.view import View
 
@@ -256,14 +257,6 @@ def levels_of(content: Content, row: dict) -> list[dict]:
     if row["metric"]:
         return content.levels_at(row)
     return content.levels_at(row | {"metric": metric_of(content, row["task"])})
-
-
-def metric_of(content: Content, task: str) -> str:
-    """The metric a task is judged by, as evaluations say, else a report, else its levels."""
-    names = [r["metric"] for r in content.rows(task)]
-    for rows in (content.reported, content.levels):
-        names += [r["metric"] for r in rows if r["task"] == task]
-    return next(filter(None, names), "")
 
 
 def levels_by_length(content: Content, rows: list[dict]) -> list[list[dict]]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from seqgrid.analysis.published import RULE
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, blocks, item, number, table, text
+from seqgrid.report.markdown import DAGGER, blocks, free, item, number, table, text
 
 SETTINGS = {"same": "The same", "different": "Different", "unknown": "Cannot be told"}
 
@@ -55,7 +55,7 @@ def _detail(found: list[tuple[int, dict]]) -> str:
     words = [f"{'' if single else ', '.join(at) + ': '}{text_}" for text_, at in said.items()]
     listed = [f"{name}: {'; '.join(first[c])}." for c, name in SETTINGS.items() if first[c]]
     places = ", ".join(str(place) for place, _ in found)
-    return item(f"**{places}**, {first['source']}. {'; '.join(words)}.", *listed)
+    return item(f"**{places}**, {free(first['source'])}. {'; '.join(words)}.", *listed)
 
 
 def _ours(row: dict) -> str:

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from seqgrid.report import marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, number, table, text
+from seqgrid.report.markdown import blocks, free, number, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, more
 
 NOTE = text(
@@ -63,7 +63,7 @@ def _table(content: Content, rows: list[dict]) -> str:
                 f"{_known(row['seeds'])} of {_known(row['asked'])}",
                 row["statistic"] or "-",
                 ", ".join(dict.fromkeys(verdicts[_place(row)])) or "-",
-                row["source"] or "-",
+                free(row["source"] or "-"),
             ]
         )
     header = ["model", "trained at", "evaluated at", "value", "its ceiling", "runs"]

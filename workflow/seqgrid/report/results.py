@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from seqgrid.report import across, groups, marks, reported
 from seqgrid.report.content import Content
+from seqgrid.report.judged import better_of, metric_of
 from seqgrid.report.markdown import blocks, number, table, text
 from seqgrid.report.sections import (
     MOST_COLUMNS,
@@ -162,8 +163,12 @@ def _chosen(row: dict) -> str:
 
 def level_line(content: Content, row: dict) -> str:
     """What the metric's values mean at a row's evaluated length."""
-    metric = f"{row['metric'] or 'no metric yet'}, {row['better']} is better"
-    levels = content.levels_at(row)
+    name = row["metric"] or metric_of(content, row["task"])
+    if not name:
+        return "Metric: not known yet."
+    better = row["better"] if row["metric"] else better_of(content, row["task"], name)
+    metric = f"{name}, {better} is better" if better else name
+    levels = content.levels_at(row | {"metric": name})
     if not levels:
         return f"Metric: {metric}. No levels are recorded, so no verdict on quality applies."
     named = [
