@@ -217,6 +217,14 @@ def test_a_course_is_what_its_rule_says(wanted, outcome, status):
     assert (row["status"], row["reason"]) == (status, "so it is")
 
 
+@pytest.mark.parametrize(("low", "status"), [(0.005, "not testable yet"), (0.03, "refuted")])
+def test_a_share_that_rises_by_next_to_nothing_may_still_be_flat(low, status):
+    course = {"model": "p", "task": "mqar", "outcome": "RISES", "statement": "so it is"}
+    course |= {"lengths": [64, 128, 256], "share_low": low, "share_high": 0.04}
+    row = judged(made(), {"scaling": PLACE, "verdict": "FLAT"}, courses=[course])
+    assert row["status"] == status
+
+
 def test_a_course_is_looked_up_in_the_metric_that_the_task_is_judged_by():
     about = {"model": "p", "task": "mqar", "variant": "", "statement": "so it is"}
     courses = [
