@@ -8,6 +8,7 @@ from seqgrid import tables
 from seqgrid.analysis import claims, comparisons, summary
 from seqgrid.analysis.claims import inside
 from seqgrid.analysis.evidence import Number
+from seqgrid.report.__main__ import write
 
 UP = [0.81, 0.82, 0.84, 0.83, 0.80, 0.85, 0.82, 0.81]
 DOWN = [0.41, 0.44, 0.42, 0.40, 0.43, 0.45, 0.41, 0.42]
@@ -216,6 +217,14 @@ def test_a_course_is_what_its_rule_says(wanted, outcome, status):
     assert (row["status"], row["reason"]) == (status, "so it is")
 
 
+@pytest.mark.parametrize(("low", "status"), [(0.005, "not testable yet"), (0.03, "refuted")])
+def test_a_share_that_rises_by_next_to_nothing_may_still_be_flat(low, status):
+    course = {"model": "p", "task": "mqar", "outcome": "RISES", "statement": "so it is"}
+    course |= {"lengths": [64, 128, 256], "share_low": low, "share_high": 0.04}
+    row = judged(made(), {"scaling": PLACE, "verdict": "FLAT"}, courses=[course])
+    assert row["status"] == status
+
+
 def test_a_course_is_looked_up_in_the_metric_that_the_task_is_judged_by():
     about = {"model": "p", "task": "mqar", "variant": "", "statement": "so it is"}
     courses = [
@@ -224,3 +233,12 @@ def test_a_course_is_looked_up_in_the_metric_that_the_task_is_judged_by():
     ]
     row = judged(made(), {"scaling": PLACE, "verdict": "RISES"}, courses=courses)
     assert (row["status"], row["observed"]) == ("supported", "RISES")
+
+
+def test_the_report_gives_the_reason_of_a_claim(tmp_path):
+    study = made()
+    claim = {"statement": "s", "place": PLACE, "verdict": "SOLVED", "why": "a paper says so"}
+    study.about["config"] = {"claims": [claim]}
+    assert "Reason given: a paper says so." in " ".join(
+        write(study.write(tmp_path)).read_text(encoding="utf-8").split()
+    )

@@ -265,6 +265,12 @@ def test_a_selection_that_may_change_holds_the_answer_back():
     assert row["blockers"] == ["a variant was selected before all had ended"]
 
 
+def test_seeds_closer_than_the_test_can_tell_give_no_effect_size():
+    assert only(study())["effect_size"] > 1
+    row = only(study(p=[0.8 + 0.0001 * i for i in range(8)], q=[0.4] * 8))
+    assert (row["outcome"], row["effect_size"], row["effect"]) == ("A BETTER", None, None)
+
+
 # -- groups, places and steps ---------------------------------------------------------------------
 
 
@@ -335,6 +341,8 @@ def test_the_report_shows_what_was_compared_and_how_to_declare_it(tmp_path):
     page = write(made.write(tmp_path / "a")).read_text(encoding="utf-8")
     assert "**x**: a is p, b is q; accuracy." in page
     assert "| A BETTER" in page
+    said = "Holm, 2 tests; each row with pairs is one, and one more, of equivalence, where a margin"
+    assert said in " ".join(page.split())
     bare = Tables(config={}).levels("mqar", [64], chance=0.01).cells("p", "mqar", 64, LOW)
     page = write(bare.write(tmp_path / "b")).read_text(encoding="utf-8")
     assert "The study declares no comparison" in page

@@ -111,10 +111,11 @@ def test_a_side_that_diverged_is_worse_than_every_number():
     assert paired.effect_size(d) is None
 
 
-def test_an_effect_size_needs_three_pairs_and_spread():
-    assert paired.effect_size([1.0, 2.0]) is None
-    assert paired.effect_size([0.1, 0.1, 0.1]) is None
-    assert paired.effect_size([1.0, 2.0, 3.0]) == pytest.approx(2.0)
+def test_an_effect_size_needs_six_pairs_and_spread_beyond_the_noise_of_the_test():
+    assert paired.effect_size([1.0, 2.0, 3.0, 2.0, 1.0]) is None
+    assert paired.effect_size([0.1] * 6) is None
+    assert paired.effect_size([1.0, 2.0, 3.0] * 2) == pytest.approx(2 / 0.8**0.5)
+    assert paired.effect_size([1.0, 2.0, 3.0] * 2, noise=1.0) is None
 
 
 # -- false claims ---------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ A = "{a: gru, b: lstm"
 def problems(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def of(text):
-        write_study(tmp_path, STUDY + text)
+    def of(text, base=STUDY):
+        write_study(tmp_path, base + text)
         try:
             study.load("small")
         except StudyError as error:
@@ -77,6 +77,10 @@ def test_what_a_grid_has_may_be_declared(problems, text):
             "compare.x.metric: 'acuracy' is not a metric; allowed: accuracy, sequence_accuracy",
         ),
         (
+            "claims: [{statement: s, place: {model: gru, task: adding_problem}, expected: high}]\n",
+            "claims.0.expected: a number, or [lowest, highest]",
+        ),
+        (
             "compare: {x: {a: gru, b: rnn}}\n",
             "compare.x: the sides do not run at any place that they share",
         ),
@@ -123,3 +127,12 @@ def test_what_it_does_not_have_is_one_line(problems, text, line):
     found = problems(text)
     assert len(found) == 1
     assert found[0].startswith(line)
+
+
+def test_a_group_is_told_from_a_model_and_has_one(problems):
+    change = STUDY.replace("groups: {both: [gru, lstm], others: [lstm, rnn]}", "")
+    assert change != STUDY
+    assert problems("", change + "groups: {gru: [lstm], none: []}\n") == [
+        "groups.gru: a model of this study has this label; give another",
+        "groups.none: has no model; allowed: gru, lstm, rnn",
+    ]

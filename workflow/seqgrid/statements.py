@@ -5,9 +5,10 @@ study does not name.
 """
 
 from collections.abc import Iterator
+from math import isfinite
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from seqgrid import expectation
 from seqgrid.settings import Chosen
@@ -31,13 +32,26 @@ Lengths = Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=i
 Labels = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
-def _bounds(value: list[float] | float | None) -> list[float] | float | None:
-    if isinstance(value, list) and (len(value) != 2 or value[0] > value[1]):
-        raise ValueError("a number, or [lowest, highest]")
-    return value
+def _bounds(value: Any) -> Any:
+    """Before its type is looked at, whose alternatives would each make a line of their own."""
+    words = "a number, or [lowest, highest]"
+    given = value if isinstance(value, list) else [value]
+    if value is None:
+        return None
+    if any(isinstance(entry, bool | list | dict) or entry is None for entry in given):
+        raise ValueError(words)
+    try:
+        numbers = [float(entry) for entry in given]
+    except (TypeError, ValueError):
+        raise ValueError(words) from None
+    ordered = not isinstance(value, list) or (len(numbers) == 2 and numbers[0] <= numbers[1])
+    if not ordered or not all(map(isfinite, numbers)):
+        raise ValueError(words)
+    return numbers if isinstance(value, list) else numbers[0]
 
 
-Expected = Annotated[float | list[float] | None, AfterValidator(_bounds)]
+Bounds = float | list[float] | None
+Expected = Annotated[Bounds, BeforeValidator(_bounds, json_schema_input_type=Bounds)]
 
 
 class Side(Chosen):
@@ -189,6 +203,10 @@ def problems(study: Any) -> Iterator[str]:
     """A line for each label in these entries that the study does not have."""
     models, tasks, groups = list(study.models), list(study.tasks), list(study.groups)
     for name, members in study.groups.items():
+        if name in models:
+            yield f"groups.{name}: a model of this study has this label; give another"
+        if not members:
+            yield f"groups.{name}: has no model; allowed: {', '.join(models)}"
         for value in members:
             if value not in models:
                 yield f"groups.{name}: {unknown(value, models, 'a model of this study')}"

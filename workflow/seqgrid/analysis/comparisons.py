@@ -12,7 +12,7 @@ one difference, the mean of those of its places.
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
+from math import isfinite, sqrt
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +48,7 @@ class Place:
     preliminary: bool = False
     untuned: bool = False  # one variant of each side was tried
     notes: tuple[str, ...] = ()
+    noise: float = 0.0  # standard error of a difference over test examples
     parts: tuple["Place", ...] = ()  # the places of a row over all of them
 
 
@@ -141,6 +142,7 @@ class _Comparisons:
             place.notes += (f"worse than every number: {comparison_words.listed(found.diverged)}",)
         if found.never:
             place.notes += (f"without a partner: {comparison_words.listed(found.never)}",)
+        place.noise = self.single.noise((a, b), where, entry["metric"] or metric)
         place.values = tuple(found.values[s] for s in seeds)
         place.paired = paired.compare(
             [found.differences[s] for s in seeds],
@@ -207,6 +209,7 @@ class _Comparisons:
         }
         made = Place(row, obstacles, parts=tuple(place for place, _ in all_))
         made.paired = paired.compare(mean, first["better"], head["margin"], len(to_come), without)
+        made.noise = sqrt(sum(place.noise**2 for place, _ in found)) / len(found)
         made.untuned = any(place.untuned for place, _ in found)
         made.preliminary = any(place.preliminary for place, _ in found)
         lengths: dict[str, list[int]] = {}
@@ -259,7 +262,10 @@ class _Comparisons:
         if place.row["metric"] == STEPS:
             return tested
         interval, given = judged.interval, place.row.get("interval")
-        size, middle = paired.effect_size(found.differences), stats.median(found.differences)
+        size, middle = (
+            paired.effect_size(found.differences, place.noise),
+            stats.median(found.differences),
+        )
         return (
             tested
             | {

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import log2
 
 import pyarrow as pa
 
@@ -204,7 +205,7 @@ class Evidence:
         rows = self._judged_by(along.model, along.task)
         if not rows:
             return Observed("nothing", OPEN, "no course over lengths is known")
-        said = [_course(claim.verdict, row) for row in rows]
+        said = [_course(claim.verdict, row, self.limits) for row in rows]
         seen = Observed("; ".join(dict.fromkeys(r["outcome"] for r in rows)))
         seen.status = together([status for status, _ in said])
         seen.reason = "; ".join(dict.fromkeys(reason for _, reason in said))
@@ -230,12 +231,23 @@ class Evidence:
         return [r for r in rows if (r["variant"] or "") in chosen] or rows
 
 
-def _course(wanted: str | None, row: dict) -> tuple[str, str]:
+def _course(wanted: str | None, row: dict, limits: Thresholds) -> tuple[str, str]:
     outcome = row["outcome"]
     if outcome == wanted:
         return SUPPORTED, row["statement"]
     known = outcome in COURSES and (wanted, outcome) not in COMPATIBLE
+    if wanted == "FLAT" and outcome in ("RISES", "FALLS"):
+        known = _beyond_flat(row, limits)
     return (REFUTED if known else OPEN), row["statement"]
+
+
+def _beyond_flat(row: dict, limits: Thresholds) -> bool:
+    """Whether a share that is shown to change surely changes by more than what counts as flat."""
+    ends = [row[end] for end in ("share_low", "share_high") if row.get(end) is not None]
+    if len(ends) < 2:
+        return False
+    doublings = log2(row["lengths"][-1] / row["lengths"][0])
+    return min(map(abs, ends)) * doublings > limits.flat_share
 
 
 def together(statuses: Iterable[str | None]) -> str:

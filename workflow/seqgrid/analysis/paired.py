@@ -30,7 +30,7 @@ OUTCOMES = (
     "NOT TESTABLE YET",
 )
 EFFECT = "Cohen's d_z"
-EFFECT_MIN_PAIRS = 3  # a standard deviation of two differences is one number
+EFFECT_MIN_PAIRS = 6  # of fewer the standard deviation can be off by any factor
 
 
 @dataclass(frozen=True)
@@ -202,16 +202,20 @@ def pairs_needed(level: float) -> int:
     return ceil(1 - log2(level))
 
 
-def effect_size(differences: Sequence[float]) -> float | None:
+def effect_size(differences: Sequence[float], noise: float = 0.0) -> float | None:
     """Cohen's d_z: mean over standard deviation of the differences.
 
-    None below three pairs, without spread, or with an infinite difference.
+    noise: standard error of a difference over test examples, in the unit of the metric; a spread
+        below it is one of seeds that are closer than the test can tell.
+
+    None below six pairs, without spread beyond the noise, or with an infinite difference.
     """
     d = np.asarray(differences, dtype=float)
     if len(d) < EFFECT_MIN_PAIRS or not np.isfinite(d).all():
         return None
     spread = float(d.std(ddof=1))
-    return float(d.mean()) / spread if spread > 1e-12 * max(1e-300, abs(d).max()) else None
+    least = max(noise, 1e-12 * max(1e-300, abs(d).max()))
+    return float(d.mean()) / spread if spread > least else None
 
 
 def _tail(k: int, n: int) -> float:

@@ -1,11 +1,11 @@
 """One run of each side: what their test examples allow to be said, of these two runs alone."""
 
-from math import isnan
+from math import isnan, sqrt
 from typing import NamedTuple
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.groups import short
-from seqgrid.analysis.sides import Member
+from seqgrid.analysis.sides import Member, Side
 
 
 class Band(NamedTuple):
@@ -40,6 +40,21 @@ class SingleRuns:
             for row in evaluations
             if row["weights"] == "best" and not row["slice"]
         }
+
+    def noise(self, sides: tuple[Side, Side], place: tuple[int, int, str], metric: str) -> float:
+        """Standard error over test examples of a difference of one seed; 0 where it is not known.
+
+        place: evaluated length of a and of b, test set.
+        """
+        square = 0.0
+        for side, evaluated in zip(sides, place[:2], strict=True):
+            for m in side.members:
+                who = (m.model, m.task, m.variant, m.seqlen)
+                runs = [(*who, cell["seed"], evaluated, place[2], metric) for cell in m.cells]
+                ends = [(b.high - b.low) / 2 for run in runs if (b := self._band(run))]
+                half = stats.median(ends) if ends else 0.0
+                square += (half / stats.simultaneous_z(1) / len(side.members)) ** 2
+        return sqrt(square)
 
     def told(
         self, sides: tuple[Member, Member], seed: int, place: tuple[int, int, str], metric: str

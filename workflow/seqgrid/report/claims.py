@@ -57,7 +57,7 @@ def _because(row: dict) -> str:
     missing = row["missing"] or []
     shown = listing(missing, MOST_CELLS)
     waits = f"Cells to come, {len(missing)}: {shown}." if missing else ""
-    known = f"Claimed after: {free(row['why'])}." if row["why"] else ""
+    known = f"Reason given: {free(row['why'])}." if row["why"] else ""
     reason = f"{row['reason'].rstrip('.')}." if row["reason"] else ""
     return item(f"{row['number']}, {row['status']}:", reason, waits, known)
 

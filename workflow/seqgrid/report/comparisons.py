@@ -50,7 +50,12 @@ def comparisons(content: Content) -> str:
         "coverage asked for; the coverage of each stands beside it. Over all places a seed counts",
         "once, as its runs share data and initial weights."
         + (TIMES if any(row["metric"] == "steps" for row in rows) else "")
-        + (f" Corrected for all tests of the study: {correction}." if correction else ""),
+        + (
+            f" Corrected for all tests of the study: {correction}; each row with pairs is one, and "
+            "one more, of equivalence, where a margin is declared."
+            if correction
+            else ""
+        ),
     )
     return blocks(
         text(f"Comparisons: {len(names)}, in {len(rows)} rows: {said}."),
