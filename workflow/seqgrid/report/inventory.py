@@ -182,7 +182,10 @@ def _run(row: dict) -> tuple:
 def _value(row: dict | None) -> str:
     if row is None:
         return ""
-    return number(row["value"]) + (CHECKPOINT if row["origin"] == "validation" else "")
+    shown = number(row["value"])
+    if row["value"] is not None and float(shown) != row["value"]:
+        shown = f"{row['value']:.6g}"  # as many digits as the study gave
+    return shown + (CHECKPOINT if row["origin"] == "validation" else "")
 
 
 def _shown(value: float | None, show: Callable[[float | None], str]) -> str:
@@ -232,8 +235,8 @@ def advice(content: Content) -> str:
     )
 
 
-def _runs_are(number: int) -> str:
-    return "the run that has" if number == 1 else f"the {number} runs that have"
+def _runs_are(count: int) -> str:
+    return "the run that has" if count == 1 else f"the {count} runs that have"
 
 
 def provenance(content: Content) -> str:
