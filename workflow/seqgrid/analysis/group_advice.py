@@ -78,6 +78,8 @@ def _budget(view: View, key: Key, group: Group) -> Iterator[dict]:
     budget = max(c.budget or 0 for c in cells)
     constant = _setting(row, "training", "schedule") == "constant"
     times, gains = _extrapolated(view, group, cells, budget) if constant else (2, None)
+    if gains and gains[0] < view.thresholds.worth_share * group.levels.span:
+        return  # still rising, but not towards anything worth the time
     steps = round(budget * times)
     added = [view.cells[k] for k in view.cells if (k[0], k[1], k[3]) == (key[0], key[1], key[3])]
     new = [cell for found in added for cell in found if cell["outcome"] != "skipped"]
@@ -143,6 +145,11 @@ def _budget_edit(view: View, key: Key, steps: int) -> tuple[str | None, str]:
     entry |= {"models": [model], "lengths": [seqlen]}
     entry["training"] = entry.get("training", {}) | {"steps": steps}
     label = f"{task} L{seqlen} {steps} steps"
+    # A new label escapes what the study excludes: it takes the seeds of the present cells alone.
+    seeds = sorted({cell["seed"] for cell in view.cells[key] if cell["outcome"] != "skipped"})
+    if seeds != sorted(entry.get("seeds") or config["seeds"]):
+        entry["seeds"] = seeds
+        label += f" seeds {'+'.join(map(str, seeds))}"
     return edits.text({"tasks": {label: entry}}), ""
 
 
@@ -163,7 +170,7 @@ def _rates(view: View) -> Iterator[dict]:
         yield _swept_row(view, mine, RATE, values, len(values) - 1) | {
             "action": "sweep the learning rate",
             "verdict": "SINGLE LR",
-            "reason": f"not solved on {_places(keys)}, at one rate: the rate may be what failed",
+            "reason": f"not solved by every seed on {_places(keys)}, at one rate: the rate may be what failed",
         }
 
 

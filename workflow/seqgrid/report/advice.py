@@ -17,7 +17,8 @@ ON_CELLS = (RESUME, OPEN, "monitor", LEAVE)
 TRUTHS = {
     "more seeds": "New seeds are new cells; no other cell is trained again.",
     "more seeds everywhere": "New seeds are new cells; no other cell is trained again. This stands "
-    "in place of more seeds for single groups, not beside them: no cell may stand there twice.",
+    "in place of more seeds for single groups, not beside them: no cell may stand there twice. What "
+    "the study excludes stays excluded, and a task with seeds of its own keeps them.",
     "raise the budget": "The number of steps is part of a cell's identity: these are trainings of "
     "their own from step 0, and the present ones stay as they are. Give every model of a "
     "comparison the same budget.",
@@ -151,8 +152,11 @@ def _action(content: Content, rows: list[dict], action: str, unit: str) -> str:
     if changes:
         where = f"config/studies/{content.name}.yaml"
         lines = ["```yaml", f"# {where}", edits.text(edits.merged(*changes)), "```"]
+        whole = f"run `snakemake --config study={content.name}` for all of it"
+        several = len({r["command"] for r in shown if r["command"]}) > 1
+        run = f"{whole}, or a command below for its rows alone" if several else "run the command"
         edit = blocks(
-            text(f"Set these keys in `{where}`, each list whole, then run the command:"),
+            text(f"Set these keys in `{where}`, each list whole, then {run}:"),
             "\n".join(lines),
         )
     return blocks(

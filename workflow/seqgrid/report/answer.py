@@ -24,7 +24,7 @@ UNTOLD = "CANNOT BE TOLD"
 MOST_NAMES = 4
 MOST_SHOWN = 5  # comparisons and claims named
 
-Places = list[tuple[str, str]]  # model and task
+Places = list[tuple[str, str, int | None]]  # model, task and length, or None for all lengths
 
 
 def answer(content: Content) -> str:
@@ -78,20 +78,21 @@ def _found(content: Content) -> list[str]:
     """How many settings stand where, and which models; aggregated, so that it stays short."""
     where: dict[str, Places] = defaultdict(list)
     for row in _places(content):
-        where[_standing(content, row)].append((row["model"], row["task"]))
+        where[_standing(content, row)].append((row["model"], row["task"], row["seqlen_tokens"]))
     lines = []
     if known := {name: found for name, found in where.items() if name != OPEN or len(where) > 1}:
         total = sum(map(len, where.values()))
         opening = f"Of {total} settings, each a model on a task at a training length, there are:"
-        lines.append(f"{opening} {_aggregated(known)}.")
+        every = [place for places in where.values() for place in places]
+        lines.append(f"{opening} {_aggregated(known, every)}.")
     said: dict[str, Places] = defaultdict(list)
-    for (model, task, *_), names in _reported(content).items():
+    for (model, task, _, seqlen, _), names in _reported(content).items():
         name = min(names, key=HEADLINES.index)
-        said[ABOVE if name == "ABOVE" else name].append((model, task))
+        said[ABOVE if name == "ABOVE" else name].append((model, task, seqlen))
     if said:
         lines.append(
             f"Of {len(_reported(content))} places with values reported without seeds: "
-            f"{_aggregated(said)}."
+            f"{_aggregated(said, [place for places in said.values() for place in places])}."
         )
     return lines
 
@@ -110,24 +111,38 @@ def _courses(content: Content) -> list[str]:
     """How scores go along with length, by the rule's outcome."""
     found: dict[str, Places] = defaultdict(list)
     for row in content.scaling:
-        place = row["model"], row["task"]
+        place = row["model"], row["task"], None
         # One for each model and task, though a course may be told of several metrics.
         if row["outcome"] != UNTOLD and place not in found[row["outcome"]]:
             found[row["outcome"]].append(place)
     found = {outcome: places for outcome, places in found.items() if places}
-    return [f"Along training lengths: {_aggregated(found)}."] if found else []
+    return [f"Along training lengths: {_aggregated(found, [])}."] if found else []
 
 
-def _aggregated(where: dict[str, Places]) -> str:
-    """`3 NAME (a on t, b on t)`; models with counts where there are many."""
+def _aggregated(where: dict[str, Places], every: Places) -> str:
+    """`3 NAME (a on t, b on t at 16)`; models with counts, most first, where there are many.
+
+    every: all places there are; the lengths are named where they are not all of a model and task.
+    """
     said = []
     for name in sorted(where, key=_rank):
-        pairs = list(dict.fromkeys(f"{model} on {task}" for model, task in where[name]))
-        models = Counter(model for model, _ in where[name])
-        short = [f"{model} {n}" for model, n in models.items()]
+        at: dict[tuple[str, str], list[int | None]] = defaultdict(list)
+        for model, task, seqlen in where[name]:
+            at[model, task].append(seqlen)
+        pairs = [
+            f"{model} on {task}{_lengths(found, [p for p in every if p[:2] == (model, task)])}"
+            for (model, task), found in at.items()
+        ]
+        models = Counter(model for model, *_ in where[name]).most_common()
+        short = [f"{model} {n}" for model, n in models]
         names = pairs if len(pairs) <= MOST_NAMES else short
         said.append(f"{len(where[name])} {name} ({listing(names, MOST_NAMES)})")
     return "; ".join(said)
+
+
+def _lengths(found: list[int | None], every: Places) -> str:
+    known = [str(seqlen) for seqlen in found if seqlen is not None]
+    return f" at {', '.join(known)}" if known and len(known) < len(every) else ""
 
 
 def _standing(content: Content, row: dict) -> str:
@@ -152,7 +167,7 @@ def _compared(content: Content) -> list[str]:
     counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     names = len({row["comparison"] for row in rows})
     shown = [
-        f"{row['a']} against {row['b']}{_at(row)}: {row['outcome']}"
+        f"{row['a']} against {row['b']}{_at(row)} ({row['metric']}): {row['outcome']}"
         for row in rows
         if row["outcome"] in ("A BETTER", "B BETTER", "NO DIFFERENCE")
     ]

@@ -141,9 +141,10 @@ def blocks(*parts: str) -> str:
 
 
 def listing(names: list, most: int = 6) -> str:
-    """Names with commas; those past `most` are counted."""
-    shown = ", ".join(map(str, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    """Names with commas; those past `most` are counted, but never a single one."""
+    if len(names) <= most + 1:
+        return ", ".join(map(str, names))
+    return f"{', '.join(map(str, names[:most]))} and {len(names) - most} more"
 
 
 def _cell(content: str) -> str:
