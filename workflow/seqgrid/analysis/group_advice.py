@@ -170,7 +170,8 @@ def _rates(view: View) -> Iterator[dict]:
         yield _swept_row(view, mine, RATE, values, len(values) - 1) | {
             "action": "sweep the learning rate",
             "verdict": "SINGLE LR",
-            "reason": f"not solved by every seed on {_places(keys)}, at one rate: the rate may be what failed",
+            "reason": f"not solved by every seed on {_places(keys)}, at one rate: the rate may be "
+            "what failed",
         }
 
 

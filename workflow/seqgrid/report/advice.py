@@ -17,8 +17,8 @@ ON_CELLS = (RESUME, OPEN, "monitor", LEAVE)
 TRUTHS = {
     "more seeds": "New seeds are new cells; no other cell is trained again.",
     "more seeds everywhere": "New seeds are new cells; no other cell is trained again. This stands "
-    "in place of more seeds for single groups, not beside them: no cell may stand there twice. What "
-    "the study excludes stays excluded, and a task with seeds of its own keeps them.",
+    "in place of more seeds for single groups, not beside them: no cell may stand there twice. "
+    "What the study excludes stays excluded, and a task with seeds of its own keeps them.",
     "raise the budget": "The number of steps is part of a cell's identity: these are trainings of "
     "their own from step 0, and the present ones stay as they are. Give every model of a "
     "comparison the same budget.",

@@ -11,6 +11,7 @@ from seqgrid.report.content import Content
 from seqgrid.report.looks import NOT_FINAL, Look, Looks
 from seqgrid.report.view import View, logarithmic
 
+SPREAD = 0.3  # of the way from one length to the next, that its models stand apart
 MOST_CURVES = 60
 MOST_BANDS = 4  # models in a panel: the intervals of more would cover each other
 BAND_SEEDS = 3
@@ -195,8 +196,8 @@ def steps(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn
     for i, model in enumerate(models):
         here = sorted((r for r in rows if r["model"] == model), key=lambda r: r["seqlen_tokens"])
         look = looks[model]
-        place = [lengths.index(r["seqlen_tokens"]) + 0.7 * (i + 0.5) / len(models) - 0.35
-                 for r in here]  # fmt: skip
+        aside = SPREAD * ((i + 0.5) / len(models) - 0.5)
+        place = [lengths.index(r["seqlen_tokens"]) + aside for r in here]
         solved = [(x, r) for x, r in zip(place, here, strict=True) if r["median_steps"]]
         for x, row in zip(place, here, strict=True):
             if row["median_steps"]:
@@ -218,6 +219,7 @@ def steps(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn
         line: dict[str, Any] = {"color": look.colour, "marker": look.marker, "ms": 5, "lw": 1}
         axis.plot([x for x, _ in solved], heights, ls=look.dash, **line)
     axis.set_xticks(range(len(lengths)), [str(at) for at in lengths])
+    axis.set_xlim(-0.5, len(lengths) - 0.5)
     axis.set_title(task, fontsize=10)
     axis.set_xlabel("training length (tokens)")
     axis.set_ylabel("median training to solve (steps)")
