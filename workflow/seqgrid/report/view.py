@@ -163,11 +163,14 @@ def logarithmic(axis: Axes, values: Sequence[float], which: str = "x") -> None:
     """Gives x or y a log scale around positive values, with round ticks such as 200, 5k and 1M."""
     low, high = min(values, default=1.0) / 1.3, max(values, default=10.0) * 1.3
     axis.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
-    steps = (1, 2, 5) if high < 60 * low else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [step * 10.0**power for power in powers for step in steps]
+    ticks: list[float] = []
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        ticks = [s * 10.0**p for p in powers for s in steps if low <= s * 10.0**p <= high]
+        if len(ticks) > 2:
+            break
     side = axis.xaxis if which == "x" else axis.yaxis
-    side.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    side.set_major_locator(FixedLocator(ticks))
     side.set_minor_locator(NullLocator())
     side.set_major_formatter(FuncFormatter(lambda value, _: _round(value)))
 
