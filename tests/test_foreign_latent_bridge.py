@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from markdown_tables import section, tables_of
+from report_text import section, tables_of
 
 from seqgrid import cost, imports
 from seqgrid.report.__main__ import write

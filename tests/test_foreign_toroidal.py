@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from markdown_tables import section, tables_of
+from report_text import section, tables_of
 
 from seqgrid import imports
 from seqgrid.report.__main__ import write
