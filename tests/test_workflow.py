@@ -318,7 +318,7 @@ def test_status_while_a_run_is_going_on_shows_who_works(project):
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert re.search(r"\d running", status)
-    assert re.search(r"gru/adding_problem/L8/seed\d-\w+: step \d+ of 200000", status)
+    assert re.search(r"(gru|attention)/adding_problem/L8/seed\d-\w+: step \d+ of 200000", status)
     assert "process " in status
 
 

@@ -77,7 +77,7 @@ def view(name: str, standings: list[Standing], results: Path) -> str:
         "  ".join(f"{letter} {state.replace('_', ' ')}" for letter, state in used.items())
         + "  (a letter a seed, in order; - not asked for)",
         *_stale(standings),
-        *_running(standings, holders),
+        *_running(standings, holders, results),
         *_reasons(standings, states),
         *_deaths(standings, holders, results),
         *_forecast(standings),
@@ -193,12 +193,16 @@ def _stale(standings: list[Standing]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _running(standings: list[Standing], holders: dict[str, dict | None]) -> list[str]:
+def _running(
+    standings: list[Standing], holders: dict[str, dict | None], results: Path
+) -> list[str]:
     lines = []
     for s in standings:
         if holder := holders[s.row.cell.path]:
             beat = holder["beat"] or {}
-            text = f"step {beat.get('step', '?')} of {s.row.cell.training.steps}"
+            # A checkpoint may be there before the first heartbeat is.
+            kept = Part(results / "cells", s.row.cell.path, s.run, s.part).step()
+            text = f"step {max(kept, beat.get('step', 0))} of {s.row.cell.training.steps}"
             if rate := beat.get("steps_per_second"):
                 text += f", {rate:.1f} steps/s"
             if left := beat.get("seconds_left"):

@@ -147,7 +147,7 @@ def _budget_edit(view: View, key: Key, steps: int) -> tuple[str | None, str]:
     label = f"{task} L{seqlen} {steps} steps"
     # A new label escapes what the study excludes: it takes the seeds of the present cells alone.
     seeds = sorted({cell["seed"] for cell in view.cells[key] if cell["outcome"] != "skipped"})
-    if seeds != sorted(entry.get("seeds") or config["seeds"]):
+    if seeds != sorted(entry.get("seeds") or config.get("seeds", [])):
         entry["seeds"] = seeds
         label += f" seeds {'+'.join(map(str, seeds))}"
     return edits.text({"tasks": {label: entry}}), ""
