@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from math import isfinite
 
-from seqgrid.analysis import comparison_words, paired, pooling, stats
+from seqgrid.analysis import comparison_words, paired, pooling, stats, successes
 from seqgrid.analysis.obstacles import Obstacles
 from seqgrid.analysis.paired import Judged, Paired
 from seqgrid.analysis.single_runs import Told
+from seqgrid.analysis.stats import Interval
+from seqgrid.metric_names import SOLVED, STEPS
 
-STEPS = "steps"  # the metric that is a time
 CLAIMS = ("A BETTER", "B BETTER", "NO DIFFERENCE")
 
 
@@ -73,7 +74,8 @@ def _numbers(place: Place, found: Paired, judged: Judged, confidence: float) -> 
     }
     if place.row["metric"] == STEPS:
         return tested
-    interval, given = judged.interval, place.row.get("interval")
+    if place.row["metric"] == SOLVED:
+        return tested | _rates(place, found, judged)
     size, middle = (
         paired.effect_size(found.differences, place.noise),
         stats.median(found.differences),
@@ -87,17 +89,32 @@ def _numbers(place: Place, found: Paired, judged: Judged, confidence: float) -> 
             "effect": None if size is None else paired.EFFECT,
         }
         | _improvement(place, confidence)
-        | (
-            {}
-            if given or not interval.coverage
-            else {
-                "low": interval.low if isfinite(interval.low) else None,
-                "high": interval.high if isfinite(interval.high) else None,
-                "interval": interval.method,
-                "coverage": interval.coverage,
-            }
-        )
+        | ({} if place.row.get("interval") else _ends(judged.interval))
     )
+
+
+def _rates(place: Place, found: Paired, judged: Judged) -> dict:
+    """Columns of success rates: how many runs solved the task, and the difference of the shares."""
+    if not place.values:
+        return {}
+    solved = [int(sum(pair[side] for pair in place.values)) for side in (0, 1)]
+    return {
+        "differences": list(found.differences),
+        "difference": (solved[0] - solved[1]) / len(place.values),
+        "solved_a": solved[0],
+        "solved_b": solved[1],
+    } | _ends(successes.interval(found, judged.outcome, judged.coverage))
+
+
+def _ends(interval: Interval) -> dict:
+    if not interval.coverage:
+        return {}
+    return {
+        "low": interval.low if isfinite(interval.low) else None,
+        "high": interval.high if isfinite(interval.high) else None,
+        "interval": interval.method,
+        "coverage": interval.coverage,
+    }
 
 
 def _improvement(place: Place, confidence: float) -> dict:

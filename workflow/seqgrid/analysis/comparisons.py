@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 
 from seqgrid import tables, thresholds
-from seqgrid.analysis import comparison_words, paired, pooling, solving
-from seqgrid.analysis.comparison_rows import STEPS, Place, finished
+from seqgrid.analysis import comparison_words, paired, pooling, solving, successes
+from seqgrid.analysis.comparison_rows import Place, finished
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.obstacles import Judge, Obstacles
 from seqgrid.analysis.sides import FINAL, NEVER, Pairs, Side, Sides, pairs, words
 from seqgrid.analysis.single_runs import SingleRuns
 from seqgrid.analysis.summary import Study, meta
+from seqgrid.metric_names import SOLVED, SOLVING, STEPS
 from seqgrid.seeds import derive
 from seqgrid.statements import Comparison
 
@@ -58,9 +59,15 @@ class _Comparisons:
 
     @cached_property
     def groups(self) -> dict[tuple, Group]:
-        """Every group at its training length, as only times need them."""
+        """Every group in its task's metric, by key, evaluated length and test set."""
         study = Study(self.read)
-        return {key: study.groups(key)[0][1] for key in study.keys}
+        return {
+            (*key, group.evaluated_seqlen, group.test_set): group
+            for key in study.keys
+            for weights, group in study.groups(key)
+            if weights == "best" and group.metric == study.primary.get(group.task, "")
+            if not group.slice
+        }
 
     # -- places --------------------------------------------------------------------------------
 
@@ -101,7 +108,7 @@ class _Comparisons:
             "evaluated_seqlen_tokens": at[0],
             "test_set": on["test_set"],
             "metric": entry["metric"] or metric,
-            "better": "lower" if entry["metric"] == STEPS else better,
+            "better": {STEPS: "lower", SOLVED: "higher"}.get(entry["metric"], better),
             "missing": [*a.waiting(), *b.waiting()],
         }
         place = Place(row, obstacles)
@@ -110,10 +117,14 @@ class _Comparisons:
         place.notes = comparison_words.notes(a, b)
         if obstacles.settings:
             return place, None
-        if entry["metric"] == STEPS:
-            # Two sides that both solve the task may still do so at different times.
+        if entry["metric"] in SOLVING:
+            # Two sides that solve the task may do so at different times, or in equal shares.
             obstacles.level = [line for line in obstacles.level if "AT CEILING" not in line]
-            return self._times(place, a, b), None
+            times = entry["metric"] == STEPS  # which only training has
+            groups = self._groups(a, b, (a.seqlen, b.seqlen, "") if times else where)
+            if self._solvable(place, a, b, groups):
+                (self._times if times else self._rates)(place, a, b, groups)
+            return place, None
         found = pairs(a, b, better)
         seeds = sorted(found.values)
         row |= {"seeds": seeds, "unpaired": found.unpaired}
@@ -136,16 +147,47 @@ class _Comparisons:
             row |= place.single.columns if place.single else {}
         return place, found
 
-    def _times(self, place: Place, a: Side, b: Side) -> Place:
-        """Steps to solve at one place, compared by log-rank."""
+    def _solvable(self, place: Place, a: Side, b: Side, groups: list[Group]) -> bool:
+        """Whether runs can be told there to solve the task; says why not."""
         if len(a.members) > 1 or len(b.members) > 1:
-            place.obstacles.settings.append("steps to solve are compared model by model")
-            return place
-        groups = [self.groups[s.members[0].key] for s in (a, b)]
-        if any(group.levels.bar is None for group in groups):
+            words = f"{place.row['metric']} is compared model by model"
+        elif any(group.levels.bar is None for group in groups):
             words = "no score shows success there: no solved level, or a shortcut reaches it"
-            place.obstacles.settings.append(words)
-            return place
+        else:
+            return True
+        place.obstacles.settings.append(words)
+        return False
+
+    def _groups(self, a: Side, b: Side, where: tuple[int, int, str]) -> list[Group]:
+        """The groups of the first models; where: evaluated length of a and of b, test set.
+
+        Of a model that has no score there it is that of its training length: none of its runs has
+        solved the task there.
+        """
+        found = []
+        for side, evaluated in zip((a, b), where[:2], strict=True):
+            key = side.members[0].key
+            trained = self.groups[*key, side.seqlen, ""]
+            found.append(self.groups.get((*key, evaluated, where[2]), trained))
+        return found
+
+    def _rates(self, place: Place, a: Side, b: Side, groups: list[Group]) -> None:
+        """Shares of runs that solve the task at one place, compared by McNemar's test."""
+        found = successes.pairs(pairs(a, b, "higher"), groups)
+        seeds = sorted(found.values)
+        place.row |= {"seeds": seeds, "unpaired": found.unpaired}
+        place.values = tuple(found.values[s] for s in seeds)
+        if place.values:
+            place.notes += (successes.listed(place.values, self.confidence),)
+        if found.diverged:
+            place.notes += (f"has not solved it: {comparison_words.listed(found.diverged)}",)
+        if found.never:
+            place.notes += (f"without a partner: {comparison_words.listed(found.never)}",)
+        differences = [found.differences[s] for s in seeds]
+        place.paired = successes.compare(differences, place.row["margin"], len(found.waiting))
+
+    def _times(self, place: Place, a: Side, b: Side, groups: list[Group]) -> None:
+        """Steps to solve at one place, compared by log-rank."""
         one, two = map(solving.times, groups)
         seeds, waiting = [], 0
         for seed in sorted(set(one) & set(two)):
@@ -160,7 +202,6 @@ class _Comparisons:
         place.row |= {"seeds": seeds, "unpaired": len(one) + len(two) - 2 * len(seeds)}
         shown = [solving.listed(side) for side in runs]
         place.notes += (f"steps of a {shown[0]}; of b {shown[1]}",)
-        return place
 
     def _pooled(self, head: dict, all_: list[tuple[Place, Pairs]], apart: list[Place]) -> Place:
         """All places of a comparison that can tell the sides apart: one difference a seed.
