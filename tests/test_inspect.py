@@ -15,8 +15,9 @@ from trainers import make_cell
 from seqgrid import checkpoint
 from seqgrid.inspect import main
 from seqgrid.inspection import files, health
-from seqgrid.inspection.examine import ALL, examine
+from seqgrid.inspection.examine import examine
 from seqgrid.inspection.page import page
+from seqgrid.inspection.record import ALL
 from seqgrid.inspection.steps import saved
 from seqgrid.inspection.tensors import PIECE, statistics
 from seqgrid.loop import Loop

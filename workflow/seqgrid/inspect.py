@@ -94,11 +94,15 @@ def _problem(options: argparse.Namespace) -> str | None:
         return f"--depth: at least 1 is needed, got {options.depth}"
     if options.out is None and options.format in ("csv", "all"):
         return f"--format {options.format} writes several files: say where with --out DIR"
+    if "." in (closed := files.closed(folder)):
+        return f"{folder}: no permission to look into it"
     if not files.find(folder) and (parts := files.weightless(folder)):
         ends = ", ".join(f"{number} {outcome}" for outcome, number in parts.items())
         return f"{folder}: no weights in it; its parts ended without any: {ends}"
     if not files.find(folder):
-        return f"{folder}: no checkpoint in it; looked for {', '.join(files.SUFFIXES)} and step_N"
+        said = f"; no permission to look into {', '.join(closed)}" if closed else ""
+        looked = f"looked for {', '.join(files.SUFFIXES)} and step_N"
+        return f"{folder}: no checkpoint in it; {looked}{said}"
     return None
 
 

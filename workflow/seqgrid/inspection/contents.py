@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqgrid.inspection import files
+
 # What it takes to know where weights come from and to go on from them exactly -> keys it has.
 ITEMS = {
     "epoch or step": r"(global_)?steps?|epochs?|iter(ation)?s?|num_updates|total_steps",
@@ -70,6 +72,9 @@ def of(loaded: Any, path: Path) -> Contents:
     if _is_optimiser(loaded):
         found.holds["optimiser"] = "the file itself"
         return found
+    if re.fullmatch(ITEMS["RNG"], path.stem.lower()):
+        found.holds["RNG"] = "the file itself"
+        return found
     _weights(loaded, found)
     for keys, value in _walk(loaded):
         key = re.sub(r"\W+", "_", str(keys[-1])).lower()
@@ -81,7 +86,7 @@ def of(loaded: Any, path: Path) -> Contents:
                 found.holds[item] = f"`{name}`"
         if re.fullmatch(ITEMS["history"], key) and not found.validation:
             found.validation = _validation(name, value)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < files.MOST:
             if found.step is None and re.fullmatch(STEP, key):
                 found.step = value
             if found.epoch is None and re.fullmatch(EPOCH, key):
@@ -89,7 +94,8 @@ def of(loaded: Any, path: Path) -> Contents:
         if _is_optimiser(value):
             found.holds["optimiser"] = f"`{name}`"
             groups = (group for group in value["param_groups"] if isinstance(group, Mapping))
-            found.optimiser_tensors = sum(len(group.get("params", ())) for group in groups)
+            trained = (group.get("params") for group in groups)
+            found.optimiser_tensors = sum(len(p) for p in trained if isinstance(p, (list, tuple)))
     _beside(found, path)
     if loaded.keys() >= OURS:
         _ours(found, loaded, path)
@@ -157,7 +163,8 @@ def _is_weights(value: Mapping) -> bool:
 
 
 def _is_optimiser(value: Any) -> bool:
-    return isinstance(value, Mapping) and "param_groups" in value and "state" in value
+    groups = value.get("param_groups") if isinstance(value, Mapping) else None
+    return isinstance(groups, (list, tuple)) and "state" in value
 
 
 def _tensor(value: Any) -> bool:

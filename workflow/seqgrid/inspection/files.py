@@ -1,13 +1,14 @@
 """Checkpoint files of a folder: which there are, how they are read without running their code."""
 
 import hashlib
-import importlib
 import json
+import os
 import pickle
 import re
 import warnings
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ SHARD = re.compile(r"-(\d{5}-of-\d{5})\.")
 WITHIN = re.compile(r"(?:(?:global_?)?step|epoch|iter|checkpoint|ckpt|part)[-_=.]?\d+", re.I)
 GLOBAL = re.compile(r"(?:GLOBAL|global:?|class) ([\w.]+\.[\w.]+)")
 ZIP, SHORT = b"PK\x03\x04", 12
+MOST = 2**63  # a larger number is no step
 
 
 class Refused(Exception):
-    """The file can only be read by running code that it names."""
+    """The file can only be read by running code that it names, or is of a kind not read here."""
 
 
 class Damaged(Exception):
@@ -43,10 +45,11 @@ class Place:
 def find(folder: Path) -> list[Place]:
     """Checkpoint files below a folder, in the order of the numbers in their names."""
     found = []
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
+    for path in below(folder):
+        name = printable(path.relative_to(folder).as_posix())
         wanted = path.name.endswith(SUFFIXES) or NUMBERED.search(path.name)
-        if not wanted or path.name[0] == "." or not path.is_file() or _published(path):
+        # Not `is_file` of the path, which raises in a folder that may be listed and not entered.
+        if not wanted or path.name[0] == "." or not os.path.isfile(path) or _published(path):  # noqa: PTH113
             continue
         if _weightless(path):
             continue
@@ -56,6 +59,26 @@ def find(folder: Path) -> list[Place]:
         shard = SHARD.search(path.name)
         found.append(Place(path, name, "/".join(kept + ([shard[1]] if shard else []))))
     return sorted(found, key=lambda place: _natural(place.name))
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """All files below a folder; links to folders are not followed."""
+    for at, _, names in os.walk(folder):
+        yield from (Path(at, name) for name in names)
+
+
+def closed(folder: Path) -> list[str]:
+    """Folders below this one, or itself, that cannot be listed or entered."""
+    found = []
+    for at, _, _ in os.walk(folder, onerror=lambda error: found.append(str(error.filename))):
+        if not os.access(at, os.X_OK):
+            found.append(at)
+    return sorted(printable(Path(at).relative_to(folder).as_posix()) for at in found)
+
+
+def printable(name: str) -> str:
+    r"""A file's name as text that can be written: bytes that are not UTF-8 as \x.."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _published(path: Path) -> bool:
@@ -79,7 +102,7 @@ def _weightless(path: Path) -> str:
 def weightless(folder: Path) -> Counter[str]:
     """Parts of ours that ended without weights, such as those of skipped cells, by outcome."""
     found = {}
-    for path in folder.rglob("checkpoint.pt"):
+    for path in below(folder):
         if ended := _weightless(path):
             kept = path.parent.parent if path.parent.name == "final" else path.parent
             found[kept.parent if kept.name == "live" else kept] = ended
@@ -90,9 +113,9 @@ def from_name(name: str) -> tuple[int | None, int | None]:
     """Step and epoch that a file's name, or that of its folder, gives."""
     step = epoch = None
     for part in reversed(Path(name).parts):
-        if step is None and (match := STEP.search(part)):
+        if step is None and (match := STEP.search(part)) and int(match[1]) < MOST:
             step = int(match[1])
-        if epoch is None and (match := EPOCH.search(part)):
+        if epoch is None and (match := EPOCH.search(part)) and int(match[1]) < MOST:
             epoch = int(match[1])
     return step, epoch
 
@@ -107,19 +130,21 @@ def load(path: Path) -> Any:
     """What a file holds, mapped into memory where the format allows it; none of its code runs.
 
     Raises:
-        Refused: it names functions or classes that reading it would call.
+        Refused: it names functions or classes that reading it would call, or is compressed.
         Damaged: it is cut short, a checksum does not hold, or it is no checkpoint.
         OSError: it cannot be read.
     """
-    if path.suffix == ".safetensors":
-        return _safetensors(path)
     import torch
 
     with path.open("rb") as file:
         start = file.read(4)
     archive = start == ZIP
-    if path.stat().st_size == 0:
+    if not start:
         raise Damaged("the file is empty")
+    if printable(str(path)) != str(path):
+        raise Refused("its name is not UTF-8 text, and cannot be given to torch")
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
     if archive:
         _check(path)
     try:
@@ -133,7 +158,7 @@ def load(path: Path) -> Any:
             raise Refused(f"reading it would call {named[1]}") from None
         if start[:1] == pickle.PROTO and "Unsupported" in str(error):
             raise Refused("a pickle with instructions that are not read safely") from None
-        raise Damaged(f"no checkpoint of PyTorch ({_first(error)})") from None
+        raise Damaged("no checkpoint of PyTorch") from None
     except Exception as error:  # bytes that are no checkpoint may raise anything
         if "TorchScript" in str(error):
             raise Refused("a TorchScript archive: it holds code") from None
@@ -145,6 +170,14 @@ def _check(path: Path) -> None:
     """Hold the archive against the checksums that it has of its own content."""
     try:
         with zipfile.ZipFile(path) as opened:
+            entries = opened.infolist()
+            if not any(Path(entry.filename).name == "data.pkl" for entry in entries):
+                raise Damaged("a zip archive without data.pkl: no checkpoint of PyTorch")
+            if any(Path(entry.filename).name == "constants.pkl" for entry in entries):
+                raise Refused("a TorchScript archive: it holds code")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                # It could not be mapped into memory, and may unpack to any size.
+                raise Refused("a compressed archive, which PyTorch does not write")
             bad = opened.testzip()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise Damaged(f"cut short ({_first(error)})") from None
@@ -153,15 +186,16 @@ def _check(path: Path) -> None:
 
 
 def _safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
-        package = importlib.import_module("safetensors")
-        reader = importlib.import_module("safetensors.torch")
-    except ImportError:
-        raise Refused("the package safetensors is not installed here") from None
-    try:
-        return reader.load_file(path)
-    except (package.SafetensorError, ValueError, RuntimeError) as error:
-        raise Damaged(f"cut short ({_first(error)})") from None
+        return load_file(path)
+    except (SafetensorError, ValueError, RuntimeError, KeyError, AttributeError) as error:
+        if "Dtype not understood" in str(error):
+            raise Refused(f"numbers that torch does not have ({_first(error)})") from None
+        why = _first(error).removeprefix("Error while deserializing header: ")
+        raise Damaged(f"cut short or no safetensors ({why})") from None
 
 
 def _first(error: Exception) -> str:

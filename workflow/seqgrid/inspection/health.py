@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from seqgrid.inspection.examine import ALL, trained
-from seqgrid.inspection.record import Inspection
+from seqgrid.inspection.derived import trained
+from seqgrid.inspection.record import ALL, Inspection
 from seqgrid.inspection.steps import saved
 from seqgrid.report.markdown import count, listing
 
@@ -82,6 +82,11 @@ def mismatch(found: Inspection) -> Iterator[str]:
             yield f"{len(kinds)} different sets of names and shapes: {'; '.join(parts)}"
 
 
+def incomplete(found: Inspection) -> Iterator[str]:
+    """Weights in several files of which one, or a tensor of one, is missing."""
+    yield from found.absent
+
+
 def unreadable(found: Inspection) -> Iterator[str]:
     """A file that is cut short or damaged."""
     for row in found.inventory:
@@ -100,6 +105,7 @@ RULES = (
     ),
     Rule("ALL ZERO", "a matrix has only zeros in the last file", all_zero),
     Rule("SHAPE MISMATCH", "names or shapes differ between files of one series", mismatch),
+    Rule("INCOMPLETE", "of weights in several files, a file or tensor is missing", incomplete),
     Rule("UNREADABLE", "a file is cut short, damaged or no checkpoint", unreadable),
 )
 
@@ -118,10 +124,13 @@ def verdict(found: Inspection, fired: list[dict]) -> tuple[str, str]:
     examined, files = len(found.read), len(found.inventory)
     if ill:
         return "UNHEALTHY", f"{', '.join(ill)}; {examined} of {files} files examined."
-    if not examined:
+    judged = ("parameter", "constant")
+    if not any(row["kind"] in judged and row.get("finite") for row in found.tensors):
         return "CANNOT BE TOLD", "No file has weights that could be examined."
+    unseen = sum(bool(row["unmeasured"]) for row in found.tensors if row["kind"] in judged)
+    without = f", without {unseen} tensors that cannot be measured" if unseen else ""
     return "HEALTHY", (
-        f"No rule fired; {examined} of {files} files were examined. Healthy weights are "
+        f"No rule fired; {examined} of {files} files were examined{without}. Healthy weights are "
         "numbers in range, no more: they say nothing about what the model can do."
     )
 
@@ -134,6 +143,11 @@ def notes(found: Inspection) -> Iterator[str]:
             f"{sum(parts.values())} parts ended without weights, as the outcome.json beside each "
             f"empty checkpoint.pt says: {ends}. They are not among the files."
         )
+    if found.closed:
+        yield f"No permission to look into {listing(found.closed)}: what is there is not listed."
+    for row in found.tensors:
+        if row["unmeasured"]:
+            yield f"{row['tensor']} in {row['file']} is not measured: it is {row['unmeasured']}."
     for series, rows in found.series.items():
         yield from _gaps(series, rows)
         yield from _together(found, series, rows)

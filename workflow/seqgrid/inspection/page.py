@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from seqgrid.inspection import contents, health
-from seqgrid.inspection.examine import ALL, trained
-from seqgrid.inspection.record import Inspection
+from seqgrid.inspection.derived import trained
+from seqgrid.inspection.record import ALL, Inspection
 from seqgrid.report.markdown import blocks, count, item, listing, number, size, table, text
 
 MOST = 12  # rows of a table of extremes or of a long list of evidence

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+ALL = ""  # component that stands for all of them
+
 
 @dataclass
 class Inspection:
     """Rows by table; `changes` are sums by tensor between neighbouring files, for `drift`.
 
     weightless: parts that ended without weights and say so, by outcome; no file of the inventory.
+    closed: folders that may not be read. absent: what is missing of weights in several files.
     """
 
     name: str
@@ -21,6 +24,8 @@ class Inspection:
     drift: list[dict[str, Any]] = field(default_factory=list)
     changes: list[tuple[dict, dict, dict]] = field(default_factory=list)
     weightless: Counter[str] = field(default_factory=Counter)
+    closed: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
     @cached_property
     def by_file(self) -> dict[str, list[dict[str, Any]]]:

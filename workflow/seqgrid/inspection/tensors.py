@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -58,9 +59,33 @@ def flat(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.reshape(-1)
 
 
-def measurable(tensor: torch.Tensor) -> bool:
-    """Whether its elements are numbers in memory: not sparse, quantised or on no device."""
-    return tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+def unmeasured(tensor: torch.Tensor) -> str:
+    """Why its elements are not read as numbers in memory; empty where they are."""
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.is_meta:
+        return "without values, on the device `meta`"
+    if not _converts(tensor.dtype):
+        return f"of the dtype {str(tensor.dtype).removeprefix('torch.')}"
+    kept = tensor.untyped_storage().nbytes()
+    # As after `expand`: a file of a kilobyte may claim any number of elements.
+    if (claimed := tensor.numel() * tensor.element_size()) > kept:
+        return f"{kept:,} bytes that stand for {claimed:,}"
+    return ""
+
+
+@cache
+def _converts(dtype: torch.dtype) -> bool:
+    """Whether torch turns it into double precision; not so of packed numbers of four bits."""
+    if dtype.is_complex:
+        return True  # as two real numbers
+    try:
+        torch.empty(1, dtype=dtype).to(torch.float64)
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def statistics(tensor: torch.Tensor) -> Statistics:
@@ -127,7 +152,7 @@ def tied(weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
     seen: dict[tuple, str] = {}
     found = {}
     for name, tensor in weights.items():
-        if not measurable(tensor) or tensor.numel() == 0:
+        if unmeasured(tensor) or tensor.numel() == 0:
             continue
         key: tuple[Any, ...] = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
         if key in seen:
