@@ -16,6 +16,9 @@ class Thresholds(Chosen):
     level_share: float = Field(
         0.02, ge=0, lt=1, description="closer to a level than this is at the level"
     )
+    interval_share: float = Field(
+        0.1, gt=0, lt=1, description="a wider half interval holds levels by its width alone"
+    )
     unlearnable_share: float = Field(
         0.02, ge=0, lt=1, description="of the ceiling: a ceiling closer to chance shows no learning"
     )

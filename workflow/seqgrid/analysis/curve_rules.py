@@ -20,9 +20,10 @@ Points = list[tuple[int, float, float]]  # steps, validation metric, its standar
 def collapsed(cell: Cell, levels: Levels) -> Finding | None:
     """The model had it and lost it."""
     points = _points(cell)
-    if len(points) < 2:
+    known = [point for point in points if isfinite(point[1])]
+    if len(points) < 2 or not known:
         return None
-    peak = max(points, key=lambda point: levels.goodness(point[1]))
+    peak = max(known, key=lambda point: levels.goodness(point[1]))
     last = points[-1]
     if levels.chance is not None and levels.goodness(peak[1]) <= levels.goodness(levels.chance):
         return None  # there was nothing to lose
@@ -45,9 +46,10 @@ def collapsed(cell: Cell, levels: Levels) -> Finding | None:
 @rule(
     "IMPROVING",
     "cell",
-    "The cell finished without solving the task, and the slope over the last {window_share} of its "
-    "validations (at least {window_points}) is an improvement with {confidence} confidence that "
-    "gains more than one standard error: the budget ended too early.",
+    "The cell finished without solving the task on its test split (where it has no score there, on "
+    "validation), and the slope over the last {window_share} of its validations (at least "
+    "{window_points}) is an improvement with {confidence} confidence that gains more than one "
+    "standard error: the budget ended too early.",
 )
 def improving(cell: Cell, levels: Levels) -> Finding | None:
     """Training stopped while it still helped."""
@@ -124,9 +126,11 @@ def _points(cell: Cell) -> Points:
 def _window(cell: Cell, levels: Levels) -> Points:
     """The last validations of a cell that finished unsolved; empty where they are too few.
 
-    Also where one is infinite: no slope goes through it.
+    Also where one is infinite: no slope goes through it; and where reaching the solved level on
+    validation ended the training, which then has no end of its own.
     """
-    if cell.outcome != "finished" or cell.solved_step is not None:
+    solved = cell.solved_step is not None if cell.solved is None else cell.solved
+    if cell.outcome != "finished" or solved or cell.reason.startswith("solved"):
         return []
     points, least = _points(cell), levels.thresholds.window_points
     window = points[-max(least, round(levels.thresholds.window_share * len(points))) :]

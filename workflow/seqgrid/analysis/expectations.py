@@ -160,7 +160,7 @@ class Places:
             if row["successes"] is None:
                 words = "no score shows success there: no solved level, or a shortcut reaches it"
                 return (False if rule == "SOLVED" else None), words
-            return _solved(rule, row, group)
+            return _solved(rule, row, group, self.entry.get("beyond_noise", False))
         for verdict in said:
             if verdict["verdict"] == rule and (not level or level in _named(verdict)):
                 return True, verdict["statement"]
@@ -191,16 +191,23 @@ class Places:
         return f"; there are results at {', '.join(words)}" if words else ""
 
 
-def _solved(rule: str, row: dict, group: Group | None) -> tuple[bool | None, str]:
+def _solved(
+    rule: str, row: dict, group: Group | None, beyond_noise: bool
+) -> tuple[bool | None, str]:
     """Whether all seeds of a place solved its task, or none.
 
-    A seed of whose value no interval is known may have or not.
+    A seed of whose value no interval is known may have or not; beyond_noise: one whose interval
+    holds the solved level, too.
     """
     asked, solved = row["asked"] - row["skipped"], row["successes"]
     left = () if group is None else (*group.undecided, *group.boundless)
-    open_ = len({cell.seed for cell in left})
+    close = () if group is None else group.beside_bar
     words = f"{solved} of {asked} seeds solved it"
+    if beyond_noise and group is not None:
+        left, solved = (*left, *close), sum(cell not in close for cell in group.solved)
+    open_ = len({cell.seed for cell in left})
     words += f", of {open_} it cannot be told" if open_ else ""
+    words += f"; the intervals of {len(close)} hold the solved level" if close else ""
     met, unmet = solved == asked > 0, solved + open_ < asked or not asked
     if rule == "NOT SOLVED":
         met, unmet = solved + open_ == 0 < asked, solved > 0 or not asked

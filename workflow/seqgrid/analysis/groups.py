@@ -8,7 +8,7 @@ cells cut short enter counts and nothing else.
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import expm1, inf, isnan, log1p, nan
+from math import expm1, hypot, inf, isnan, log1p, nan
 
 from seqgrid.analysis import stats
 from seqgrid.thresholds import DEFAULTS, Thresholds
@@ -42,6 +42,13 @@ class Levels:
         if self.chance is None or self.ceiling is None:
             return 0.0
         return abs(self.ceiling - self.chance)
+
+    @property
+    def scale(self) -> float:
+        """The span; from where an end is unknown, from a perfect score or from 0."""
+        perfect = 1.0 if self.better == "higher" else 0.0
+        ceiling = perfect if self.ceiling is None else self.ceiling
+        return abs(ceiling - (0.0 if self.chance is None else self.chance))
 
     @property
     def unlearnable(self) -> bool:
@@ -78,6 +85,7 @@ class Cell:
     """What the rules need of one cell; value, low and high are at the group's evaluated length.
 
     low, high: 95 % interval of the value over test examples; None where none is known.
+    solved: whether its test score has reached the solved level; None where it does not say.
     origin: 'test', or 'validation' where the value was taken from a checkpoint.
     scored, correct: outputs behind the value, and how many of them are right; None as well.
     log2_inputs, seen_examples: log2 of the number of different inputs of the task, and how many
@@ -94,6 +102,7 @@ class Cell:
     reused: bool = False
     step: int | None = None
     budget: int | None = None
+    solved: bool | None = None
     solved_step: int | None = None
     solved_seconds: float | None = None
     best_validation: float | None = None
@@ -267,15 +276,46 @@ class Group:
             bands.append((worse, better))
         return bands
 
+    @property
+    def beside_bar(self) -> tuple[Cell, ...]:
+        """Final cells whose interval holds the solved level: other test examples may turn them."""
+        if self.levels.bar is None:
+            return ()
+        bar, pairs = self.levels.goodness(self.levels.bar), zip(self.final, self.bands, strict=True)
+        return tuple(cell for cell, (worse, better) in pairs if worse < bar <= better)
+
+    def together(self, least: float = -inf) -> tuple[float, float]:
+        """Interval over test examples of the mean of the seeds whose own reaches `least` goodness.
+
+        As (worse, better). The seeds' errors are taken as independent; where they share test
+        examples it is too narrow, so that it holds a level less often than it should.
+        """
+        pairs = zip(self.values, self.bands, strict=True)
+        seeds = [(self.levels.goodness(v), (b - w) / 2) for v, (w, b) in pairs if b >= least]
+        if not seeds:
+            return -inf, inf
+        middle = sum(goodness for goodness, _ in seeds) / len(seeds)
+        half = hypot(*(half for _, half in seeds)) / len(seeds)
+        confidence = self.thresholds.confidence
+        half *= stats.simultaneous_z(1, confidence)
+        half /= stats.simultaneous_z(len(self.final), confidence)
+        return middle - half, middle + half
+
+    def narrow(self, band: tuple[float, float]) -> bool:
+        """Whether an interval is so narrow that the level it holds says something of the value."""
+        return band[1] - band[0] <= 2 * self.thresholds.interval_share * self.levels.scale
+
     def beyond(self, level: float) -> bool:
         """Whether every final cell's interval lies on the better side of the level."""
         return bool(self.bands) and all(w > self.levels.goodness(level) for w, _ in self.bands)
 
     def at(self, level: float, slack: float) -> bool:
-        """Whether every final cell's interval holds the level, give or take the slack."""
+        """Whether every interval, each narrow, and that of their mean hold it, within the slack."""
         goodness = self.levels.goodness(level)
-        held = [w - slack <= goodness <= b + slack for w, b in self.bands]
-        return bool(held) and all(held) and not self.boundless
+        if not self.bands or self.boundless or not all(map(self.narrow, self.bands)):
+            return False
+        held = [*self.bands, self.together()]
+        return all(w - slack <= goodness <= b + slack for w, b in held)
 
     def named(self, seeds: list[int]) -> str:
         """Seeds in a statement."""

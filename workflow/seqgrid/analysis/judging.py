@@ -1,10 +1,11 @@
 """The rows of `verdicts`: what the rules say of groups of cells, and of values without seeds."""
 
 import json
+from dataclasses import replace
 from math import isfinite
 
 from seqgrid.analysis import reported
-from seqgrid.analysis.groups import Group, Levels
+from seqgrid.analysis.groups import Cell, Group, Levels
 from seqgrid.analysis.rules import Verdict
 from seqgrid.analysis.verdicts import RULES
 from seqgrid.thresholds import Thresholds
@@ -23,7 +24,8 @@ def judge(primary: str, selected: bool, groups: list[tuple[str, Group]]) -> list
         elif rule.scope == "group":
             found = [(trained, None, rule(trained))]
         else:
-            found = [(trained, c.seed, rule(c, trained.levels)) for c in trained.cells]
+            cells = [replace(c, solved=_solved(trained, c)) for c in trained.cells]
+            found = [(trained, c.seed, rule(c, trained.levels)) for c in cells]
         rows += [
             about(g, selected) | {"seed": seed, "scope": rule.scope} | _stated(v)
             for g, seed, v in found
@@ -67,6 +69,13 @@ def about(group: Group, selected: bool) -> dict:
         "test_set": group.test_set,
         "slice": group.slice,
     }
+
+
+def _solved(group: Group, cell: Cell) -> bool | None:
+    """Whether a cell has solved its task; None where no score of it says so."""
+    if group.levels.bar is None or not cell.final or cell in group.undecided:
+        return None
+    return cell in group.solved
 
 
 def _stated(verdict: Verdict) -> dict:

@@ -76,7 +76,8 @@ def shortcut_suffices(group: Group) -> Finding | None:
     "SOLVED",
     "level",
     "k of n: k seeds finished and reached the solved level on the test split with the weights best "
-    "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
+    "on validation, with an interval that excludes chance, of n seeds asked for and not skipped, "
+    "and of how many of them the interval ({confidence} jointly) does not hold that level; "
     "unfinished and failed ones are unknown, diverged ones have not solved it. Steps and seconds "
     "are those of training up to the first validation at the solved level, each the median over "
     "the seeds that solved it and of which it is known. Not said where a shortcut reaches the "
@@ -93,6 +94,8 @@ def solved(group: Group) -> Finding | None:
              ((steps, "steps"), (seconds, "s of training")) if values]  # fmt: skip
     after = f", after a median of {' and '.join(times)}" if times else ""
     open_ = f", {unknown} unknown" if unknown else ""
+    close = sum(cell in group.beside_bar for cell in group.solved)
+    open_ += f", {k - close} of them by more than test noise" if close else ""
     return (
         f"SOLVED {k}/{n}",
         f"{k} of {n} seeds reached {short(bar)} {group.metric}{open_}{after}",
@@ -100,6 +103,7 @@ def solved(group: Group) -> Finding | None:
             "solved": k,
             "asked": n,
             "unknown": unknown,
+            "beside": close,
             "steps": steps,
             "seconds": seconds,
             **evidence(group),
@@ -111,8 +115,9 @@ def solved(group: Group) -> Finding | None:
     "AT CEILING",
     "level",
     "Every final seed's interval ({confidence} jointly, over test examples) excludes chance and "
-    "holds the ceiling: it cannot be told from the best score there can be. A ceiling below a "
-    "perfect score, which may be an estimate, counts as held within {level_share} of the span.",
+    "holds the ceiling, as does that of their mean: they cannot be told from the best score there "
+    "can be. No half interval is more than {interval_share} of the span. A ceiling below a perfect "
+    "score, which may be an estimate, counts as held within {level_share} of the span.",
 )
 def at_ceiling(group: Group) -> Finding | None:
     """No seed can be told from the ceiling."""
@@ -134,7 +139,8 @@ def at_ceiling(group: Group) -> Finding | None:
     "level",
     "Every final seed's interval ({confidence} jointly) excludes chance and holds, within "
     "{level_share} of its distance from chance, the best score of any model that sees as little of "
-    "the order of positions as this one does: more training cannot raise it.",
+    "the order of positions as this one does, as does that of their mean; no half interval is more "
+    "than {interval_share} of the span. No training can raise a score beyond that level.",
 )
 def at_model_ceiling(group: Group) -> Finding | None:
     """The model scores all that it can."""
@@ -181,7 +187,8 @@ def above_model_ceiling(group: Group) -> Finding | None:
     "AT SHORTCUT",
     "level",
     "Every final seed's interval ({confidence} jointly) excludes chance and holds the score of a "
-    "named solver without the skill tested, or comes within {level_share} of the span; the nearest "
+    "named solver without the skill tested, or comes within {level_share} of the span, as does "
+    "that of their mean; no half interval is more than {interval_share} of the span. The nearest "
     "such level is named.",
 )
 def at_shortcut(group: Group) -> Finding | None:
@@ -203,7 +210,9 @@ def at_shortcut(group: Group) -> Finding | None:
     "AT CHANCE",
     "level",
     "Every final seed's interval ({confidence} jointly, over test examples) holds chance or lies "
-    "on its worse side; a score worse than chance is chance, not a finding.",
+    "on its worse side, and so does that of the mean of those that hold it; a score worse than "
+    "chance is chance, not a finding. None reaches further beyond chance than {interval_share} of "
+    "the span, unless half of it is no more than that.",
 )
 def at_chance(group: Group) -> Finding | None:
     """No seed can be told from chance."""
@@ -212,13 +221,19 @@ def at_chance(group: Group) -> Finding | None:
         return None
     if group.not_numbers or group.boundless:
         return None
-    if any(worse > levels.goodness(levels.chance) for worse, _ in group.bands):
+    chance, pairs = levels.goodness(levels.chance), zip(group.final, group.bands, strict=True)
+    far = chance + group.thresholds.interval_share * levels.scale
+    if any(w > chance or (b > far and not group.narrow((w, b))) for w, b in group.bands):
         return None
-    return (
-        "AT CHANCE",
-        f"{group.cannot_be_told} from chance {short(levels.chance)}",
-        {"chance": levels.chance, **evidence(group)},
-    )
+    # Seeds below chance would hide those above it in the mean.
+    if group.together(chance)[0] > chance:
+        return None
+    below = [cell.seed for cell, (_, better) in pairs if better < chance]
+    words = f"{group.cannot_be_told} from chance {short(levels.chance)}"
+    if below:
+        none = f"{group.value_of or 'no seed'} is {'not ' if group.value_of else ''}better than"
+        words = f"{none} chance {short(levels.chance)}; {group.named(below)} is worse than it"
+    return "AT CHANCE", words, {"chance": levels.chance, "below": below, **evidence(group)}
 
 
 @rule(

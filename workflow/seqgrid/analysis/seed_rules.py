@@ -15,9 +15,10 @@ from seqgrid.analysis.rules import Finding, rule
     "Values of final seeds, with everything worse than chance taken as chance, whose intervals "
     "({confidence} jointly) do not overlap are apart: the median difference of two seeds is more "
     "than {unstable_share} of the span, or there are two groups of seeds that far from each other, "
-    "or one seed solved the task and another did not. Two groups are named where the largest gap "
-    "between neighbours is so much larger than the next (or the interval of a seed) as evenly "
-    "spread values have it with less than 1 - {confidence}.",
+    "or one seed solved the task and another did not. Two groups, or one seed apart from all "
+    "others, are named where the largest gap between neighbours is so much larger than the next "
+    "(or the interval of a seed) as evenly spread values have it with less than 1 - {confidence}; "
+    "values with a long tail have it more often.",
 )
 def unstable(group: Group) -> Finding | None:
     """The seeds disagree, so no single number describes them."""
@@ -37,12 +38,14 @@ def unstable(group: Group) -> Finding | None:
         return None
     low, high = stats.extremes(group.values, group.levels.better)
     if split:
-        words = f"two groups of seeds: {_named(group, lower)}; {_named(group, upper)}"
-        words += f" (so large a gap has probability {chance:.2g} where values are evenly spread)"
+        kind = "two groups" if min(len(lower), len(upper)) > 1 else "one seed apart"
+        words = f"{kind}{' of seeds' if kind == 'two groups' else ''}: "
+        words += f"{_named(group, lower)}; {_named(group, upper)} (among values spread evenly so "
+        words += f"large a gap has probability {chance:.2g}; a long tail makes it likelier)"
     else:
-        words = f"values from {short(low)} to {short(high)}"
+        kind, words = "", f"values from {short(low)} to {short(high)}"
     return (
-        f"UNSTABLE ACROSS SEEDS{' (two groups)' if split else ''}",
+        f"UNSTABLE ACROSS SEEDS{f' ({kind})' if kind else ''}",
         f"{_success(group)}{words}: no mean or median stands for them",
         {"solved": len(group.solved), "min": low, "max": high, "p_even": chance}
         | {"groups": [[c.seed for c in part] for part in (lower, upper)] if split else []}

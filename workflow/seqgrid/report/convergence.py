@@ -9,11 +9,12 @@ from seqgrid.report.sections import MOST_ROWS, figure, more
 CELL_RULES = ("IMPROVING", "PLATEAU", "COLLAPSED")
 NOTE = (
     "Solved: of the seeds followed, those that reached the solved level on the test split; at: the "
-    "first validation at that level of each. Censored: seeds that ended, were cut short or failed "
-    "without having solved it; a diverged seed counts as unsolved up to its budget. Median: "
-    "Kaplan-Meier, the steps after which half of the seeds have solved it, or the steps that were "
-    "not enough; its interval is narrower than 95% below six seeds, and open where too few have "
-    "solved it. Mean to: steps to solve cut at a horizon that all models of the place share.",
+    "first validation at that level of each, or `by` its last step where only its test score "
+    "reached it. Censored: seeds that ended, were cut short or failed without having solved it; a "
+    "diverged seed counts as unsolved up to its budget. Median: Kaplan-Meier, the steps after "
+    "which half of the seeds have solved it, or the steps that were not enough; its interval is "
+    "narrower than 95% below six seeds, and open where too few have solved it. Mean to: steps to solve cut "
+    "at a horizon that all models of the place share.",
     "The last three columns name seeds, by their validation history alone: improving when the "
     "budget ended, on a plateau, collapsed from a better validation.",
 )
@@ -40,7 +41,15 @@ def convergence(content: Content) -> str:
         label = f"{row['model']} {row['variant']}".strip()
         ends = [", ".join(seeds[rule]) or "-" for rule in CELL_RULES]
         found = times.get(_key(row)) if row["selected"] else None
-        body.append([label, row["task"], str(row["seqlen_tokens"]), *_solving(found, row), *ends])
+        body.append(
+            [
+                label,
+                row["task"],
+                str(row["seqlen_tokens"]),
+                *_solving(found, row, _reached(content, row)),
+                *ends,
+            ]
+        )
     header = ["model", "task", "length", "solved", "at", "censored", "median", "interval"]
     header += ["mean to", *(rule.lower() for rule in CELL_RULES)]
     shown = blocks(text(*NOTE), table(header, body, left=2), more(rows)) if body else ""
@@ -51,13 +60,19 @@ def convergence(content: Content) -> str:
     )
 
 
-def _solving(row: dict | None, summary: dict) -> list[str]:
+def _reached(content: Content, row: dict) -> set[int]:
+    """Steps of the first validations at the solved level of a row's seeds."""
+    cells = (c for c in content.cells if _key(c) == _key(row))
+    return {c["solved_step_steps"] for c in cells if c["solved_step_steps"] is not None}
+
+
+def _solving(row: dict | None, summary: dict, reached: set[int]) -> list[str]:
     """Solved, at, censored, median, its interval and the mean up to the horizon."""
     if row is None:
         return ["-"] * 6
     ends = row["times_steps"]
     absent = summary["asked"] - summary["skipped"] - row["seeds"]
-    solved = [count(t) for t in ends if t > 0]
+    solved = [f"{'' if t in reached else 'by '}{count(t)}" for t in ends if t > 0]
     last = max(map(abs, ends))
     if not solved:
         median = f"never (censored at {count(last)})"
