@@ -76,6 +76,40 @@ def test_far_values_stand_at_the_edge_with_their_number(whole):
     assert {"-40", "nan"} <= {text.get_text() for text in axes["selective_copy"].texts}
 
 
+def test_words_of_far_values_never_cover_each_other(tmp_path):
+    made = Tables().levels("t", [8], chance=0.0, ceiling=1.0)
+    for i in range(12):
+        made.cells(f"m{i}", "t", 8, [-1.25 - i])
+    axes, _ = axes_of(content_of(made, tmp_path), "results")
+    words = {text.get_text() for text in axes["t"].texts}
+    assert "12 beyond:\n-12.2 to -1.25" in words
+    assert not {"-1.25", "-2.25"} & words
+
+
+def test_names_of_levels_stay_apart_and_below_the_top(tmp_path):
+    levels = {"chance": 0.0, "ceiling": 1.0, "solved": 0.99}
+    made = Tables().levels("t", [8], **levels, shortcuts={f"s{i}": 0.995 for i in range(4)})
+    axes, _ = axes_of(content_of(made.cells("a", "t", 8, [0.5]), tmp_path), "results")
+    low, high = axes["t"].get_ylim()
+    heights = sorted(text.xyann[1] for text in axes["t"].texts)
+    assert len(heights) == 7
+    assert min(np.diff(heights)) > 0.05 * (high - low)
+    assert heights[-1] <= high
+
+
+def test_data_far_from_a_lone_level_are_in_view_and_a_hair_stays_a_hair(tmp_path):
+    made = Tables().levels("far", [8], metric="perplexity", better="lower", chance=50_000.0)
+    made.levels("near", [8], chance=0.1, ceiling=0.1)
+    made.cells("a", "far", 8, [600.0, 2000.0, 2100.0], metric="perplexity")
+    made.cells("a", "near", 8, [0.1, 0.1028, 0.1068])
+    axes, _ = axes_of(content_of(made, tmp_path), "results")
+    low, high = axes["far"].get_ylim()
+    assert low < 600 < 50_000 < high
+    assert axes["far"].get_yscale() == "log"
+    low, high = axes["near"].get_ylim()
+    assert high - low > 8 * (0.1068 - 0.1)
+
+
 def test_the_heatmap_prints_shares_of_the_same_scale_for_all_models(whole):
     [axis, *_], _ = [
         list(x.values()) if isinstance(x, dict) else x for x in axes_of(whole, "heatmap")
@@ -84,7 +118,7 @@ def test_the_heatmap_prints_shares_of_the_same_scale_for_all_models(whole):
     row = next(r for r in whole.rows("mqar", 128) if r["model"] == "lstm")
     assert f"{(row['median'] - 0.01) / 0.99:.2f}" in words
     assert {"nan", "0.51", "-0.01"} <= set(words)
-    assert maps.heatmap_words(whole, {**row, "skipped": 3, "asked": 3}, None) == ("skipped", None)
+    assert maps.heatmap_words(whole, {**row, "skipped": 3, "asked": 3}) == ("skipped", None)
 
 
 def test_what_is_not_final_colours_no_cell_of_the_heatmap(tmp_path):
@@ -92,25 +126,25 @@ def test_what_is_not_final_colours_no_cell_of_the_heatmap(tmp_path):
     made.cells("a", "t", 64, [0.2, 0.4], outcome="timed_out").cells("b", "t", 64, [0.9])
     content = content_of(made, tmp_path)
     row = content.rows("t")[0]
-    assert maps.heatmap_words(content, row, None) == ("(0.20 0.40)", None)
-    assert maps.heatmap_words(content, content.rows("t")[1], None) == ("0.90", 0.9)
+    assert maps.heatmap_words(content, row) == ("(0.20\n0.40)", None)
+    assert maps.heatmap_words(content, content.rows("t")[1]) == ("0.90", 0.9)
 
 
 def test_lower_is_better_turns_the_scale_and_is_said(tmp_path):
     made = Tables().levels("t", (8, 16), metric="mse", better="lower", chance=0.2, ceiling=0.0)
     made.cells("a", "t", 8, [0.05], metric="mse").cells("a", "t", 16, [0.2], metric="mse")
     content = content_of(made, tmp_path)
-    words = [maps.heatmap_words(content, row, None)[0] for row in content.rows("t")]
+    words = [maps.heatmap_words(content, row)[0] for row in content.rows("t")]
     assert words == ["0.75", "0.00"]
     axes, _ = axes_of(content, "results")
-    assert axes["t"].get_ylabel() == "mse (lower is better)"
+    assert axes["t"].get_ylabel() == "mse\n(lower is better)"
 
 
 def test_an_unlearnable_task_has_no_score_on_the_map(tmp_path):
     made = Tables().levels("t", [8], chance=0.5, ceiling=0.5).levels("u", [8], chance=0, ceiling=1)
     made.cells("a", "t", 8, [0.5] * 3).cells("a", "u", 8, [0.5] * 3)
     content = content_of(made, tmp_path)
-    assert maps.heatmap_words(content, content.rows("t")[0], None) == ("unlearnable", None)
+    assert maps.heatmap_words(content, content.rows("t")[0]) == ("unlearnable", None)
 
 
 def test_coverage_has_a_strip_for_every_class_of_cell(whole):
@@ -150,6 +184,8 @@ def test_the_pareto_front_has_no_model_that_another_beats():
         )
     ]  # fmt: skip
     assert [spot.model for spot in tradeoffs.front(spots)] == ["small", "good"]
+    spots[0] = spots[0]._replace(at_chance=True)
+    assert [spot.model for spot in tradeoffs.front(spots)] == ["worse", "good"]
 
 
 def test_means_of_a_report_are_open_squares_with_error_bars(whole):
@@ -268,4 +304,4 @@ def test_a_nan_share_colours_nothing(tmp_path):
     made = Tables().levels("t", [8], chance=0.0, ceiling=1.0).cells("a", "t", 8, [math.nan] * 3)
     made.cells("b", "t", 8, [0.5] * 3)
     content = content_of(made, tmp_path)
-    assert maps.heatmap_words(content, content.rows("t")[0], None) == ("nan", None)
+    assert maps.heatmap_words(content, content.rows("t")[0]) == ("nan", None)

@@ -50,7 +50,7 @@ def curves(axis: Axes, content: Content, place: Place, looks: Looks) -> panels.D
     if rows:
         clip.levels(panels.levels_of(content, rows[0]), (0, last), name=True)
     panels.titles(axis, content, task, f"{task}, {seqlen} tokens", "training (steps)", "val. ")
-    return set(shown_curves(content, place)), clip.used
+    return set(shown_curves(content, place)), clip.finished()
 
 
 def shown_curves(content: Content, place: Place) -> dict[str, dict[tuple, Points]]:
@@ -182,8 +182,9 @@ def _survival(content: Content) -> list[dict]:
 
 
 def tasks_with_steps(content: Content) -> list[str]:
-    """Tasks of which any model has seeds with a known time."""
-    return [t for t in content.tasks if _convergence(content, t)]
+    """Tasks that half of the seeds of any model solved; else no time is known."""
+    found = {t: _convergence(content, t) for t in content.tasks}
+    return [t for t, rows in found.items() if any(r["median_steps"] for r in rows)]
 
 
 def steps(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn:

@@ -13,12 +13,10 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
-from matplotlib.lines import Line2D
 
-from seqgrid.report import courses, grids, maps, panels, tradeoffs
+from seqgrid.report import courses, frames, grids, legends, maps, panels, tradeoffs
 from seqgrid.report.content import Content
-from seqgrid.report.looks import Look, Looks, looks, ordered
+from seqgrid.report.looks import Looks, looks, ordered
 
 if TYPE_CHECKING:  # provisional in matplotlib
     from matplotlib.typing import RcKeyType
@@ -28,7 +26,6 @@ MOST_PANELS = 12
 COLUMNS = 3
 PANEL = (4.3, 3.1)  # inches
 WIDEST = COLUMNS * PANEL[0]
-PANEL_LETTERS, HANDLE_LETTERS = 60, 8  # of a legend's text: across a panel, and beside a name
 
 STYLE: "dict[RcKeyType, float | str]" = {
     "font.size": 9,
@@ -42,6 +39,10 @@ STYLE: "dict[RcKeyType, float | str]" = {
 }
 
 OWN_CEILINGS = "; a strip in a model's colour: the best that it can score, whatever its training"
+CLIPPED = (
+    "; triangles at an edge: values beyond it, written beside them, or how many and from where to "
+    "where"
+)
 HOLLOW = "hollow points are not final"
 MEANS = (
     "; open squares: means that a report has, without their seeds, with 95 % intervals over test "
@@ -134,22 +135,23 @@ def plans(content: Content) -> dict[str, Plan]:
             "What a score costs, at the longest training length of each task: share of the way "
             "from chance (0) to the ceiling of the task (1). Large points are medians over final "
             "seeds, small ones seeds; hollow where seeds are missing. The grey line is the Pareto "
-            "front of complete models: no other scores as much for less. It is of medians, "
-            "and no test says that its models differ",
+            "front of complete models that are not AT CHANCE: no other scores as much for less. It "
+            "is of medians, and no test says that its models differ",
         ),
     }
     return {name: plan for name, plan in found.items() if plan.places}
 
 
 def _coverage(content: Content) -> Plan:
-    places = maps.blocks(content) if content.cells else []
+    places = frames.blocks_with_cells(content)
+    models = maps.models_with_cells(content)
     return Plan(
         maps.coverage,
         places,
         "How the cells stand: k of n cells finished and evaluated, by model, task and training "
         "length; strips are as wide as the share of cells",
         columns=1,
-        size=maps.panel_size(content, places) if places else PANEL,
+        size=frames.panel_size(content, places, models) if places else PANEL,
         keys=maps.keys_of_coverage(content),
     )
 
@@ -164,8 +166,8 @@ def _heatmap(content: Content) -> Plan:
         "round brackets: nothing is final, values so far; in square brackets: a mean that a report "
         "has; crossed: no score can be had",
         columns=1,
-        size=maps.panel_size(content, places) if places else PANEL,
-        keys=maps.keys_of_heatmap(),
+        size=frames.panel_size(content, places, content.models) if places else PANEL,
+        keys=maps.keys_of_heatmap(content),
         scale=maps.scale_of_heatmap(),
     )
 
@@ -221,10 +223,10 @@ def made(content: Content, plan: Plan, look: Looks) -> tuple[Figure, bool]:
         bar.outline.set_visible(False)
     across = width / PANEL[0]
     if plan.keys:
-        _legend(figure, plan.keys, across)
+        legends.below(figure, plan.keys, across)
     else:
         groups = ordered([m for m in content.models if m in models], content.groups)
-        _legend_of_models(figure, groups, look, across)
+        legends.of_models(figure, groups, look, across)
     return figure, clipped
 
 
@@ -236,7 +238,7 @@ def _caption(content: Content, name: str, plan: Plan, clipped: bool) -> str:
     if name in ("results", "length", "beyond") and strips:
         words.append(OWN_CEILINGS)
     if clipped:
-        words.append("; triangles at an edge: values beyond it, written there")
+        words.append(CLIPPED)
     if plan.places[MOST_PANELS:]:
         words.append(f"; {len(plan.places)} panels, {MOST_PANELS} shown")
     return "".join(words) + "."
@@ -251,48 +253,3 @@ def _save(figure: Figure, path: Path, caption: str) -> None:
     figure.set_layout_engine("none")
     svg = FigureCanvasSVG(figure)
     svg.print_svg(path.with_suffix(".svg"), metadata={"Date": None, **about})
-
-
-def _legend_of_models(
-    figure: Figure, groups: list[tuple[str, list[str]]], look: Looks, across: float
-) -> None:
-    """Each declared group in a column of its own, under its name, where there is room."""
-    handles = [[_handle(model, look[model]) for model in models] for _, models in groups]
-    if not groups:
-        return
-    longest = max(len(label) for name, models in groups for label in (name, *models))
-    if len(groups) < 2 or len(groups) > _fitting(longest, across):
-        _legend(figure, [handle for column in handles for handle in column], across)
-        return
-    most, filled = max(map(len, handles)), []
-    for (name, _), column in zip(groups, handles, strict=True):
-        blank = [_blank("")] * (most - len(column))
-        filled += [_blank(name or "in no group"), *column, *blank]
-    legend = _legend(figure, filled, across, len(groups))
-    for label in legend.get_texts()[:: most + 1]:
-        label.set(fontstyle="italic", color="#555555")
-
-
-def _handle(model: str, look: Look) -> Line2D:
-    colour, marker, dash = look
-    return Line2D([], [], color=colour, marker=marker, ls=dash, label=model, lw=1.2)
-
-
-def _blank(label: str) -> Line2D:
-    return Line2D([], [], ls="none", label=label)
-
-
-def _fitting(longest: int, across: float) -> int:
-    """Columns of a legend for which there is room."""
-    return max(1, int(across * PANEL_LETTERS // (longest + HANDLE_LETTERS)))
-
-
-def _legend(figure: Figure, handles: list, across: float, columns: int = 0) -> Legend:
-    """Below the panels, where it covers no data.
-
-    across: width of the figure, panels of the usual width.
-    """
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    wanted = min(max(2, int(3 * across)), _fitting(longest, across), len(handles))
-    style: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "handlelength": 3}
-    return figure.legend(handles=handles, ncols=columns or wanted, **style)

@@ -53,12 +53,12 @@ def sensitivity(axis: Axes, content: Content, place: tuple[str, int], looks: Loo
         for (value, row), height in zip(known, heights, strict=True):
             if row["selected"]:
                 axis.plot(value, height, "o", ms=11, mfc="none", mec=look.colour, mew=0.8)
-    clip.all_levels([content.levels_at(rows[0])])
+    clip.levels(panels.levels_of(content, rows[0]), (0, 1), name=True, whole=True)
     values = sorted({value for line in lines.values() for value, _ in line})
     axis.set_xticks(values, [f"{value:g}" for value in values])
     axis.xaxis.set_minor_locator(NullLocator())
     panels.titles(axis, content, place[0], f"{place[0]}, {place[1]} tokens", key)
-    return panels.models_of(rows), clip.used
+    return panels.models_of(rows), clip.finished()
 
 
 def _numbered(rows: list[dict]) -> list[dict]:

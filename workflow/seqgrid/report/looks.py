@@ -14,14 +14,14 @@ from typing import NamedTuple
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D1F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 
-# A hue at lightness L* = 46, 78, 20 and 63 (CIELAB), which a grey print tells apart.
+# A hue at lightness L* = 46, 78, 20, 63 and 33 (CIELAB), which a grey print tells apart.
 FAMILIES = (
-    ("#0072B2", "#9AC7E1", "#003350", "#54A1CB"),
-    ("#B44F00", "#ECB68C", "#512400", "#DE8138"),
-    ("#007C5B", "#82D0BA", "#003829", "#24AC87"),
-    ("#AF409F", "#E0B3D9", "#52194A", "#CA7FBF"),
-    ("#8A6800", "#DDBE63", "#3E2E00", "#C19100"),
-    ("#6D6D6D", "#C1C1C1", "#303030", "#989898"),
+    ("#0072B2", "#9AC7E1", "#003350", "#54A1CB", "#005281"),
+    ("#B44F00", "#ECB68C", "#512400", "#DE8138", "#833A00"),
+    ("#007C5B", "#82D0BA", "#003829", "#24AC87", "#005A42"),
+    ("#AF409F", "#E0B3D9", "#52194A", "#CA7FBF", "#812D75"),
+    ("#8A6800", "#DDBE63", "#3E2E00", "#C19100", "#644B00"),
+    ("#6D6D6D", "#C1C1C1", "#303030", "#989898", "#4F4F4F"),
 )
 
 Dash = tuple[float, tuple[float, ...]]

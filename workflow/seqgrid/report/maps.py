@@ -1,10 +1,8 @@
-"""Maps of the whole grid, models by task and length: how it scored, and how it stands.
-
-A map is drawn in blocks of columns, each on its own axes; all cells have the same size.
-"""
+"""Maps of the whole grid, models by task and length: how it scored, and how it stands."""
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,18 +14,10 @@ from matplotlib.patches import Patch, Rectangle
 from seqgrid.analysis import ledger
 from seqgrid.report import panels
 from seqgrid.report.content import Content, complete
-from seqgrid.report.looks import Looks, ordered
+from seqgrid.report.frames import Block, Place, blocks, frame
+from seqgrid.report.looks import Looks
 from seqgrid.report.scale import share, unlearnable
 from seqgrid.report.view import SMALL
-
-COLUMNS = 16  # of a block
-LEAST = 4  # columns that a block has room for, also where it has fewer
-CELL = (0.58, 0.3)  # inches
-TURN = 50  # degrees, of names of tasks too long to lie above their columns
-LETTER = 0.075  # inches, of a name beside or above the cells
-
-Place = tuple[str, int]
-Block = list[Place]
 
 COLOURS = "cividis"  # sequential in lightness, and the same to any colour vision
 DARK = 0.55  # shares below it have white numbers
@@ -53,20 +43,6 @@ STANDING = {
 }
 
 
-def blocks(content: Content) -> list[Block]:
-    """The columns of the grid, in blocks that break within a task only where it is wide."""
-    found: list[Block] = []
-    for task in content.tasks:
-        places = [(task, length) for length in content.lengths(task)]
-        for start in range(0, len(places), COLUMNS):
-            here = places[start : start + COLUMNS]
-            if found and len(found[-1]) + len(here) <= COLUMNS:
-                found[-1] += here
-            else:
-                found.append(list(here))
-    return found
-
-
 def blocks_with_values(content: Content) -> list[Block]:
     """The blocks, where any model has a value on the scale and there is more than one cell."""
     found = blocks(content)
@@ -79,48 +55,56 @@ def blocks_with_values(content: Content) -> list[Block]:
     return found if scaled and len(content.models) * sum(map(len, found)) > 1 else []
 
 
-def panel_size(content: Content, found: list[Block]) -> tuple[float, float]:
-    """Inches of one block, names of models and tasks included."""
-    across, down = max(map(len, found)), len(_lines(content))
-    beside = LETTER * max(len(m) for m in content.models) + 0.3
-    turned = max((len(t) for b in found if not _fit(b) for t, _ in b), default=0) * LETTER
-    over, above = turned * math.cos(math.radians(TURN)), turned * math.sin(math.radians(TURN))
-    width = beside + CELL[0] * max(across, LEAST) + 0.3 + over
-    return width, CELL[1] * (down + 1) + 0.9 + above
-
-
 def heatmap(axis: Axes, content: Content, block: Block, looks: Looks) -> panels.Drawn:
     """Median share of the way from chance to the ceiling, 0 to 1, printed in each cell."""
-    lines = _frame(axis, content, block)
+    lines = frame(axis, content, block, content.models)
     for x, (task, seqlen) in enumerate(block):
         rows = {r["model"]: r for r in content.rows(task, seqlen) if r["selected"]}
-        means = {m["model"]: m for m in panels.reported_at(content, task)
-                 if m["seqlen_tokens"] == seqlen}  # fmt: skip
+        means: dict[str, list[dict]] = defaultdict(list)
+        for mean in panels.reported_at(content, task):
+            if mean["seqlen_tokens"] == seqlen:
+                means[mean["model"]].append(mean)
         for y, model in enumerate(lines):
-            if model in rows:
-                _score(axis, content, (x, y), rows[model], means.get(model))
+            if model in rows or model in means:
+                row = rows.get(model) or _without_cells(means[model][0])
+                _score(axis, content, (x, y), row, means[model])
     return set(content.models), False
 
 
-def heatmap_words(content: Content, row: dict, mean: dict | None) -> tuple[str, float | None]:
-    """What a cell prints, and the share that colours it; None where nothing final is known."""
-    if row["asked"] and row["asked"] == row["skipped"] and mean is None:
+def _without_cells(mean: dict) -> dict:
+    """A row as of `summary` for a mean that a report gives, where no cell is known."""
+    none = {"asked": 0, "skipped": 0, "final": 0, "median": None, "values": [], "finals": []}
+    return {**mean, **none, "variant": mean["variant"] or "", "test_set": "", "slice": ""}
+
+
+def heatmap_words(
+    content: Content, row: dict, means: Sequence[dict] = ()
+) -> tuple[str, float | None]:
+    """What a cell prints, and the share that colours it; None where no one value is known."""
+    if row["asked"] and row["asked"] == row["skipped"] and not means:
         return "skipped", None
     if unlearnable(content, row):
         return "unlearnable", None
     final = share(content, row, row["median"])
     if final is not None:
         return _printed(final), None if math.isnan(final) else final
-    if row["median"] is None and mean is not None:
-        value = share(content, row, mean["value"])
-        return ("no scale", None) if value is None else (f"[{_printed(value)}]", value)
+    if row["median"] is None and means:
+        values = [share(content, row, mean["value"]) for mean in means]
+        alone = values[0] if len(set(values)) == 1 else None
+        return _ends(values, "[]"), alone
     cut = [v for v, done in panels.points_of(row) if not done and not math.isnan(v)]
     if cut:
-        values = [share(content, row, v) for v in cut]
-        known = [v for v in values if v is not None]
-        ends = " ".join(_printed(v) for v in dict.fromkeys((min(known), max(known))) if known)
-        return (f"({ends})", None) if known else ("no scale", None)
+        return _ends([share(content, row, v) for v in cut], "()"), None
     return ("no scale" if row["median"] is not None else ""), None
+
+
+def _ends(values: list[float | None], brackets: str) -> str:
+    """The lowest and the highest in brackets, one below the other, as a cell is narrow."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "no scale"
+    ends = "\n".join(dict.fromkeys(_printed(v) for v in (min(known), max(known))))
+    return f"{brackets[0]}{ends}{brackets[1]}"
 
 
 def _printed(value: float) -> str:
@@ -130,8 +114,10 @@ def _printed(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}" if abs(value) < 10 else f"{value:.0f}"
 
 
-def _score(axis: Axes, content: Content, at: tuple[int, int], row: dict, mean: dict | None) -> None:
-    words, value = heatmap_words(content, row, mean)
+def _score(
+    axis: Axes, content: Content, at: tuple[int, int], row: dict, means: Sequence[dict]
+) -> None:
+    words, value = heatmap_words(content, row, means)
     x, y = at
     corner = (x - 0.5, y - 0.5)
     if words in ("skipped", "unlearnable"):
@@ -143,14 +129,14 @@ def _score(axis: Axes, content: Content, at: tuple[int, int], row: dict, mean: d
         return
     fill = "white" if value is None else mpl.colormaps[COLOURS](min(max(value, 0.0), 1.0))
     axis.add_patch(Rectangle(corner, 1, 1, fc=fill, ec="white", lw=1))
-    if not complete(row) or (mean is not None and row["median"] is None):
+    if not _whole(row):
         hatch: dict[str, Any] = {"fill": False, "hatch": "////", "lw": 0, "ec": "#B0B0B0"}
         axis.add_patch(Rectangle(corner, 1, 1, **hatch))
     if words:
         dark = value is not None and value < DARK
         size = SMALL + 0.5 if len(words) < 6 else SMALL
         box: dict[str, Any] | None = None
-        if not complete(row):  # so that the number stands clear of the hatch
+        if not _whole(row):  # so that the number stands clear of the hatch
             box = {"boxstyle": "square,pad=0.1", "fc": fill, "ec": "none"}
         colour = "white" if dark else "black"
         axis.text(x, y, words, ha="center", va="center", fontsize=size, color=colour, bbox=box)
@@ -161,18 +147,32 @@ def scale_of_heatmap() -> mpl.cm.ScalarMappable:
     return mpl.cm.ScalarMappable(Normalize(0, 1), mpl.colormaps[COLOURS])
 
 
-def keys_of_heatmap() -> list[Patch]:
-    """The marks of the heatmap, for its legend."""
+def _whole(row: dict) -> bool:
+    """Whether all that is asked for is final; a report's mean never is."""
+    return complete(row) and bool(row["asked"])
+
+
+def keys_of_heatmap(content: Content) -> list[Patch]:
+    """The marks that occur on the heatmap, for its legend."""
+    rows = [r for task in content.tasks for r in content.rows(task) if r["selected"]]
+    skipped = [bool(r["asked"]) and r["asked"] == r["skipped"] for r in rows]
+    crossed = [unlearnable(content, r) for r in rows]
+    hatched = any(not (_whole(r) or s or u) for r, s, u in zip(rows, skipped, crossed, strict=True))
+    keys = {
+        "not all final": (hatched or bool(content.reported), "white", "#B0B0B0", "////"),
+        "unlearnable as scored": (any(crossed), "#E4E4E4", "#999999", "xx"),
+        "cannot run, skipped": (any(skipped), "white", "#999999", "xx"),
+    }
     return [
-        Patch(fc="white", ec="#B0B0B0", hatch="////", label="not all final"),
-        Patch(fc="#E4E4E4", ec="#999999", hatch="xx", label="unlearnable as scored"),
-        Patch(fc="white", ec="#999999", hatch="xx", label="cannot run, skipped"),
+        Patch(fc=fill, ec=edge, hatch=hatch, label=label)
+        for label, (applies, fill, edge, hatch) in keys.items()
+        if applies
     ]
 
 
 def coverage(axis: Axes, content: Content, block: Block, looks: Looks) -> panels.Drawn:
     """How the cells of each model, task and length stand: strips as wide as their share, k/n."""
-    lines = _frame(axis, content, block)
+    lines = frame(axis, content, block, models_with_cells(content))
     counts = ledger.matrix(content.cells)
     patches: dict[str, list[Rectangle]] = defaultdict(list)
     for x, place in enumerate(block):
@@ -196,6 +196,12 @@ def coverage(axis: Axes, content: Content, block: Block, looks: Looks) -> panels
     return set(content.models), False
 
 
+def models_with_cells(content: Content) -> list[str]:
+    """The models of the grid, without those of which a report gives means alone."""
+    have = {cell["model"] for cell in content.cells}
+    return [model for model in content.models if model in have]
+
+
 def standings_at(content: Content, model: str, place: Place) -> list[str]:
     """The class of every cell of a model, task and length."""
     found = []
@@ -213,50 +219,3 @@ def keys_of_coverage(content: Content) -> list[Patch]:
         for name, (fill, hatch) in CLASSES.items()
         if name in have
     ]
-
-
-def _lines(content: Content) -> list[str]:
-    """A label for each line of a map; empty where a declared group begins."""
-    groups = ordered(content.models, content.groups)
-    if len(groups) < 2:
-        return list(content.models)
-    return [line for _, members in groups for line in ("", *members)]
-
-
-def _frame(axis: Axes, content: Content, block: Block) -> list[str]:
-    """Names of lines and columns around the cells; the lines."""
-    lines = _lines(content)
-    names = iter([name or "in no group" for name, _ in ordered(content.models, content.groups)])
-    axis.set_yticks(range(len(lines)), [line or next(names) for line in lines])
-    for line, label in zip(lines, axis.get_yticklabels(), strict=True):
-        if not line:
-            label.set(fontstyle="italic", color="#555555")
-    axis.set_xticks(range(len(block)), [str(length) for _, length in block])
-    across = max(LEAST, *map(len, blocks(content)))
-    axis.set(xlim=(-0.5, across - 0.5), ylim=(len(lines) - 0.5, -0.5))
-    axis.set_xlabel("training length (tokens)", x=len(block) / across / 2)
-    axis.tick_params(length=0)
-    axis.grid(visible=False)
-    axis.spines[:].set_visible(False)
-    for task, span in _spans(block).items():
-        middle = (span[0] + span[-1]) / 2
-        turned: dict[str, Any] = (
-            {"ha": "center"} if _fit(block) else {"ha": "left", "rotation": TURN}
-        )
-        axis.text(middle, -0.65, task, va="bottom", rotation_mode="anchor", **turned)
-        if span[0]:
-            axis.axvline(span[0] - 0.5, color="#666666", lw=1)
-    return lines
-
-
-def _spans(block: Block) -> dict[str, list[int]]:
-    """The columns of each task."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for x, (task, _) in enumerate(block):
-        found[task].append(x)
-    return found
-
-
-def _fit(block: Block) -> bool:
-    """Whether the names of all tasks are as short as their columns are wide."""
-    return all(len(t) * LETTER < CELL[0] * len(span) for t, span in _spans(block).items())

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from seqgrid.report.content import Content, complete
-from seqgrid.report.judged import metric_of
+from seqgrid.report.judged import better_of, metric_of
 from seqgrid.report.looks import NOT_FINAL, Looks, ordered
 from seqgrid.report.view import View
 
 MOST_BANDS = 6  # models in a panel: the bands of more would cover each other
 BAND_SEEDS = 3
+
+ON_A_LOG_SCALE = ("perplexity",)  # the exponential of a loss
 
 Drawn = tuple[set[str], bool]
 
@@ -86,7 +88,7 @@ def results(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
     axis.set_xlim(-1, len(lengths) * width - 1.5)
     axis.grid(visible=False, axis="x")
     titles(axis, content, task, task, "training length (tokens)")
-    return shown, clip.used
+    return shown, clip.finished()
 
 
 def _offsets(content: Content, shown: set[str]) -> dict[str, float]:
@@ -114,7 +116,7 @@ def length(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
         clip.reported(x, mean["value"], mean["standard_error"], looks[mean["model"]])
     _moving_levels(content, [*means, *rows], clip, "seqlen_tokens")
     titles(axis, content, task, task, "training length (tokens)")
-    return shown, clip.used
+    return shown, clip.finished()
 
 
 def beyond(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
@@ -129,7 +131,7 @@ def beyond(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
         _against_length(axis, here, looks, clip, "evaluated_seqlen_tokens", models)
     _moving_levels(content, rows, clip, "evaluated_seqlen_tokens")
     titles(axis, content, task, task, "evaluated length (tokens)")
-    return models_of(rows), clip.used
+    return models_of(rows), clip.finished()
 
 
 def peaks(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
@@ -159,8 +161,10 @@ def peaks(axis: Axes, content: Content, task: str, looks: Looks) -> Drawn:
         clip.scatter([x for x, _ in found], [p for _, p in found], looks[row["model"]])
     clip.all_levels(levels_by_length(content, rows))
     axis.set_xlim(axis.get_ylim())
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(MaxNLocator(6))
     titles(axis, content, task, task, f"best weights, {rows[0]['metric']}", "last weights, ")
-    return models_of(rows), clip.used
+    return models_of(rows), clip.finished()
 
 
 def points_of(row: dict) -> list[tuple[float, bool]]:
@@ -259,17 +263,18 @@ def levels_of(content: Content, row: dict) -> list[dict]:
     return content.levels_at(row | {"metric": metric_of(content, row["task"])})
 
 
-def levels_by_length(content: Content, rows: list[dict]) -> list[list[dict]]:
-    """The levels at each training length of rows, by length."""
+def levels_by_length(content: Content, rows: list[dict]) -> dict[int, list[dict]]:
+    """The levels at each training length of rows, the shortest first."""
     at = {r["seqlen_tokens"]: r for r in sorted(rows, key=lambda r: r["seqlen_tokens"])}
-    return [levels_of(content, row) for row in at.values()]
+    return {length: levels_of(content, row) for length, row in at.items()}
 
 
 def view(axis: Axes, content: Content, rows: list[dict], means: Sequence[dict] = ()) -> View:
     """A window on the values and levels of rows, and of means that a report gives."""
     found = [v["value"] for r in (*rows, *means) for v in levels_of(content, r)]
     values = [value for r in rows for value, _ in points_of(r)] + [r["value"] for r in means]
-    return View(axis, [v for v in found if v is not None], values)
+    metric = metric_of(content, rows[0]["task"]) if rows else ""
+    return View(axis, [v for v in found if v is not None], values, metric in ON_A_LOG_SCALE)
 
 
 def titles(
@@ -277,7 +282,7 @@ def titles(
 ) -> None:
     """Title and names of the axes."""
     metric = metric_of(content, task) or "metric"
-    lower = any(r["better"] == "lower" for r in content.rows(task))
+    lower = better_of(content, task, metric) == "lower"
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(below)
-    axis.set_ylabel(f"{beside}{metric}{' (lower is better)' if lower else ''}")
+    axis.set_ylabel(f"{beside}{metric}" + ("\n(lower is better)" if lower else ""))

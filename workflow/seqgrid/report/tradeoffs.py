@@ -22,12 +22,16 @@ Place = tuple[str, int, str]
 
 
 class Spot(NamedTuple):
-    """One model of a Pareto panel: median cost and median share, and whether it is final."""
+    """One model of a Pareto panel: median cost and median share, and whether it is final.
+
+    at_chance: whether a rule found so.
+    """
 
     model: str
     cost: float
     share: float
     final: bool
+    at_chance: bool = False
 
 
 def cost(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn:
@@ -43,7 +47,7 @@ def cost(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn:
     clip.all_levels(panels.levels_by_length(content, rows))
     logarithmic(axis, xs)
     panels.titles(axis, content, task, task, "training time (s)")
-    return panels.models_of(rows), clip.used
+    return panels.models_of(rows), clip.finished()
 
 
 def places_with_costs(content: Content) -> list[Place]:
@@ -84,13 +88,17 @@ def pareto(axis: Axes, content: Content, place: Place, looks: Looks) -> panels.D
     axis.set_title(f"{task}, {seqlen} tokens", fontsize=10)
     axis.set_xlabel(f"{COSTS[name]}{'; several devices, no front' if several else ''}")
     axis.set_ylabel("share of the way to the ceiling")
-    return {spot.model for spot in spots}, clip.used
+    return {spot.model for spot in spots}, clip.finished()
 
 
 def front(spots: list[Spot]) -> list[Spot]:
-    """The final medians that no other matches at a lower cost, the cheapest first."""
+    """The final medians that no other matches at a lower cost, the cheapest first.
+
+    What is at chance scores nothing, at any cost.
+    """
     found: list[Spot] = []
-    for spot in sorted((s for s in spots if s.final), key=lambda s: (s.cost, -s.share)):
+    counted = [s for s in spots if s.final and not s.at_chance]
+    for spot in sorted(counted, key=lambda s: (s.cost, -s.share)):
         if not found or spot.share > found[-1].share:
             found.append(spot)
     return found
@@ -121,7 +129,8 @@ def _spots(content: Content, place: Place) -> list[Spot]:
         known = [c for c in costs if c]
         if known:
             middle = stats.median(known, "lower")
-            found.append(Spot(row["model"], middle, height, complete(row)))
+            chance = any(v["verdict"] == "AT CHANCE" for v in content.verdicts_of(row))
+            found.append(Spot(row["model"], middle, height, complete(row), chance))
     return found
 
 
