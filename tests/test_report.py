@@ -38,6 +38,13 @@ def results_tables(page):
         yield task, int(length), tables_of(text)[0]
 
 
+def test_a_task_that_only_the_test_score_solved_was_solved_by_the_last_step(page):
+    rows = tables_of(section(page, "Convergence"))[0]
+    at = {(r["model"], r["task"], r["length"]): r["at"] for r in rows}
+    assert at["deltanet", "selective_copy", "64"] == "by 2,000"
+    assert at["deltanet", "mqar", "64"] == "900"
+
+
 def test_every_number_of_a_results_table_is_the_one_of_the_summary(folder, page):
     rows = pq.read_table(folder / "summary.parquet").to_pylist()
     seen = 0

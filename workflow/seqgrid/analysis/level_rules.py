@@ -76,9 +76,9 @@ def shortcut_suffices(group: Group) -> Finding | None:
     "SOLVED",
     "level",
     "k of n: k seeds finished and reached the solved level on the test split with the weights best "
-    "on validation, with an interval that excludes chance, of n seeds asked for and not skipped, "
-    "and of how many of them the interval ({confidence} jointly) does not hold that level; "
-    "unfinished and failed ones are unknown, diverged ones have not solved it. Steps and seconds "
+    "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
+    "unfinished and failed ones are unknown, diverged ones have not solved it. Where an interval "
+    "({confidence} jointly) holds that level, it is said how many lie beyond it for sure. Steps and seconds "
     "are those of training up to the first validation at the solved level, each the median over "
     "the seeds that solved it and of which it is known. Not said where a shortcut reaches the "
     "solved level.",
@@ -211,8 +211,8 @@ def at_shortcut(group: Group) -> Finding | None:
     "level",
     "Every final seed's interval ({confidence} jointly, over test examples) holds chance or lies "
     "on its worse side, and so does that of the mean of those that hold it; a score worse than "
-    "chance is chance, not a finding. None reaches further beyond chance than {interval_share} of "
-    "the span, unless half of it is no more than that.",
+    "chance is chance, not a finding. One of which half is more than {interval_share} of the "
+    "span may not reach further beyond chance than that.",
 )
 def at_chance(group: Group) -> Finding | None:
     """No seed can be told from chance."""

@@ -10,12 +10,11 @@ CELL_RULES = ("IMPROVING", "PLATEAU", "COLLAPSED")
 NOTE = (
     "Solved: of the seeds followed, those that reached the solved level on the test split; at: the "
     "first validation at that level of each, or `by` its last step where only its test score "
-    "reached it. Censored: seeds that ended, were cut short or failed "
-    "without having solved it; a diverged seed counts as unsolved up to its budget. Median: "
-    "Kaplan-Meier, the steps after which half of the seeds have solved it, or the steps that were "
-    "not enough; its interval covers less than 95% below six seeds, and is open where too few "
-    "have solved it. Mean: of the steps to solve, cut at a horizon that all models of the place "
-    "share.",
+    "reached it. Censored: seeds that ended, were cut short or failed without having solved it; a "
+    "diverged seed counts as unsolved up to its budget. Median: Kaplan-Meier, the steps after "
+    "which half of the seeds have solved it, or the steps that were not enough; its interval "
+    "covers less than 95% below six seeds, and is open where too few have solved it. Mean: of the "
+    "steps to solve, cut at a horizon that all models of the place share.",
 )
 
 ENDS = (
