@@ -78,10 +78,10 @@ def shortcut_suffices(group: Group) -> Finding | None:
     "k of n: k seeds finished and reached the solved level on the test split with the weights best "
     "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
     "unfinished and failed ones are unknown, diverged ones have not solved it. Where an interval "
-    "({confidence} jointly) holds that level, it is said how many lie beyond it for sure. Steps and seconds "
-    "are those of training up to the first validation at the solved level, each the median over "
-    "the seeds that solved it and of which it is known. Not said where a shortcut reaches the "
-    "solved level.",
+    "({confidence} jointly) holds that level, it is said how many lie beyond it for sure. Steps "
+    "and seconds are those of training up to the first validation at the solved level, each the "
+    "median over the seeds that solved it and of which it is known. Not said where a shortcut "
+    "reaches the solved level.",
 )
 def solved(group: Group) -> Finding | None:
     """How many seeds passed the solved level."""
