@@ -6,7 +6,7 @@ import re
 import pytest
 from tables_factory import Tables
 
-from seqgrid import differences, tables
+from seqgrid import changed_runs, tables
 from seqgrid.analysis.build import build
 from seqgrid.diff import compare, main
 from seqgrid.tables import TABLES
@@ -223,6 +223,6 @@ def test_a_changed_claim_shows_the_fields_that_changed():
         {"config": {"claims": [claim, other]}},
         {"config": {"claims": [other, claim | {"verdict": "NO DIFFERENCE"}]}},
     ]
-    assert differences.settings(*sides).rows == [
+    assert changed_runs.settings(*sides).rows == [
         ["claims.a beats b.verdict", "A BETTER", "NO DIFFERENCE"]
     ]
