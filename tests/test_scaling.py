@@ -347,9 +347,18 @@ def test_a_change_that_hangs_on_seeds_still_improving_is_open():
 
 
 def test_wide_intervals_hold_the_ceiling_and_show_no_course_at_it():
-    # One standard error is a tenth of the way; half an interval over four lengths is a quarter.
-    row = one(grid([0.9, 0.95, 0.9, 0.92], half=0.2))
-    assert row["outcome"] == "CANNOT BE TOLD"
+    def course(scores, error):
+        points = [
+            Point(length, (score,) * 3, error, 0.0, 1.0, verdicts=frozenset({"AT CEILING"}))
+            for length, score in zip((64, 128, 256), scores, strict=True)
+        ]
+        return Course("m", "t", "", "accuracy", "higher", SEEDS, tuple(points))
+
+    outcome, why = scaling.judge(course((0.98, 1.0, 0.99), 0.19), LIMITS)
+    assert (outcome, "of all lengths together" in why) == ("CANNOT BE TOLD", True)
+    # No length alone lies below the ceiling; all of them together do.
+    assert scaling.judge(course((0.80, 0.84, 0.80), 0.12), LIMITS)[0] == "CANNOT BE TOLD"
+    assert scaling.judge(course((0.97, 1.0, 0.99), 0.02), LIMITS)[0] == "AT CEILING"
 
 
 def test_no_course_at_chance_nor_where_chance_is_the_ceiling():

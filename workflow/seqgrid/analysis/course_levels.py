@@ -1,6 +1,6 @@
 """What levels and verdicts say of a course over lengths, before any slope is looked at."""
 
-from math import isnan
+from math import isnan, sqrt
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.courses import REPORTED, Course, Point
@@ -84,10 +84,11 @@ def at_ceiling(course: Course, limits: Thresholds) -> Answer | None:
     rough = _rough(course, limits)
     if rough:
         return UNKNOWN, (
-            "at every length the score cannot be told from the best there can be, but half its "
-            f"interval over test examples is more than {100 * limits.unstable_share:g} % of the "
-            f"way there from chance (at {', '.join(map(str, rough))})"
+            "at every length the score cannot be told from the best there can be, but "
+            f"{rough} is more than {100 * limits.unstable_share:g} % of the way there from chance"
         )
+    if _below(course, limits):
+        return None
     if moved(course, limits):
         return MOVES, (
             "at every length the score cannot be told from the best there can be, and it is that "
@@ -96,10 +97,34 @@ def at_ceiling(course: Course, limits: Thresholds) -> Answer | None:
     return CEILING, "at every length the score cannot be told from the best there can be"
 
 
-def _rough(course: Course, limits: Thresholds) -> list[int]:
-    """Lengths at which half an interval over test examples is a distance that matters."""
-    z = stats.simultaneous_z(len(course.points), limits.confidence)
-    return [p.seqlen for p in course.points if z * p.error > limits.unstable_share * p.span > 0]
+def _rough(course: Course, limits: Thresholds) -> str:
+    """What of the error over test examples is a distance that matters."""
+    errors = _errors(course)
+    where = [str(n) for n, e in zip(course.lengths, errors, strict=True)
+             if e > limits.unstable_share]  # fmt: skip
+    if where:
+        return f"the standard error over test examples at {', '.join(where)}"
+    z = stats.simultaneous_z(1, limits.confidence)
+    if not all(errors) or z / sqrt(sum(e**-2 for e in errors)) <= limits.unstable_share:
+        return ""
+    return "half its interval over the test examples of all lengths together"
+
+
+def _below(course: Course, limits: Thresholds) -> bool:
+    """Whether the lengths, none of which can be told from the ceiling, lie below it together."""
+    errors = [e / sqrt(len(p.values)) for e, p in zip(_errors(course), course.points, strict=True)]
+    if not course.related or not all(errors):
+        return False
+    weights = [e**-2 for e in errors]
+    means = [p.share(sum(p.values) / len(p.values)) for p in course.points]
+    mean = sum(w * m for w, m in zip(weights, means, strict=True)) / sum(weights)
+    half = stats.simultaneous_z(1, limits.confidence) / sqrt(sum(weights))
+    return 1 - mean > limits.level_share + half
+
+
+def _errors(course: Course) -> list[float]:
+    """Standard error of one value over its test examples at each length, in shares; 0 unknown."""
+    return [p.error / p.span if p.span > 0 and p.error > 0 else 0.0 for p in course.points]
 
 
 def at_shortcut(course: Course, limits: Thresholds) -> Answer | None:
