@@ -106,12 +106,15 @@ def _totals(content: Content, done: dict, added: dict) -> list[str]:
         return f"{k}/{n}{f' +{plus}{marks.CHECKPOINT}' if plus else ''}" if n else "-"
 
     tables = []
-    for start in range(0, len(content.tasks), MOST_COLUMNS - 1):
-        tasks = content.tasks[start : start + MOST_COLUMNS - 1]
+    # A report from elsewhere has models and tasks of which no cell is known.
+    known = [t for t in content.tasks if any(c["task"] == t for c in content.cells)]
+    models = [m for m in content.models if any(c["model"] == m for c in content.cells)]
+    for start in range(0, len(known), MOST_COLUMNS - 1):
+        tasks = known[start : start + MOST_COLUMNS - 1]
         columns = [*tasks, None]
         body = [
             [model, *grouped(content, model), *(shown(model, task) for task in columns)]
-            for model in content.models
+            for model in models
         ]
         body.append(["all", *(["-"] if content.groups else []), *(shown(None, t) for t in columns)])
         header = ["model", *group_header(content), *tasks, "all tasks"]
