@@ -5,7 +5,8 @@ from dataclasses import replace
 from math import isfinite
 
 from seqgrid.analysis import reported
-from seqgrid.analysis.groups import Cell, Group, Levels
+from seqgrid.analysis.groups import Cell, Group
+from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.rules import Verdict
 from seqgrid.analysis.verdicts import RULES
 from seqgrid.thresholds import Thresholds
