@@ -223,6 +223,7 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("coverage", FLOAT, "chance that such an interval holds it"),
         ("found", TEXT, "'inside', 'outside' or 'cannot be told'; null where nothing is expected"),
         ("status", TEXT, "'supported', 'refuted' or 'not testable yet'"),
+        ("stale", BOOL, "supported or refuted by values whose sources have changed since"),
         ("reason", TEXT, "why"),
         ("missing", pa.list_(TEXT), "folders of the cells it waits for"),
         ("why", TEXT, "where the claim comes from"),
