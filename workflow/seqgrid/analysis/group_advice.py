@@ -48,7 +48,8 @@ def _more_seeds(view: View, key: Key, group: Group) -> Iterator[dict]:
         )
     elif "TOO FEW SEEDS" in found and n < view.thresholds.enough_seeds and n:
         wanted, verdict = seeds_for_median(confidence), "TOO FEW SEEDS"
-        why = f"{n} asked for: {wanted} for an interval of the median with {confidence:.4g}"
+        share = f"{100 * confidence:.4g} %"
+        why = f"{n} asked for: {wanted} for an interval of the median with {share} coverage"
     else:
         return
     if wanted <= n:
@@ -232,7 +233,7 @@ def _swept(view: View, model: str) -> dict[str, list]:
             _setting(view.cells[k][0], "training", "learning_rate")
             for k in view.cells
             if k[0] == model
-        }
+        } - {None}
         found |= {RATE: sorted(names)} if len(names) > 1 else {}
     return found
 
