@@ -5,7 +5,8 @@ from math import log2
 import pyarrow as pa
 
 from seqgrid.analysis import expectations
-from seqgrid.analysis.expectations import Places, to_come
+from seqgrid.analysis.expectations import Places
+from seqgrid.analysis.final_values import stale, to_come
 from seqgrid.analysis.observed import (
     OPEN,
     REFUTED,
@@ -151,7 +152,7 @@ class Evidence:
         if any(name.startswith(UNSTABLE) for row in rows for name in _names(row)):
             barred.append(f"{UNSTABLE}, so no median stands for them")
         seen.barred = "; ".join(barred)
-        seen.stale = any(_stale(s) for s in summary if s)
+        seen.stale = any(stale(s) for s in summary if s)
         return seen
 
     def _verdict(self, claim: Claim, row: dict) -> tuple[str, str]:
@@ -211,7 +212,7 @@ class Evidence:
         ]
         partial = [r for r in rows if not r["complete"] or r["outcome"] not in COURSES]
         barred = ["the course cannot be told"] if partial else []
-        seen.stale = any(map(_stale, known))
+        seen.stale = any(map(stale, known))
         if any(s["preliminary"] for s in known):
             barred.append(PRELIMINARY)
             seen.status, seen.reason = OPEN, f"{seen.reason}; but {PRELIMINARY}"
@@ -253,11 +254,6 @@ def _apart(places: list[dict]) -> list[str]:
     if {"A BETTER", "B BETTER"} <= said:
         return ["the places contradict each other, so no number stands for them"]
     return ["a place is NOT COMPARABLE"] if "NOT COMPARABLE" in said else []
-
-
-def _stale(summary: dict) -> bool:
-    """Whether the sources of a final value of a row of `summary` have changed since."""
-    return any(s for s, final in zip(summary["stales"], summary["finals"], strict=True) if final)
 
 
 def _at_home(summary: dict) -> bool:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis.excluding import excludes
+from seqgrid.analysis.final_values import to_come
 from seqgrid.analysis.groups import Group, counted
 from seqgrid.analysis.selection import PRELIMINARY
 from seqgrid.analysis.summary import Study, meta
@@ -28,7 +29,6 @@ RULE = (
     "missing, cut, broken or not evaluated, or another variant may yet be selected, nor of a value "
     "without an interval."
 )
-ENDED = ("diverged", "skipped")  # without a value, and nothing to wait for
 NAMES = ("held", "passed")  # in the evidence of a rule that names a level: all it may name
 # Said of every study as such, and no observation.
 LEFT_OUT = ("SINGLE LR", "TOO FEW SEEDS")
@@ -67,13 +67,6 @@ def _groups(read: dict[str, pa.Table]) -> dict[tuple, Group]:
         for weights, group in study.groups(key)
         if weights == "best" and not group.slice and group.metric == study.primary.get(key[1], "")
     }
-
-
-def to_come(cell: dict) -> str | None:
-    """What keeps a cell from having come to its end, in a word; None where it has."""
-    if cell["outcome"] in ENDED or (cell["outcome"] == "finished" and cell["evaluated"]):
-        return None
-    return "finished, not evaluated" if cell["outcome"] == "finished" else cell["outcome"]
 
 
 def where(row: dict) -> str:
