@@ -10,8 +10,9 @@ from tables_factory import Tables, everything
 from seqgrid import collect
 from seqgrid.analysis.build import build
 from seqgrid.analysis.spending import KINDS, spending
-from seqgrid.report.content import Content, read
+from seqgrid.report.content import Content
 from seqgrid.report.cost import said
+from seqgrid.report.reading import read
 
 
 def ledger(made):
