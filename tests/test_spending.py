@@ -11,8 +11,9 @@ from seqgrid import collect
 from seqgrid.analysis.build import build
 from seqgrid.analysis.ledger import reasons
 from seqgrid.analysis.spending import KINDS, spending
-from seqgrid.report.content import Content, read
+from seqgrid.report.content import Content
 from seqgrid.report.cost import said
+from seqgrid.report.reading import read
 
 
 def ledger(made):

@@ -44,8 +44,9 @@ from seqgrid.report import (
     seeds,
     sensitivity,
 )
-from seqgrid.report.content import Content, Unreadable, read
+from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, free, links, text
+from seqgrid.report.reading import Unreadable, read
 
 WHAT = (__doc__ or "").partition("\n\nWith --copy")[0]
 SECTIONS = (
