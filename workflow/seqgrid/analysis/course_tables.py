@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from math import inf, isnan, nan, sqrt
 
 from seqgrid.analysis.courses import REPORTED, SEEDS, TASK_CEILING, Course, Point
-from seqgrid.analysis.groups import SKIPPED, Levels
+from seqgrid.analysis.groups import SKIPPED
+from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.places import levels_by_place
 
 Z95 = 1.959964  # half a 95 % interval in standard errors
