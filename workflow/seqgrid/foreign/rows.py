@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 # Columns of `cells` that are worked out here, and are not for a mapping to give.
 MADE = (
-    *("fingerprint", "path", "complete", "evaluated", "refused", "reused", "stale"),
+    *("fingerprint", "path", "complete", "evaluated", "refused", "stale"),
     *("evaluation_stale", "mixed_sources", "model_file", "task_file", "settings", "log2_inputs"),
     *("source_digest", "versions", "backend", "parts"),
 )

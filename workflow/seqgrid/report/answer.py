@@ -14,7 +14,7 @@ STALENESS = {
     "stale": "trained by sources that have changed since",
     "evaluation_stale": "evaluated by sources that have changed since",
     "mixed": "whose parts were trained by different sources",
-    "reused": "trained by another study and reused",
+    "reused": "reused, trained by another study or for another run",
 }
 EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
 DOUBTED = "on tasks whose control failed, of which nothing is said"
@@ -203,7 +203,8 @@ def _claimed(content: Content) -> list[str]:
         return []
     found = defaultdict(list)
     for row in content.claims:
-        found[row["status"]].append(f'"{free(row["statement"].rstrip("."))}"')
+        since = " from values whose sources have changed since" if row["stale"] else ""
+        found[row["status"]].append(f'"{free(row["statement"].rstrip("."))}"{since}')
     said = [
         f"{len(found[status])} {status}"
         + (f" ({listing(found[status], MOST_SHOWN)})" if named and found[status] else "")
