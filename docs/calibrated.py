@@ -1,115 +1,12 @@
 """What the calibration simulates: studies whose truth is known, and what is said of them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
-from simulated import CHANCE, SHORTCUT, SOLVED, bimodal, normal, study, trained
+from calibrated_comparisons import comparisons, successes
+from calibration_row import LEVEL, Built, Row
+from simulated import CHANCE, SHORTCUT, SOLVED, Draw, alike, lucky, normal, study, trained
 from tables_factory import Tables
-
-LEVEL = 0.05
-Built = dict[str, list[dict]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table.
-
-    most, least: what the rate may be at most, or should be at least; one of them.
-    """
-
-    about: str
-    statement: str
-    made: Callable[[np.random.Generator], Tables]
-    said: Callable[[Built], bool]
-    most: float | None = None
-    least: float | None = None
-
-    def holds(self, count: int, n: int) -> bool:
-        """Whether the count does not contradict the bound, with 99.9 % confidence."""
-        if self.most is not None:
-            return bool(binom.sf(count - 1, n, self.most) > 0.001)
-        return bool(binom.cdf(count, n, self.least) > 0.001)
-
-
-# -- comparisons -----------------------------------------------------------------------------------
-
-Draw = Callable[[np.random.Generator, int], np.ndarray]
-
-
-def alike(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Seeds that differ little."""
-    return normal(generator, n, 0.6, 0.05)
-
-
-def lucky(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Seeds that solve the task or stay at a shortcut, evenly."""
-    return bimodal(generator, n, SHORTCUT, 0.99, 0.5)
-
-
-def skewed(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Seeds of which one in ten falls to chance."""
-    return bimodal(generator, n, CHANCE, 0.9, 0.9)
-
-
-def solving(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Seeds that are all perfect."""
-    return np.ones(n)
-
-
-def pairs(
-    a: Draw, b: Draw, seeds: int, tasks: int = 1, margin: float | None = None
-) -> Callable[[np.random.Generator], Tables]:
-    """A study of two models whose comparisons are declared task by task."""
-
-    def made(generator: np.random.Generator) -> Tables:
-        entry = {"a": {"model": "a"}, "b": {"model": "b"}, "metric": None, "margin": margin}
-        compare = {f"on task{i}": entry | {"on": {"task": [f"task{i}"]}} for i in range(tasks)}
-        tables = study(tasks, compare=compare)
-        for i in range(tasks):
-            trained(tables, "a", a(generator, seeds), generator, f"task{i}")
-            trained(tables, "b", b(generator, seeds), generator, f"task{i}")
-        return tables
-
-    return made
-
-
-def claimed(*outcomes: str) -> Callable[[Built], bool]:
-    """Whether any comparison of the study came to one of these."""
-    return lambda built: any(r["outcome"] in outcomes for r in built["comparisons"])
-
-
-BETTER = ("A BETTER", "B BETTER")
-
-
-def shifted(by: float, spread: float = 0.05) -> Draw:
-    """Seeds that are better by so much."""
-    return lambda generator, n: normal(generator, n, 0.6 + by, spread)
-
-
-def comparisons() -> Iterator[Row]:
-    """False and true differences, and equivalence."""
-    drawn = {"alike": alike, "bimodal": lucky, "one in ten at chance": skewed, "perfect": solving}
-    for seeds, tasks in ((3, 1), (6, 1), (10, 1), (6, 8), (10, 8)):
-        for name, draw in drawn.items():
-            about = f"no effect, {name}; {seeds} seeds, {tasks} comparisons"
-            made = pairs(draw, draw, seeds, tasks)
-            yield Row(about, "any difference", made, claimed(*BETTER), most=LEVEL)
-    for seeds, by, least in ((6, 0.15, 0.8), (10, 0.1, 0.6), (20, 0.05, 0.4)):
-        about = f"better by {by}, seeds {0.05} apart; {seeds} seeds"
-        yield Row(
-            about, "A BETTER", pairs(shifted(by), alike, seeds), claimed("A BETTER"), None, least
-        )
-    about = "better by 0.15 on all of 8 tasks; 10 seeds"
-    yield Row(about, "A BETTER", pairs(shifted(0.15), alike, 10, 8), claimed("A BETTER"), None, 0.8)
-    edge = pairs(shifted(0.05, 0.02), shifted(0.0, 0.02), 10, margin=0.05)
-    yield Row("a difference as large as the margin; 10 seeds", "NO DIFFERENCE", edge,
-              claimed("NO DIFFERENCE"), most=LEVEL)  # fmt: skip
-    none = pairs(shifted(0.0, 0.02), shifted(0.0, 0.02), 10, margin=0.05)
-    yield Row("no effect, seeds 0.02 apart, margin 0.05; 10 seeds", "NO DIFFERENCE", none,
-              claimed("NO DIFFERENCE"), least=0.5)  # fmt: skip
-
 
 # -- levels ----------------------------------------------------------------------------------------
 
@@ -313,6 +210,7 @@ def survival() -> Iterator[Row]:
 # Title of a part of the table -> its rows, and the tables they need beside summary and verdicts.
 PARTS = {
     "Comparisons": (comparisons, ("comparisons",)),
+    "Success rates": (successes, ("comparisons",)),
     "Levels": (levels, ()),
     "Learning curves": (curves, ()),
     "Length": (lengths, ("scaling",)),

@@ -6,6 +6,7 @@ noise that a real one would, with the same intervals. Nothing is trained.
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tables_factory import Tables
 from seqgrid.analysis import stats
 
 TEST, VALIDATION = 1000, 500  # examples
+Draw = Callable[[np.random.Generator, int], np.ndarray]  # true scores of so many seeds
 CHANCE, SHORTCUT, CEILING, SOLVED = 0.1, 0.3, 1.0, 0.95
 TRAINED = {"steps": 2000, "batch_size": 64, "learning_rate": 1e-3, "schedule": "constant"}
 
@@ -78,3 +80,23 @@ def bimodal(
 ) -> np.ndarray:
     """True scores of n seeds (n,): `high` with probability `share`, `low` otherwise."""
     return np.where(generator.random(n) < share, high, low)
+
+
+def alike(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Seeds that differ little."""
+    return normal(generator, n, 0.6, 0.05)
+
+
+def lucky(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Seeds that solve the task or stay at a shortcut, evenly."""
+    return bimodal(generator, n, SHORTCUT, 0.99, 0.5)
+
+
+def skewed(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Seeds of which one in ten falls to chance."""
+    return bimodal(generator, n, CHANCE, 0.9, 0.9)
+
+
+def solving(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Seeds that are all perfect."""
+    return np.ones(n)

@@ -8,7 +8,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "docs"))
 
 from calibrate import MARKER, PAGE, measured
-from calibrated import PARTS, Row
+from calibrated import PARTS
+from calibration_row import Row
 
 ROWS = [(row, needs) for made, needs in PARTS.values() for row in made()]
 

@@ -337,11 +337,15 @@ def test_steps_to_what_a_shortcut_reaches_are_not_compared():
 def test_the_report_shows_what_was_compared_and_how_to_declare_it(tmp_path):
     sides = {"x": {"a": {"model": "p"}, "b": {"model": "q"}}}
     sides["y"] = sides["x"] | {"metric": "steps"}
+    sides["z"] = sides["x"] | {"metric": "solved"}
     made = study(sides, models={"p": {}, "q": {}}, tasks={"mqar": {}})
     page = write(made.write(tmp_path / "a")).read_text(encoding="utf-8")
     assert "**x**: a is p, b is q; accuracy." in page
     assert "| A BETTER" in page
-    said = "Holm, 2 tests; each row with pairs is one, and one more, of equivalence, where a margin"
+    assert "**z**: a is p, b is q; solved." in page
+    assert "no difference in success rate is shown" in " ".join(page.split())
+    assert "compared by McNemar's exact test" in " ".join(page.split())
+    said = "Holm, 3 tests; each row with pairs is one, and one more, of equivalence, where a margin"
     assert said in " ".join(page.split())
     bare = Tables(config={}).levels("mqar", [64], chance=0.01).cells("p", "mqar", 64, LOW)
     page = write(bare.write(tmp_path / "b")).read_text(encoding="utf-8")

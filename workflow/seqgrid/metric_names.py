@@ -10,3 +10,6 @@ BETTER: dict[str, Literal["higher", "lower"]] = {
     "r2": "higher",
     "mse": "lower",
 }
+# What a comparison may be of besides a metric: when a task is solved, and whether it is.
+STEPS, SOLVED = "steps", "solved"
+SOLVING = (STEPS, SOLVED)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from seqgrid.metric_names import BETTER
+from seqgrid.metric_names import BETTER, SOLVING
 from seqgrid.rows import Row
 from seqgrid.statements import Comparison, Place, Side
 from seqgrid.study_file import unknown
@@ -11,7 +11,7 @@ from seqgrid.study_file import unknown
 
 def misplaced(study: Any, rows: list[Row]) -> Iterator[str]:
     """A line for each place in these entries that the study's grid does not have."""
-    metrics = [*BETTER, "steps"]
+    metrics = [*BETTER, *SOLVING]
     for name, entry in study.compare.items():
         if entry.metric not in (None, *metrics):
             yield f"compare.{name}.metric: {unknown(entry.metric, metrics, 'a metric')}"

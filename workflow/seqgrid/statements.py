@@ -96,10 +96,15 @@ class Comparison(Chosen):
     )
     on: On = On()
     metric: str | None = Field(
-        None, description="a metric of the task, or `steps` to solve it; the task's where left out"
+        None,
+        description="a metric of the task, `steps` to solve it, or `solved`: the share of seeds "
+        "that do; the task's metric where left out",
     )
     margin: float | None = Field(
-        None, gt=0, description="differences up to this count as none, in units of the metric"
+        None,
+        gt=0,
+        description="differences up to this count as none, in units of the metric; of `solved` a "
+        "share of seeds",
     )
     why: str = Field("", description="what the comparison is for")
 

@@ -5,6 +5,7 @@ from math import isfinite
 from seqgrid.analysis.groups import short
 from seqgrid.analysis.paired import Judged, Paired
 from seqgrid.analysis.sides import Side
+from seqgrid.metric_names import SOLVED, SOLVING, STEPS
 
 MOST = 3  # seeds that are named one by one
 
@@ -39,7 +40,9 @@ def statement(
 def _found(row: dict, paired: Paired, judged: Judged) -> str:
     unit = row["metric"]
     many = f"{_pairs(len(paired.differences))}, p {short(judged.p_corrected)} after correction"
-    if unit == "steps":
+    if unit == SOLVED:
+        return _rates(row, paired, judged)
+    if unit == STEPS:
         many = f"log-rank over {many}"
         if row["outcome"] in ("A BETTER", "B BETTER"):
             sides = (row["a"], row["b"]) if row["outcome"] == "A BETTER" else (row["b"], row["a"])
@@ -72,6 +75,24 @@ def _found(row: dict, paired: Paired, judged: Judged) -> str:
     )
 
 
+def _rates(row: dict, paired: Paired, judged: Judged) -> str:
+    p = judged.p_corrected
+    if row["outcome"] == "NO DIFFERENCE":
+        p = judged.p_equivalent_corrected or 0.0
+    many = f"{_interval(row)}, {_pairs(len(paired.differences))}, p {short(p)} after correction"
+    if row["outcome"] in ("A BETTER", "B BETTER"):
+        sides = (row["a"], row["b"]) if row["outcome"] == "A BETTER" else (row["b"], row["a"])
+        by = short(abs(row["difference"]))
+        return (
+            f"{sides[0]} solves the task in more seeds than {sides[1]}, rates {by} apart ({many})"
+        )
+    if row["outcome"] == "NO DIFFERENCE":
+        share = short(paired.margin or 0.0)
+        return f"success rates that differ by {share} or more are excluded ({many})"
+    words = "no difference in success rate is shown"
+    return f"{words} ({many}), which does not mean that there is none"
+
+
 def _interval(row: dict) -> str:
     ends = [
         "unbounded" if v is None or not isfinite(v) else short(v) for v in (row["low"], row["high"])
@@ -81,7 +102,7 @@ def _interval(row: dict) -> str:
 
 def _signs(row: dict, paired: Paired) -> str:
     n = len(paired.differences)
-    if not n or row["metric"] == "steps":
+    if not n or row["metric"] in SOLVING:
         return ""
     up = sum(d > 0 for d in paired.differences)
     down = sum(d < 0 for d in paired.differences)

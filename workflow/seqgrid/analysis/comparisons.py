@@ -10,46 +10,23 @@ one difference, the mean of those of its places.
 """
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, sqrt
+from math import sqrt
 
 import numpy as np
 import pyarrow as pa
 
 from seqgrid import tables, thresholds
-from seqgrid.analysis import comparison_words, paired, pooling, solving, stats
+from seqgrid.analysis import comparison_words, paired, pooling, solving, successes
+from seqgrid.analysis.comparison_rows import Place, finished
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.obstacles import Judge, Obstacles
-from seqgrid.analysis.paired import Judged, Paired
 from seqgrid.analysis.sides import FINAL, NEVER, Pairs, Side, Sides, pairs, words
-from seqgrid.analysis.single_runs import SingleRuns, Told
+from seqgrid.analysis.single_runs import SingleRuns
 from seqgrid.analysis.summary import Study, meta
+from seqgrid.metric_names import SOLVED, SOLVING, STEPS
 from seqgrid.seeds import derive
 from seqgrid.statements import Comparison
-
-STEPS = "steps"  # the metric that is a time
-CLAIMS = ("A BETTER", "B BETTER", "NO DIFFERENCE")
-
-
-@dataclass
-class Place:
-    """One row of the table in the making.
-
-    paired: None where there is nothing to pair.
-    values: (a, b) of each seed, to compare as distributions.
-    """
-
-    row: dict
-    obstacles: Obstacles
-    paired: Paired | None = None
-    values: tuple[tuple[float, float], ...] = ()
-    single: Told | None = None
-    preliminary: bool = False
-    untuned: bool = False  # one variant of each side was tried
-    notes: tuple[str, ...] = ()
-    noise: float = 0.0  # standard error of a difference over test examples
-    parts: tuple["Place", ...] = ()  # the places of a row over all of them
 
 
 def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
@@ -65,7 +42,10 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
     ]
     tested = [place for place in found if place.paired is not None]
     judged = iter(paired.judge([p.paired for p in tested if p.paired], confidence))
-    rows = [made.judged(place, None if place.paired is None else next(judged)) for place in found]
+    rows = [
+        finished(place, None if place.paired is None else next(judged), confidence)
+        for place in found
+    ]
     return tables.from_rows("comparisons", rows, {"seqgrid.study": json.dumps(about)})
 
 
@@ -79,9 +59,15 @@ class _Comparisons:
 
     @cached_property
     def groups(self) -> dict[tuple, Group]:
-        """Every group at its training length, as only times need them."""
+        """Every group in its task's metric, by key, evaluated length and test set."""
         study = Study(self.read)
-        return {key: study.groups(key)[0][1] for key in study.keys}
+        return {
+            (*key, group.evaluated_seqlen, group.test_set): group
+            for key in study.keys
+            for weights, group in study.groups(key)
+            if weights == "best" and group.metric == study.primary.get(group.task, "")
+            if not group.slice
+        }
 
     # -- places --------------------------------------------------------------------------------
 
@@ -122,7 +108,7 @@ class _Comparisons:
             "evaluated_seqlen_tokens": at[0],
             "test_set": on["test_set"],
             "metric": entry["metric"] or metric,
-            "better": "lower" if entry["metric"] == STEPS else better,
+            "better": {STEPS: "lower", SOLVED: "higher"}.get(entry["metric"], better),
             "missing": [*a.waiting(), *b.waiting()],
         }
         place = Place(row, obstacles)
@@ -131,10 +117,14 @@ class _Comparisons:
         place.notes = comparison_words.notes(a, b)
         if obstacles.settings:
             return place, None
-        if entry["metric"] == STEPS:
-            # Two sides that both solve the task may still do so at different times.
+        if entry["metric"] in SOLVING:
+            # Two sides that solve the task may do so at different times, or in equal shares.
             obstacles.level = [line for line in obstacles.level if "AT CEILING" not in line]
-            return self._times(place, a, b), None
+            times = entry["metric"] == STEPS  # which only training has
+            groups = self._groups(a, b, (a.seqlen, b.seqlen, "") if times else where)
+            if self._solvable(place, a, b, groups):
+                (self._times if times else self._rates)(place, a, b, groups)
+            return place, None
         found = pairs(a, b, better)
         seeds = sorted(found.values)
         row |= {"seeds": seeds, "unpaired": found.unpaired}
@@ -157,16 +147,47 @@ class _Comparisons:
             row |= place.single.columns if place.single else {}
         return place, found
 
-    def _times(self, place: Place, a: Side, b: Side) -> Place:
-        """Steps to solve at one place, compared by log-rank."""
+    def _solvable(self, place: Place, a: Side, b: Side, groups: list[Group]) -> bool:
+        """Whether runs can be told there to solve the task; says why not."""
         if len(a.members) > 1 or len(b.members) > 1:
-            place.obstacles.settings.append("steps to solve are compared model by model")
-            return place
-        groups = [self.groups[s.members[0].key] for s in (a, b)]
-        if any(group.levels.bar is None for group in groups):
+            words = f"{place.row['metric']} is compared model by model"
+        elif any(group.levels.bar is None for group in groups):
             words = "no score shows success there: no solved level, or a shortcut reaches it"
-            place.obstacles.settings.append(words)
-            return place
+        else:
+            return True
+        place.obstacles.settings.append(words)
+        return False
+
+    def _groups(self, a: Side, b: Side, where: tuple[int, int, str]) -> list[Group]:
+        """The groups of the first models; where: evaluated length of a and of b, test set.
+
+        Of a model that has no score there it is that of its training length: none of its runs has
+        solved the task there.
+        """
+        found = []
+        for side, evaluated in zip((a, b), where[:2], strict=True):
+            key = side.members[0].key
+            trained = self.groups[*key, side.seqlen, ""]
+            found.append(self.groups.get((*key, evaluated, where[2]), trained))
+        return found
+
+    def _rates(self, place: Place, a: Side, b: Side, groups: list[Group]) -> None:
+        """Shares of runs that solve the task at one place, compared by McNemar's test."""
+        found = successes.pairs(pairs(a, b, "higher"), groups)
+        seeds = sorted(found.values)
+        place.row |= {"seeds": seeds, "unpaired": found.unpaired}
+        place.values = tuple(found.values[s] for s in seeds)
+        if place.values:
+            place.notes += (successes.listed(place.values, self.confidence),)
+        if found.diverged:
+            place.notes += (f"has not solved it: {comparison_words.listed(found.diverged)}",)
+        if found.never:
+            place.notes += (f"without a partner: {comparison_words.listed(found.never)}",)
+        differences = [found.differences[s] for s in seeds]
+        place.paired = successes.compare(differences, place.row["margin"], len(found.waiting))
+
+    def _times(self, place: Place, a: Side, b: Side, groups: list[Group]) -> None:
+        """Steps to solve at one place, compared by log-rank."""
         one, two = map(solving.times, groups)
         seeds, waiting = [], 0
         for seed in sorted(set(one) & set(two)):
@@ -181,7 +202,6 @@ class _Comparisons:
         place.row |= {"seeds": seeds, "unpaired": len(one) + len(two) - 2 * len(seeds)}
         shown = [solving.listed(side) for side in runs]
         place.notes += (f"steps of a {shown[0]}; of b {shown[1]}",)
-        return place
 
     def _pooled(self, head: dict, all_: list[tuple[Place, Pairs]], apart: list[Place]) -> Place:
         """All places of a comparison that can tell the sides apart: one difference a seed.
@@ -196,9 +216,9 @@ class _Comparisons:
         for place in [*(place for place, _ in all_), *apart]:
             for kind in ("different", "unknown", "unequal"):
                 lines = getattr(obstacles, kind)
-                lines += [f"{_where(place)}: {line}" for line in getattr(place.obstacles, kind)]
+                lines += [f"{place.where}: {line}" for line in getattr(place.obstacles, kind)]
             lines = place.obstacles.settings
-            obstacles.unknown += [f"{_where(place)} is not comparable: {line}" for line in lines]
+            obstacles.unknown += [f"{place.where} is not comparable: {line}" for line in lines]
         if all(place.obstacles.level for place, _ in found):
             obstacles.level.append("both sides are at chance or at the ceiling everywhere")
         whole, to_come, mean, without = pooling.means([p for _, p in found])
@@ -218,108 +238,8 @@ class _Comparisons:
         where = "; ".join(f"{task} at {', '.join(map(str, at))}" for task, at in lengths.items())
         made.notes = (f"mean over {where} tokens of each seed, which is the unit",)
         if len(found) < len(all_):
-            left = "; ".join(_where(place) for place, _ in level)
+            left = "; ".join(place.where for place, _ in level)
             made.notes += (f"not in it, as both sides are at one end of the task: {left}",)
         if any(p.from_chance != p.differences for _, p in found):
             made.notes += ("worse than chance counts as chance in the mean",)
         return made
-
-    # -- outcomes ------------------------------------------------------------------------------
-
-    def judged(self, place: Place, judged: Judged | None) -> dict:
-        """The finished row."""
-        row, found, obstacles = place.row, place.paired, place.obstacles
-        if found is not None and judged is not None:
-            parts = [(_where(part), part.row["outcome"]) for part in place.parts]
-            obstacles.level += pooling.contradicting(parts, judged.outcome)
-        row["blockers"], row["unequal"] = obstacles.blockers, obstacles.unequal
-        if found is None or judged is None:
-            row |= {"pairs": 0, "outcome": "NOT COMPARABLE"}
-        else:
-            row |= self._numbers(place, found, judged)
-            row["outcome"] = _outcome(place, judged)
-            if place.preliminary and row["outcome"] == "NOT TESTABLE YET":
-                row["blockers"] = [*row["blockers"], "a variant was selected before all had ended"]
-        if place.untuned and row["outcome"] in ("A BETTER", "B BETTER"):
-            place.notes += ("one setting of each was tried, so it may be one of learning rates",)
-        row["statement"] = comparison_words.statement(
-            row, found, judged, place.single.statement if place.single else "", list(place.notes)
-        )
-        del row["confidence"]  # the same for all
-        return row
-
-    def _numbers(self, place: Place, found: Paired, judged: Judged) -> dict:
-        if found.asked == 0:
-            return {"pairs": 0, "pairs_needed": judged.pairs_needed}
-        tested = {
-            "pairs": len(found.differences),
-            "p_value": found.p_value,
-            "p_corrected": judged.p_corrected,
-            "correction": f"Holm, {judged.tests} test{'' if judged.tests == 1 else 's'}",
-            "pairs_needed": judged.pairs_needed,
-            "p_equivalent": judged.p_equivalent_corrected,
-        }
-        if place.row["metric"] == STEPS:
-            return tested
-        interval, given = judged.interval, place.row.get("interval")
-        size, middle = (
-            paired.effect_size(found.differences, place.noise),
-            stats.median(found.differences),
-        )
-        return (
-            tested
-            | {
-                "differences": list(found.differences),
-                "difference": middle if isfinite(middle) else None,
-                "effect_size": size,
-                "effect": None if size is None else paired.EFFECT,
-            }
-            | self._improvement(place)
-            | (
-                {}
-                if given or not interval.coverage
-                else {
-                    "low": interval.low if isfinite(interval.low) else None,
-                    "high": interval.high if isfinite(interval.high) else None,
-                    "interval": interval.method,
-                    "coverage": interval.coverage,
-                }
-            )
-        )
-
-    def _improvement(self, place: Place) -> dict:
-        if not place.values:
-            return {}
-        sign = 1 if place.row["better"] == "higher" else -1
-        a, b = ([sign * v[i] for v in place.values] for i in (0, 1))
-        estimate = stats.superiority(a, b)
-        if len(a) < 2:
-            return {"improvement": estimate}
-        interval = stats.superiority_interval(estimate, len(a), len(b), self.confidence)
-        return {
-            "improvement": estimate,
-            "improvement_low": interval.low,
-            "improvement_high": interval.high,
-        }
-
-
-def _where(place: Place) -> str:
-    return f"{place.row['task']} at {place.row['seqlen_tokens']} tokens"
-
-
-def _outcome(place: Place, judged: Judged) -> str:
-    """The outcome of the differences, and what stands against it."""
-    obstacles, outcome = place.obstacles, judged.outcome
-    if obstacles.settings or obstacles.different:
-        return "NOT COMPARABLE"
-    if place.paired is not None and place.paired.asked == 0:
-        return "TOO FEW PAIRS"
-    if place.preliminary and outcome in (*CLAIMS, "NO DIFFERENCE SHOWN"):
-        return "NOT TESTABLE YET"
-    if place.single and not place.single.apart:
-        return "NO DIFFERENCE SHOWN"
-    if outcome in CLAIMS and obstacles.unknown:
-        return "NOT COMPARABLE"
-    if outcome in CLAIMS and obstacles.level:
-        return "NO DIFFERENCE SHOWN"
-    return outcome

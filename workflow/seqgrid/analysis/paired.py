@@ -43,6 +43,7 @@ class Paired:
     p_equivalent: of a median difference at or beyond the margin; None without one.
     best, best_equivalent: the smallest that the waiting pairs can make them.
     favours: 1 where larger a - b are more, -1 where smaller ones are, 0 where neither.
+    share: least share of pairs beyond the margin that equivalence excludes; half for a median.
     """
 
     differences: tuple[float, ...]
@@ -54,6 +55,7 @@ class Paired:
     p_equivalent: float | None = None
     best_equivalent: float | None = None
     favours: int = 0
+    share: float = 0.5
 
     @property
     def asked(self) -> int:
@@ -64,6 +66,11 @@ class Paired:
     def least(self) -> float:
         """The smallest p-value that so many pairs can give, whatever their values."""
         return least_p(self.asked)
+
+    @property
+    def least_equivalent(self) -> float:
+        """The same of equivalence, where there is a margin."""
+        return tail(0, self.asked, self.share)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ def compare(
     margin: float | None = None,
     waiting: int = 0,
     without: int = 0,
+    share: float = 0.5,
 ) -> Paired:
     """The sign test of paired differences a - b, and of equivalence within a margin.
 
@@ -103,6 +111,8 @@ def compare(
     waiting: pairs still to come.
     without: pairs among the differences, as zero, that have a number on neither side: nobody
         knows how far apart those are, so that they count as beyond any margin.
+    share: of pairs as far apart as the margin, which equivalence excludes; with half it is one of
+        the median difference.
 
     Raises:
         ValueError: a difference is NaN.
@@ -113,13 +123,13 @@ def compare(
     n = len(d) + waiting
     against = min(int((d <= 0).sum()), int((d >= 0).sum()))
     favours = int(np.sign((d > 0).sum() - (d < 0).sum()))
-    p_value, best = (min(1.0, 2 * _tail(k, n)) for k in (against + waiting, against))
+    p_value, best = (min(1.0, 2 * tail(k, n)) for k in (against + waiting, against))
     if margin is None:
         return Paired(tuple(d.tolist()), better, None, waiting, p_value, best, favours=favours)
     beyond = max(int((d >= margin).sum()), int((d <= -margin).sum())) + without
-    p_equivalent, best_equivalent = _tail(beyond + waiting, n), _tail(beyond, n)
+    p_equivalent, best_equivalent = (tail(k, n, share) for k in (beyond + waiting, beyond))
     found = (p_value, best, p_equivalent, best_equivalent, favours)
-    return Paired(tuple(d.tolist()), better, margin, waiting, *found)
+    return Paired(tuple(d.tolist()), better, margin, waiting, *found, share=share)
 
 
 def judge(found: Sequence[Paired], confidence: float = stats.CONFIDENCE) -> list[Judged]:
@@ -142,7 +152,7 @@ def judge(found: Sequence[Paired], confidence: float = stats.CONFIDENCE) -> list
     judged = []
     for i, one in enumerate(found):
         j = next(second) if one.p_equivalent is not None else None
-        ever = possible(one.least, i) or (j is not None and possible(one.least / 2, j))
+        ever = possible(one.least, i) or (j is not None and possible(one.least_equivalent, j))
         yet = possible(one.best, i) or (j is not None and possible(one.best_equivalent or 0.0, j))
         if corrected[i] <= alpha:
             up = one.favours == (1 if one.better == "higher" else -1)
@@ -218,6 +228,7 @@ def effect_size(differences: Sequence[float], noise: float = 0.0) -> float | Non
     return float(d.mean()) / spread if spread > least else None
 
 
-def _tail(k: int, n: int) -> float:
-    """P(Binomial(n, 1/2) <= k), from whole numbers; 1 for no pairs."""
-    return sum(comb(n, i) for i in range(min(k, n) + 1)) / 2**n
+def tail(k: int, n: int, share: float = 0.5) -> float:
+    """P(Binomial(n, share) <= k), from whole numbers; 1 for no pairs."""
+    up, of = share.as_integer_ratio()
+    return sum(comb(n, i) * up**i * (of - up) ** (n - i) for i in range(min(k, n) + 1)) / of**n

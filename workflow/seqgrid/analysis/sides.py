@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf, isinf, isnan
 
+from seqgrid.metric_names import SOLVING
+
 # How a cell stands in a comparison. One that diverged has come to an end, and is worse than any
 # number; leaving it out would favour a side for its failures.
 FINAL, WORST, WAITING, NEVER = "final", "worst", "waiting", "never"
@@ -268,7 +270,7 @@ class Sides:
                 for r in rows
                 if r["variant"] == variant
                 and (r["evaluated_seqlen_tokens"], r["test_set"]) == at
-                and (r["primary"] if metric in (None, "steps") else r["metric"] == metric)
+                and (r["primary"] if metric in (None, *SOLVING) else r["metric"] == metric)
             ),
             None,
         )

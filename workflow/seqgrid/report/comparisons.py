@@ -4,6 +4,7 @@ from collections import Counter
 from math import isinf
 
 from seqgrid import thresholds
+from seqgrid.metric_names import SOLVED, STEPS
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, code, item, listing, number, table, text
 
@@ -18,6 +19,10 @@ EXAMPLE = (
 TIMES = (
     " Steps to solve are compared by log-rank, whose p-value is exact over exchanges of the sides "
     "within pairs; a run that has not solved the task counts as taking longer than it lasted (>)."
+)
+RATES = (
+    " Success rates (solved) are compared by McNemar's exact test, of the seeds that one side "
+    "alone solves; their difference is that of the shares of seeds."
 )
 MOST_SEEDS = 12  # values that are written out
 
@@ -49,7 +54,8 @@ def comparisons(content: Content) -> str:
         "seeds; its interval excludes zero exactly where the test rejects, if it reaches the",
         "coverage asked for; the coverage of each stands beside it. Over all places a seed counts",
         "once, as its runs share data and initial weights."
-        + (TIMES if any(row["metric"] == "steps" for row in rows) else "")
+        + (TIMES if any(row["metric"] == STEPS for row in rows) else "")
+        + (RATES if any(row["metric"] == SOLVED for row in rows) else "")
         + (
             f" Corrected for all tests of the study: {correction}; each row with pairs is one, and "
             "one more, of equivalence, where a margin is declared."
