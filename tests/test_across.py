@@ -57,7 +57,7 @@ def test_a_hole_in_the_grid_is_no_number(tmp_path):
         assert found[model]["reason"] == "not every seed has a final value on u 8"
     page = write(made.write(tmp_path)).read_text()
     assert "### Across tasks" in page
-    assert "- c: not every seed has a final value on u 8" in page
+    assert "c: not every seed has a final value on u 8" in page
 
 
 def test_a_task_that_cannot_be_learned_is_left_out():

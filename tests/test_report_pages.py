@@ -83,7 +83,7 @@ def test_an_imported_study_says_where_it_comes_from_and_when_runs_were_last_seen
     named = next(t for t in tables_of(section(page, "Files")) if "status" in t[0])
     assert [row["file"] for row in named] == ["`checkpoint_2d_0.pt`", "`checkpoint_2d_1.pt`"]
     assert "321e312" in section(page, "Provenance")
-    assert "1 that its study calls finished, without a valid result" in " ".join(page.split())
+    assert "1 that its study calls finished, without a valid test result" in " ".join(page.split())
 
 
 def test_values_from_checkpoints_carry_their_mark_and_enter_no_median(page):
@@ -179,7 +179,7 @@ def test_the_answer_says_one_thing_of_each_place_with_values_reported_without_se
         for length in (64, 128)
     ]  # fmt: skip
     answer = " ".join(section(page_of(made, tmp_path), "Answer").split())
-    assert "2 values are reported without seeds" in answer
+    assert "values reported without seeds, under Results: 2" in answer
     assert re.search(r"Of 2 places with values reported without seeds: 2 \w", answer)
     assert "without being solved" not in answer
 

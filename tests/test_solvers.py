@@ -2,11 +2,12 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 from task_variants import LENGTHS
 from test_tasks import NAMES, Solver, assert_scores, build, parts_of
 
-from seqgrid import checkpoint, collect, evaluate, metrics, registry, tables
+from seqgrid import checkpoint, evaluate, evaluation_rows, metrics, registry, tables
 from seqgrid.cell import Cell
 from seqgrid.rows import Evaluation
 from seqgrid.store import Part
@@ -36,12 +37,12 @@ def score(tmp_path, monkeypatch):
         tables.write(tables.from_columns("evaluation_file", blocks, about), tmp_path / "file")
         [columns] = [
             columns
-            for group, columns in collect._parts(collect.pq.read_table(tmp_path / "file"))
+            for group, columns in evaluation_rows.parts(pq.read_table(tmp_path / "file"))
             if group["weights"] == "last" and not group["test_set"] and not group["slice"]
         ]
         levels = [Level(**{k: v for k, v in level.items() if k != "evaluated_seqlen_tokens"})
                   for level in json.loads(about["seqgrid.levels"])]  # fmt: skip
-        found = metrics.summarise(collect._numbers(columns), about["seqgrid.loss"])
+        found = metrics.summarise(evaluation_rows.numbers(columns), about["seqgrid.loss"])
         return found, [v for v in levels if not v.test_set and not v.slice]
 
     return score

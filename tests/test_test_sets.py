@@ -11,10 +11,10 @@ import torch
 from grids import Grid
 from tables_factory import Tables
 
-from seqgrid import collect, plan, registry, study
+from seqgrid import collect, evaluation_rows, plan, registry, study
 from seqgrid.analysis.build import build
 from seqgrid.cell import Cell
-from seqgrid.collect import Collector
+from seqgrid.collector import Collector
 from seqgrid.report import __main__ as printing
 from seqgrid.report.content import Content
 
@@ -101,9 +101,9 @@ def test_an_evaluation_from_before_there_were_test_sets_is_read(trained):
     old = table.filter(
         (np.array(table["test_set"]) == "") & (np.array(table["slice"]) == "")
     ).drop_columns(["test_set", "slice"])
-    new = collect._parts(table)
+    new = evaluation_rows.parts(table)
     want = [(g, c) for g, c in new if not g["test_set"] and not g["slice"]]
-    found = collect._parts(old)
+    found = evaluation_rows.parts(old)
     assert [g for g, _ in found] == [g for g, _ in want]
     for (_, one), (_, other) in zip(found, want, strict=True):
         assert np.array_equal(one["correct"], other["correct"])

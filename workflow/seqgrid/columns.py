@@ -108,8 +108,8 @@ COLLECTED: dict[str, list[Column]] = {
         (
             "outcome",
             TEXT,
-            "how the cell stands: an outcome's name, 'missing' or 'corrupt'; of a study run "
-            "elsewhere also 'running'",
+            "how the cell stands: an outcome's name, 'missing', 'corrupt', or 'running' where it "
+            "was being trained when the tables were made",
         ),
         ("reason", TEXT, "why, in words"),
         ("error", TEXT, "traceback of a failure"),
@@ -130,6 +130,12 @@ COLLECTED: dict[str, list[Column]] = {
         ("settings", TEXT, "resolved settings, a JSON object"),
         ("parts", INT, "parts of the training so far"),
         ("step_steps", INT, "optimiser steps done"),
+        (
+            "reached_steps",
+            INT,
+            "step that a cell with the outcome 'running' had reached then; what is known of it, as "
+            "`step_steps` and the history, ends with its last part",
+        ),
         ("budget_steps", INT, "optimiser steps asked for"),
         ("seen_tokens", INT, "tokens seen, padding included"),
         ("seen_examples", INT, "different training examples seen"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqgrid import deaths, lease, plan, study
+from seqgrid import deaths, lease, plan, study, underway
 from seqgrid.estimates import Forecast, counted, spent
 from seqgrid.job import WRONG_CALL, say
 from seqgrid.plan import Standing
@@ -200,9 +200,7 @@ def _running(
     for s in standings:
         if holder := holders[s.row.cell.path]:
             beat = holder["beat"] or {}
-            # A checkpoint may be there before the first heartbeat is.
-            kept = Part(results / "cells", s.row.cell.path, s.run, s.part).step()
-            text = f"step {max(kept, beat.get('step', 0))} of {s.row.cell.training.steps}"
+            text = f"step {underway.step(holder, s, results)} of {s.row.cell.training.steps}"
             if rate := beat.get("steps_per_second"):
                 text += f", {rate:.1f} steps/s"
             if left := beat.get("seconds_left"):

@@ -58,7 +58,7 @@ def _row(model: str, rows: dict[Place, dict], places: list[Place], about: dict) 
     if lacking:
         return row | {"reason": f"not every seed has a final value on {', '.join(lacking)}"}
     if len({tuple(at) for at in shares}) > 1:
-        return row | {"reason": "its places do not have the same seeds"}
+        return row | {"reason": "not every place has the same seeds"}
     values = np.array([list(at.values()) for at in shares], dtype=float).T  # (seeds, places)
     row |= {"seeds": list(shares[0]), "iqm": float(stats.iqm(values.ravel()))}
     if len(values) < stats.BOOTSTRAP_MIN_VALUES:

@@ -32,9 +32,11 @@ def _cells(view: View) -> Iterator[dict]:
         fallen = {row["seed"] for row in view.verdicts[key].get("COLLAPSED", [])}
         for cell in group.cells:
             row = rows[cell.seed]
-            common = about(key, cell.seed) | {"cells": 1, "hours": view.rates.remaining(row)}
+            reached = row["reached_steps"] or cell.step or 0
+            left = view.rates.remaining(row | {"step_steps": reached})
+            common = about(key, cell.seed) | {"cells": 1, "hours": left}
             if cell.outcome == "running":
-                words = f"step {cell.step or 0:,} of {cell.budget or 0:,}: wait for its end"
+                words = f"step {reached:,} of {cell.budget or 0:,}: wait for its end"
                 yield common | {"action": "monitor", "verdict": "RUNNING", "reason": words}
             if cell.outcome not in CUT or (cell.outcome == "killed" and not cell.history):
                 continue

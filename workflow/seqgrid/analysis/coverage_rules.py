@@ -128,7 +128,7 @@ def single_learning_rate(group: Group) -> Finding | None:
 )
 def stale(group: Group) -> Finding | None:
     """Results of sources that have changed."""
-    cells = [c for c in group.cells if c.stale]
+    cells = [c for c in group.cells if c.stale and c.outcome != "skipped"]
     if not cells:
         return None
     return (

@@ -48,7 +48,8 @@ def _more_seeds(view: View, key: Key, group: Group) -> Iterator[dict]:
         )
     elif "TOO FEW SEEDS" in found and n < view.thresholds.enough_seeds and n:
         wanted, verdict = seeds_for_median(confidence), "TOO FEW SEEDS"
-        why = f"{n} asked for: {wanted} for an interval of the median with {confidence:.4g}"
+        share = f"{100 * confidence:.4g} %"
+        why = f"{n} asked for: {wanted} for an interval of the median with {share} coverage"
     else:
         return
     if wanted <= n:

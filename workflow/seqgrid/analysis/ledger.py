@@ -21,14 +21,15 @@ def coverage(cells: list[dict]) -> dict:
     for cell in cells:
         found[standing(cell)] += 1
     done, skipped = found.pop("finished", 0), found.pop("skipped", 0)
+    trained = [cell for cell in cells if cell["outcome"] != "skipped"]
     return {
         "cells": len(cells),
         "done": done,
         "skipped": skipped,
         "possible": len(cells) - skipped,
         "open": dict(sorted(found.items(), key=lambda pair: -pair[1])),
-        "stale": sum(bool(c["stale"]) for c in cells),
-        "evaluation_stale": sum(bool(c["evaluation_stale"]) for c in cells),
+        "stale": sum(bool(c["stale"]) for c in trained),
+        "evaluation_stale": sum(bool(c["evaluation_stale"]) for c in trained),
         "mixed": sum(bool(c["mixed_sources"]) for c in cells),
         "reused": sum(bool(c["reused"]) for c in cells),
     }

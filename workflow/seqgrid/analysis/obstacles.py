@@ -198,8 +198,9 @@ def _sides(fact: fairness.Fact) -> str:
         words = _inside(fact.values)
         if words:
             return words
+    unit = " bytes" if fact.column == "state_bytes" else ""
     return ", ".join(
-        f"{_values(fact.values[side]) if side in fact.values else 'not recorded'} of {side}"
+        f"{_values(fact.values[side]) + unit if side in fact.values else 'not recorded'} of {side}"
         for side in "ab"
     )
 
@@ -224,7 +225,9 @@ def _inside(values: dict[str, list]) -> str:
 def _values(values: list) -> str:
     if len(values) > 3 and not isinstance(values[0], str):
         return f"{_value(values[0])} to {_value(values[-1])}"
-    return _and(set(map(_value, values)))
+    if not any(isinstance(value, str) for value in values):
+        values = sorted(values)
+    return " and ".join(dict.fromkeys(map(_value, values))) or "none"
 
 
 def _value(value: object) -> str:

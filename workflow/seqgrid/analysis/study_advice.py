@@ -131,7 +131,7 @@ def _controls(view: View) -> Iterator[dict]:
         yield {
             "action": "run the controls",
             "verdict": "CONTROL " + found[0]["state"].upper(),
-            "reason": f"of {task}, {len(found)} have no verdict yet: "
+            "reason": f"of {task}, {len(found)} without a verdict yet: "
             "whether the task does what it is for is not known",
             "cells": None,
             "command": None if view.foreign else edits.run(study, f"*/{task}/*"),
@@ -170,8 +170,8 @@ def _interval(view: View) -> Iterator[dict]:
     yield {
         "action": "more seeds everywhere",
         "verdict": "WIDE INTERVAL",
-        "reason": f"{len(asked)} seeds: the range of fewer than {enough} holds the median with "
-        f"less than {view.thresholds.confidence:.4g} coverage",
+        "reason": f"{len(asked)} seed{'s' * (len(asked) > 1)}: the range of fewer than {enough} "
+        f"holds the median with less than {100 * view.thresholds.confidence:.4g} % coverage",
         "hours": None if whole is None else whole * len(new),
         "cells": len(groups) * len(new),
         "command": view.command(),
@@ -189,7 +189,8 @@ def _pairs(view: View) -> Iterator[dict]:
         if not pairs or row["unpaired"]:
             continue  # what it waits for are cells that were asked for
         place = {"task": row["task"], "seqlen_tokens": row["seqlen_tokens"]}
-        words = f"{row['comparison']}: {pairs} pairs, {needed} needed to claim such a difference"
+        have = f"{pairs} pair{'s' * (pairs > 1)}"
+        words = f"{row['comparison']}: {have}, {needed} needed to claim such a difference"
         common = place | {"action": "more seeds", "verdict": row["outcome"], "reason": words}
         models = _sides(view.config, row["comparison"])
         keys = [k for k in view.cells if k[0] in models and k[1] == row["task"]]

@@ -27,7 +27,11 @@ def across(content: Content) -> str:
         for row in whole
     ]
     places = content.across[0]["places"]
-    left = [item(f"{r['model']}: {r['reason']}") for r in content.across if r["iqm"] is None]
+    why: dict[str, list[str]] = {}
+    for row in content.across:
+        if row["iqm"] is None:
+            why.setdefault(row["reason"], []).append(row["model"])
+    left = [item(f"{', '.join(models)}: {reason}") for reason, models in why.items()]
     return blocks(
         "### Across tasks",
         NOTE,

@@ -9,7 +9,7 @@ from seqgrid.analysis.rates import Rates
 from seqgrid.analysis.resuming import LEAVE, OPEN, RESUME
 from seqgrid.analysis.study_advice import goes_on
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, code, number, seconds, table, text
+from seqgrid.report.markdown import blocks, code, number, seconds, table, text, without_empty
 from seqgrid.report.sections import MOST_ROWS
 
 ON_CELLS = (RESUME, OPEN, "monitor", LEAVE)
@@ -147,6 +147,7 @@ def _action(content: Content, rows: list[dict], action: str, unit: str) -> str:
         for r in shown
     ]
     header = ["model", "task", "length", "rule", "gain", "interval", "cells", unit, "why"]
+    header, body = without_empty(header, body, ("gain", "interval"))
     changes = [yaml.safe_load(r["edit"]) for r in shown if r["edit"]]
     edit = ""
     if changes:

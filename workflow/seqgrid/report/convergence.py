@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, count, table, text
+from seqgrid.report.markdown import blocks, count, table, text, without_empty
 from seqgrid.report.sections import MOST_ROWS, figure, more
 
 CELL_RULES = ("IMPROVING", "PLATEAU", "COLLAPSED")
@@ -12,10 +12,15 @@ NOTE = (
     "first validation at that level of each. Censored: seeds that ended, were cut short or failed "
     "without having solved it; a diverged seed counts as unsolved up to its budget. Median: "
     "Kaplan-Meier, the steps after which half of the seeds have solved it, or the steps that were "
-    "not enough; its interval is narrower than 95% below six seeds, and open where too few have "
-    "solved it. Mean to: steps to solve cut at a horizon that all models of the place share.",
-    "The last three columns name seeds, by their validation history alone: improving when the "
-    "budget ended, on a plateau, collapsed from a better validation.",
+    "not enough; its interval covers less than 95% below six seeds, and is open where too few "
+    "have solved it. Mean: of the steps to solve, cut at a horizon that all models of the place "
+    "share.",
+)
+
+ENDS = (
+    "The last columns name seeds, by their validation history alone: improving when the budget "
+    "ended, on a plateau, collapsed from a better validation; a column is left out where it is "
+    "empty."
 )
 
 
@@ -42,8 +47,10 @@ def convergence(content: Content) -> str:
         found = times.get(_key(row)) if row["selected"] else None
         body.append([label, row["task"], str(row["seqlen_tokens"]), *_solving(found, row), *ends])
     header = ["model", "task", "length", "solved", "at", "censored", "median", "interval"]
-    header += ["mean to", *(rule.lower() for rule in CELL_RULES)]
-    shown = blocks(text(*NOTE), table(header, body, left=2), more(rows)) if body else ""
+    rules = [rule.lower() for rule in CELL_RULES]
+    header, body = without_empty([*header, "mean", *rules], body, rules)
+    ends = [ENDS] if set(rules) & set(header) else []
+    shown = blocks(text(*NOTE, *ends), table(header, body, left=2), more(rows)) if body else ""
     return blocks(
         shown or "No cell has finished.",
         _tests(content),
@@ -71,7 +78,7 @@ def _solving(row: dict | None, summary: dict) -> list[str]:
         ", ".join(_censored(ends)) or "-",
         median,
         _interval(row) if solved else "-",
-        f"{count(row['restricted_mean_steps'])} to {count(row['horizon_steps'])}",
+        f"{count(row['restricted_mean_steps'])} (cut at {count(row['horizon_steps'])})",
     ]
 
 
@@ -108,7 +115,7 @@ def _tests(content: Content) -> str:
         found = [_p(row[name]) for name in ("p_value", "p_corrected", "p_smallest")]
         place = [row["task"], str(row["seqlen_tokens"]), f"{row['solved']}/{row['seeds']}"]
         body.append([*place, *found, row["statement"].split(": ")[-1]])
-    header = ["task", "length", "solved", "p", "corrected", "smallest", "so"]
+    header = ["task", "length", "solved", "p", "corrected", "smallest", "says"]
     hidden = len(rows[MOST_ROWS:])
     rest = f"{hidden} more places stand in `convergence.parquet`." if hidden else ""
     return blocks(note, table(header, body, words=1), rest)

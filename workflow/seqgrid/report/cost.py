@@ -47,9 +47,10 @@ def cost(content: Content) -> str:
 
 def said(content: Content) -> str:
     """One sentence on the whole: device-hours, what became of them, what is still to come."""
-    parts = []
+    parts, others = [], False
     for row in spending(content.cells, content.parts):
         if row["model"] is None and row["seconds"]:
+            others |= any(row[kind] for kind in ("validation", "checkpoint", "evaluation", "start"))
             wasted = sum(row[kind] for kind in ("broken", *WASTE))
             shares = [f"{_share(row['done'], row)} training that came to its end"]
             if row["open"]:
@@ -66,6 +67,7 @@ def said(content: Content) -> str:
     if finish and finish["hours"] is not None:
         rest = f"; what is open takes at most {seconds(3600 * finish['hours'])} more"
     other = "; the other shares are validation, evaluation, checkpoints and starting up"
+    other = other if others else ""
     return f"All of this took {'; '.join(parts)}{other}{rest}."
 
 
@@ -85,7 +87,8 @@ def _device(content: Content, rows: list[dict], device: str) -> str:
         for row in sorted(here, key=lambda row: order[row["model"]])
     ]
     header = ["model", *(TITLES[kind] for kind in kinds), "all", "peak memory"]
-    title = f"{unit(device)[0].upper()}{unit(device)[1:]} on {device}, by what became of it:"
+    where = "on devices that are not recorded" if device == "unknown" else f"on {device}"
+    title = f"{unit(device)[0].upper()}{unit(device)[1:]} {where}, by what became of it:"
     return blocks(text(title), table(header, body))
 
 

@@ -36,7 +36,7 @@ MEANINGS = {
     INVALID: "its training is said to have ended, but no valid test result exists: not done",
     "timed_out": "its time ran out; saved, and it can go on",
     "interrupted": "stopped from outside; saved, and it can go on",
-    "running": "was training when the tables were made",
+    "running": "was being trained when the tables were made; wait for its end",
     "diverged": "loss or validation metric stopped being a number",
     "out_of_memory": "memory ran out",
     "killed": "its processes died without a word",
@@ -106,12 +106,15 @@ def _totals(content: Content, done: dict, added: dict) -> list[str]:
         return f"{k}/{n}{f' +{plus}{marks.CHECKPOINT}' if plus else ''}" if n else "-"
 
     tables = []
-    for start in range(0, len(content.tasks), MOST_COLUMNS - 1):
-        tasks = content.tasks[start : start + MOST_COLUMNS - 1]
+    # A report from elsewhere has models and tasks of which no cell is known.
+    known = [t for t in content.tasks if any(c["task"] == t for c in content.cells)]
+    models = [m for m in content.models if any(c["model"] == m for c in content.cells)]
+    for start in range(0, len(known), MOST_COLUMNS - 1):
+        tasks = known[start : start + MOST_COLUMNS - 1]
         columns = [*tasks, None]
         body = [
             [model, *grouped(content, model), *(shown(model, task) for task in columns)]
-            for model in content.models
+            for model in models
         ]
         body.append(["all", *(["-"] if content.groups else []), *(shown(None, t) for t in columns)])
         header = ["model", *group_header(content), *tasks, "all tasks"]
@@ -173,11 +176,14 @@ def _reused(content: Content) -> str:
     )
 
 
+def _steps(cell: dict) -> int:
+    """Steps done; of a cell under way, those it had reached when the tables were made."""
+    return cell["reached_steps"] or cell["step_steps"] or 0
+
+
 def _cut_short(content: Content) -> str:
     """How far the cells got that stopped before their end."""
-    cells = [
-        c for c in content.cells if c["outcome"] not in ("finished", "skipped") and c["step_steps"]
-    ]
+    cells = [c for c in content.cells if c["outcome"] not in ("finished", "skipped") and _steps(c)]
     if not cells:
         return ""
     said = {ledger.identity(row): row for row in content.inventory}
@@ -191,7 +197,7 @@ def _cut_short(content: Content) -> str:
         body.append(
             [
                 *(_label(c), c["task"], c["outcome"], str(c["seqlen_tokens"]), str(c["seed"])),
-                f"{count(c['step_steps'])} of {count(c['budget_steps'])}",
+                f"{count(_steps(c))} of {count(c['budget_steps'])}",
                 "-" if epochs is None else f"{epochs:g}",
                 *(best, count(c["best_step_steps"]), last),
                 _when(c["ended_at"] or foreign.get("modified_at"), newest),

@@ -108,9 +108,9 @@ def plans(content: Content) -> dict[str, Plan]:
         "steps": Plan(
             courses.steps,
             courses.tasks_with_steps(content),
-            "Median steps to solve by training length, with intervals. Hollow with an arrow: fewer "
-            "than half of the seeds solved the task in the steps that they had, so the median lies "
-            "above",
+            "Median steps to solve: by training length, with intervals. Hollow with an arrow: "
+            "fewer than half of the seeds solved the task in the steps that they had, so the "
+            "median lies above",
         ),
         "peaks": Plan(
             panels.peaks,

@@ -16,12 +16,11 @@ SAID_FIRST = ("CEILING MOVES", "RISES", "FALLS", "AT CEILING", "FLAT")
 
 def length(content: Content) -> str:
     """Scores against training length, and beyond it, with the levels that move along."""
-    found = [
-        text(
-            "Medians over final seeds, with the levels at the same lengths: where a value goes "
-            "along with a level, it is the level that moves, and no change of the model follows."
-        )
-    ]
+    note = text(
+        "Medians over final seeds, with the levels at the same lengths: where a value goes "
+        "along with a level, it is the level that moves, and no change of the model follows."
+    )
+    found = [note]
     if content.scaling:
         found.append(_rules(content))
     said = sorted(content.scaling, key=_rank)[:MOST_SAID]
@@ -32,7 +31,8 @@ def length(content: Content) -> str:
     hidden = len(content.scaling[MOST_SAID:])
     if hidden:
         found.append(text(f"What {hidden} more courses say stands in `scaling.parquet`."))
-    return blocks(*found, figure(content, "length"), figure(content, "beyond"))
+    shown = blocks(*found, figure(content, "length"), figure(content, "beyond"))
+    return shown if shown != note else "No task has values at more than one length."
 
 
 def _rank(row: dict) -> int:

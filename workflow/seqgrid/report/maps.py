@@ -27,6 +27,7 @@ CLASSES: dict[str, tuple[str, str]] = {
     "finished and evaluated": ("#CBE0F2", ""),
     "finished, not evaluated": ("#7FB2DA", ""),
     "cut short, goes on": ("#F3CF73", "\\\\\\"),
+    "under way": ("#F8E9BE", "--"),
     "failed": ("#E58A4F", "///"),
     "missing": ("#FFFFFF", "..."),
     "skipped: cannot exist": ("#BBBBBB", "xx"),
@@ -36,7 +37,7 @@ STANDING = {
     "finished, not evaluated": "finished, not evaluated",
     "timed_out": "cut short, goes on",
     "interrupted": "cut short, goes on",
-    "running": "cut short, goes on",
+    "running": "under way",
     "missing": "missing",
     "skipped": "skipped: cannot exist",
 }

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import isnan
 
 WIDTH = 100  # columns of wrapped text; tables may be wider
@@ -88,6 +88,18 @@ def text(*sentences: str) -> str:
     return textwrap.fill(
         " ".join(s for s in sentences if s), WIDTH, break_long_words=False, break_on_hyphens=False
     )
+
+
+def without_empty(
+    header: list[str], rows: list[list[str]], names: Collection[str]
+) -> tuple[list[str], list[list[str]]]:
+    """A table without those of the named columns in which no row says anything."""
+    kept = [
+        i
+        for i, name in enumerate(header)
+        if name not in names or any(row[i] not in ("", "-") for row in rows)
+    ]
+    return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def item(*sentences: str) -> str:

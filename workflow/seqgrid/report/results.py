@@ -33,13 +33,15 @@ def results(content: Content) -> str:
     """Per task and length: every model's number with all that belongs to it."""
     found, shown = [LEGEND], 0
     for task in content.tasks:
-        found.append(f"### {task}")
+        here = []
         for seqlen in content.lengths(task):
             shown += 1
             if shown <= MOST_TABLES:
-                found.append(_results_table(content, content.rows(task, seqlen)))
+                here.append(_results_table(content, content.rows(task, seqlen)))
         if shown <= MOST_TABLES:
-            found += _test_sets(content, task)
+            here += _test_sets(content, task)
+        if any(here):
+            found += [f"### {task}", *here]
     if shown > MOST_TABLES:
         found.append(text(f"{MOST_TABLES} of {shown} tables are shown; `summary.parquet` has all."))
     figures = [figure(content, name) for name in ("heatmap", "results")]

@@ -14,13 +14,16 @@ marked = marks.median
 
 def matrix(content: Content, values: dict[tuple[str, str, int], str], title: str) -> str:
     """Models by task and length, in tables of at most MOST_COLUMNS columns."""
-    places = [(t, length) for t in content.tasks for length in content.lengths(t)]
+    # A report from elsewhere has models and tasks of which no cell is known.
+    have = {key[1:] for key in values}
+    places = [(t, at) for t in content.tasks for at in content.lengths(t) if (t, at) in have]
+    models = [m for m in content.models if any((m, *place) in values for place in places)]
     found = [f"{title}, by model, task and training length:"]
     for start in range(0, len(places), MOST_COLUMNS):
         here = places[start : start + MOST_COLUMNS]
         rows = [
             [m, *grouped(content, m), *(values.get((m, *place), "") for place in here)]
-            for m in content.models
+            for m in models
         ]
         header = ["model", *group_header(content), *(f"{t} {length}" for t, length in here)]
         found.append(table(header, rows, left=labels(content)))
