@@ -18,7 +18,8 @@ import numpy as np
 
 from seqgrid.analysis import resuming, stats
 from seqgrid.analysis.extrapolation import forecast
-from seqgrid.analysis.groups import Cell, Group, Levels
+from seqgrid.analysis.groups import Cell, Group
+from seqgrid.analysis.levels import Levels
 from seqgrid.thresholds import Thresholds
 
 SHAPES = ("exponential", "power law", "logistic", "two stages")

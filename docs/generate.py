@@ -6,18 +6,14 @@ Whatever stands above the marker of a page is written by hand and stays.
 import ast
 import runpy
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import annotated_types
 import model_pages
 import task_pages
 import verdict_examples
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from record_tables import section, table
 
 from seqgrid import (
     cell,
@@ -59,27 +55,6 @@ RECORDS: list[tuple[str, type[BaseModel], str]] = [
     ("published", statements.Published, "in each entry of `published`"),
     ("thresholds", thresholds.Thresholds, "under `thresholds`"),
 ]
-# Key, or its last word -> unit of its value.
-UNITS = {
-    "steps": "steps",
-    "seconds": "s",
-    "seqlen": "tokens",
-    "evaluated": "tokens",
-    "lengths": "tokens",
-    "examples": "examples",
-    "batch_size": "examples",
-    "conv_size": "positions",
-    "d_conv": "positions",
-    "validations": "validations",
-    "d_model": "channels",
-}
-WORDS = {int: "integer", float: "number", str: "text", bool: "true, false", Any: "any"}
-BOUNDS = {
-    annotated_types.Ge: ("ge", "≥"),
-    annotated_types.Gt: ("gt", ">"),
-    annotated_types.Le: ("le", "≤"),
-    annotated_types.Lt: ("lt", "<"),
-}
 TABLES = {
     "cells": "One row a cell: how it stands, what it cost, where it comes from.",
     "parts": "One row a part of a cell's training.",
@@ -142,7 +117,7 @@ def task_page(name: str) -> str:
     """The page of a task."""
     record = registry.settings("task", name)
     where = f"Keys under `tasks.LABEL.settings` of a study that names {name}."
-    return task_pages.page(name, [*_section("", where, record, ())])
+    return task_pages.page(name, [*section("", where, record, ())])
 
 
 def tasks_reference() -> Iterator[str]:
@@ -151,7 +126,7 @@ def tasks_reference() -> Iterator[str]:
     for name in registry.names("task"):
         about = ast.get_docstring(ast.parse((registry.FOLDERS["task"] / f"{name}.py").read_text()))
         rows.append((f"[{name}](tasks/{name}.md)", (about or "").splitlines()[0]))
-    yield from _table(("task", "what it asks"), rows)
+    yield from table(("task", "what it asks"), rows)
 
 
 def models_reference() -> Iterator[str]:
@@ -162,53 +137,32 @@ def models_reference() -> Iterator[str]:
         besides = issubclass(record, settings.BackboneSettings)
         where = f"Settings{' besides those of [the backbone](study.md)' * besides}:"
         known = base if besides else set()
-        yield from model_pages.card(name, [*_section("", where, record, known)])
+        yield from model_pages.card(name, [*section("", where, record, known)])
 
 
 def study_reference() -> Iterator[str]:
     """Every key of a study, record by record."""
     for title, record, where in RECORDS:
-        yield from _section(f"### {title}", f"Keys {where}.", record, ())
+        yield from section(f"### {title}", f"Keys {where}.", record, ())
     base = settings.BackboneSettings
     where = (
         "Keys under `models.LABEL.settings` that every model on the shared backbone has; "
         "those with a whole model of their own list all of theirs."
     )
-    yield from _section("### Settings of every model", where, base, ())
+    yield from section("### Settings of every model", where, base, ())
     for kind in ("model", "task"):
         for name in registry.names(kind):
             record = registry.settings(kind, name)
             known = set(base.model_fields) if issubclass(record, base) else set()
             where = f"Keys under `{kind}s.LABEL.settings`" + (" besides those." if known else ".")
-            yield from _section(f"### Settings of the {kind} {name}", where, record, known)
-
-
-def _section(title: str, where: str, record: type[BaseModel], known: Any) -> Iterator[str]:
-    rows = [
-        (
-            f"`{field.alias or key}`",
-            _type(field),
-            _default(field),
-            _unit(key, field),
-            _meaning(key, field),
-        )
-        for key, field in record.model_fields.items()
-        if key not in known
-    ]
-    if not rows:
-        return
-    if title:
-        yield from (title, "")
-    yield from (where, "")
-    yield from _table(("key", "type", "default", "unit", "meaning"), rows)
-    yield ""
+            yield from section(f"### Settings of the {kind} {name}", where, record, known)
 
 
 def tables_reference() -> Iterator[str]:
     """Every column of every table."""
     for name, columns in tables.TABLES.items():
         yield from (f"## {name}", "", TABLES[name], "")
-        yield from _table(
+        yield from table(
             ("column", "type", "meaning"), [(f"`{n}`", str(t), about) for n, t, about in columns]
         )
         yield ""
@@ -221,7 +175,7 @@ def deaths_reference() -> Iterator[str]:
         for kind in deaths.POLICY
     ]
     yield from ("## How many deaths are enough", "")
-    yield from _table(("kind", "states", "in a row without a step of progress", "then"), rows)
+    yield from table(("kind", "states", "in a row without a step of progress", "then"), rows)
 
 
 def faults_reference() -> Iterator[str]:
@@ -238,88 +192,8 @@ def faults_reference() -> Iterator[str]:
         found = [row for row in rows if row.where == where]
         if found:
             yield from (title, "")
-            yield from _table(head, [(r.done, f"`{r.sees}`", r.lost, r.then, r.how) for r in found])
+            yield from table(head, [(r.done, f"`{r.sees}`", r.lost, r.then, r.how) for r in found])
             yield ""
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    for row in rows:
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "needed"
-    value = field.get_default(call_default_factory=True, validated_data={})
-    if isinstance(value, BaseModel):
-        return "the defaults below"
-    if value in (None, "") or value is PydanticUndefined:
-        return "none"
-    text = {True: "true", False: "false"}.get(value) if isinstance(value, bool) else str(value)
-    return f"`{text}`"
-
-
-def _unit(key: str, field: FieldInfo) -> str:
-    if _bare(field.annotation) not in (int, float, list):
-        return ""
-    return UNITS.get(key) or UNITS.get(key.rpartition("_")[2], "")
-
-
-def _meaning(key: str, field: FieldInfo) -> str:
-    if field.description:
-        return field.description
-    inside = field.annotation
-    while get_args(inside):  # mapping to a record
-        inside = get_args(inside)[0 if get_origin(inside) is Annotated else -1]
-    if isinstance(inside, type) and issubclass(inside, BaseModel):
-        return (inside.__doc__ or "").splitlines()[0].rstrip(".")
-    return f"{key} of a cell"
-
-
-def _bare(annotation: Any) -> Any:
-    """int, float, list ... behind Annotated and `| None`."""
-    while get_origin(annotation) in (Annotated, Union, types.UnionType):
-        annotation = get_args(annotation)[0]
-    return get_origin(annotation) or annotation
-
-
-def _type(field: FieldInfo) -> str:
-    limits = [
-        f"{sign} {getattr(bound, attribute)}"
-        for bound in field.metadata
-        for kind, (attribute, sign) in BOUNDS.items()
-        if isinstance(bound, kind)
-    ]
-    first, *others = _words(field.annotation).split(" or ")
-    if field.annotation in (study_schema.Seeds, list[study_schema.Seed]):
-        others = ["range"]
-    elif field.annotation == study_schema.Seeds | None:
-        others = ["range", *others]
-    words = " ".join([first, ", ".join(limits)]).strip()
-    return " or ".join([words + "," * bool(others and limits), *others])
-
-
-def _words(annotation: Any) -> str:
-    origin, inside = get_origin(annotation), get_args(annotation)
-    if annotation is type(None):
-        return "null"
-    if origin is Annotated:
-        return _words(inside[0])
-    if origin in (Union, types.UnionType):
-        return " or ".join(map(_words, inside))
-    if origin is Literal:
-        return ", ".join(f"`{value}`" for value in inside)
-    if origin is list:
-        return f"list of {_words(inside[0])}s"
-    if origin is tuple:
-        return f"list of {len(inside)} {_words(inside[0])}s"
-    if origin is dict:
-        return "mapping"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return "mapping"
-    return WORDS[annotation]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from tables_factory import PROVENANCE, Tables, everything
 
 from seqgrid.analysis import edits, rates, resuming
 from seqgrid.analysis.build import build
-from seqgrid.analysis.groups import Cell, Group, Levels, ModelCeiling
+from seqgrid.analysis.groups import Cell, Group
+from seqgrid.analysis.levels import Levels, ModelCeiling
 from seqgrid.thresholds import Thresholds
 
 STEPS = np.arange(100, 2001, 100)

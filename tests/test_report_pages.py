@@ -126,7 +126,7 @@ def test_groups_come_in_order_with_their_members_beside_their_median(page):
 
 def test_the_answer_names_limits_and_changed_thresholds(page):
     answer = " ".join(section(page, "Answer").split())
-    assert "Thresholds that this study has changed: enough_seeds 2 for 3." in answer
+    assert answer.count("enough_seeds 2 (usually 3)") == 1
     assert "fewer than 2 final seeds (1 of 6 settings)" in answer
     assert "only one learning rate was tried (1b, 1c, 2d)" in answer
     assert "trained by another study and reused: 6" in answer
@@ -180,8 +180,38 @@ def test_the_answer_says_one_thing_of_each_place_with_values_reported_without_se
     ]  # fmt: skip
     answer = " ".join(section(page_of(made, tmp_path), "Answer").split())
     assert "values reported without seeds, under Results: 2" in answer
-    assert re.search(r"Of 2 places with values reported without seeds: 2 \w", answer)
+    assert re.search(r"Of 2 values reported without seeds and judged by a rule: 2 \w", answer)
     assert "without being solved" not in answer
+
+
+def test_reported_values_of_one_place_have_verdicts_of_their_own(tmp_path):
+    made = Tables(models=["a"], tasks=["copy"])
+    made.levels("copy", [64], chance=0.1, ceiling=1.0, solved=0.9)
+    made.cell("a", "copy", 64, 0, outcome="missing")
+    made.rows["reported"] += [
+        {
+            "model": "a", "task": "copy", "variant": "", "seqlen_tokens": 64, "metric": "accuracy",
+            "evaluated_seqlen_tokens": 64, "test_set": "", "statistic": statistic, "value": value,
+            "standard_error": 0.005, "seeds": 3, "asked": 3, "origin": "test", "source": "x",
+        }
+        for statistic, value in (("mean", 0.1), ("peak", 0.95))
+    ]  # fmt: skip
+    page = page_of(made, tmp_path)
+    (rows,) = (t for t in tables_of(section(page, "Results")) if "statistic" in t[0])
+    assert {row["statistic"]: row["verdict"] for row in rows} == {"mean": "AT CHANCE", "peak": "-"}
+    answer = " ".join(section(page, "Answer").split())
+    assert "Of 1 values reported without seeds and judged by a rule: 1 AT CHANCE" in answer
+
+
+def test_the_answer_counts_no_success_where_a_control_failed(tmp_path):
+    made = Tables()
+    for task in ("copy", "recall"):
+        made.levels(task, [64], chance=0.1, ceiling=1.0, solved=0.9)
+        made.cells("a", task, 64, [0.95, 0.96, 0.97])
+    made.control("recall", state="failed", observed="AT CHANCE")
+    answer = " ".join(section(page_of(made, tmp_path), "Answer").split())
+    assert "1 SOLVED by every seed (a on copy)" in answer
+    assert "1 on tasks whose control failed, of which nothing is said (a on recall)" in answer
 
 
 def test_a_study_is_named_or_its_folder_is(tmp_path, monkeypatch, capsys):

@@ -45,7 +45,9 @@ def grid(values, lengths=LENGTHS, *, spread=0.01, ceilings=None, kinds=None, **c
     for i, (length, value) in enumerate(zip(lengths, values, strict=True)):
         own = {"model_ceiling": ("what it sees", ceilings[i])} if ceilings else {}
         turned = np.roll([-spread, 0, spread], i)
-        made.cells("m", "t", length, [value + s for s in turned], **(columns | own))
+        # Long done: nothing here is still improving.
+        done = {"curve": [value] * 20}
+        made.cells("m", "t", length, [value + s for s in turned], **(done | columns | own))
     return made
 
 
@@ -177,7 +179,7 @@ def test_a_metric_that_follows_its_ceiling_shows_no_change():
     row = one(grid(values, ceilings=ceilings, spread=0.003, half=0.004))
     assert row["outcome"] == "CEILING MOVES"
     assert row["ceiling_name"] == "what it sees"
-    assert "changes by no more than 5 % of the way" in row["statement"]
+    assert "no two lengths differ by more than 5 % of the way" in row["statement"]
 
 
 @pytest.mark.parametrize("shares", [[0.88, 0.8, 0.72, 0.75], [0.75] * 4])
@@ -242,6 +244,121 @@ def test_flat_is_said_only_where_the_interval_is_narrow():
     strict = Tables(config={"thresholds": {"flat_share": 0.001}})
     strict.rows = grid([0.5] * 4, spread=0.003, half=0.003).rows
     assert one(strict)["outcome"] == "CANNOT BE TOLD"
+
+
+def test_a_course_that_bends_is_neither_flat_nor_a_line():
+    dip = one(grid([0.8, 0.7, 0.7, 0.8], spread=0.002, half=0.002))
+    assert dip["share_low"] < 0 < dip["share_high"]
+    assert dip["outcome"] == "CANNOT BE TOLD"
+    assert "and it falls from 80% at 100 to 70% at 200" in dip["statement"]
+    assert "the course is no line" in dip["statement"]
+    # Its slope leaves no room for a change that would matter, and two lengths differ by 4 %.
+    tight = one(grid([0.80, 0.76, 0.80, 0.79], spread=0.001, half=0.001))
+    assert max(abs(tight["share_low"]), tight["share_high"]) * log2(10) < 0.05
+    loose = one(grid([0.80, 0.74, 0.795, 0.79], spread=0.001, half=0.001))
+    assert (tight["outcome"], loose["outcome"]) == ("FLAT", "CANNOT BE TOLD")
+    peak = one(grid([0.3, 0.9, 0.85, 0.8], spread=0.002))
+    assert peak["share_low"] > 0
+    assert peak["outcome"] == "CANNOT BE TOLD"
+    assert "a straight line rises, but it falls from 90% at 200 to 80%" in peak["statement"]
+    bare = one(grid([0.3, 0.9, 0.85, 0.8], spread=0.002, kinds={"ceiling": None}))
+    assert bare["low"] > 0
+    assert bare["outcome"] == "CANNOT BE TOLD"
+    assert one(grid([0.3, 0.9, 0.9, 0.9], spread=0.002))["outcome"] == "RISES"
+
+
+def test_a_change_of_scores_on_a_shortcut_is_the_shortcut_s():
+    def made(bags, values):
+        grown = grid(values, (64, 128, 256), spread=0.002)
+        for length, bag in zip((64, 128, 256), bags, strict=True):
+            grown.levels("t", [length], metric="r2", shortcuts={"bag": bag})
+        return grown
+
+    row = one(made((0.5, 0.3, 0.15), (0.5, 0.3, 0.15)))
+    assert row["share_high"] < 0
+    assert row["outcome"] == "CANNOT BE TOLD"
+    assert "goes along with bag, so no change of the model" in row["statement"]
+    to_chance = one(made((0.5, 0.3, 0.0), (0.5, 0.3, 0.0)))
+    assert "along with bag at 64, 128; chance at 256" in to_chance["statement"]
+    assert one(made((0.5, 0.3, 0.15), (0.5, 0.3, 0.05)))["outcome"] == "FALLS"
+    means = report([0.5, 0.3, 0.2, 0.1], error=0.004)
+    assert one(means)["outcome"] == "FALLS"
+    for length, bag in zip(LENGTHS, (0.5, 0.3, 0.2, 0.1), strict=True):
+        means.levels("t", [length], metric="r2", shortcuts={"bag": bag})
+    assert "goes along with bag" in one(means)["statement"]
+
+
+def test_unequal_budgets_and_preliminary_selections_make_no_course():
+    def made(budgets):
+        grown = grid([], ())
+        for i, (length, steps) in enumerate(zip((64, 128, 256), budgets, strict=True)):
+            done = {"metric": "r2", "curve": [0.3 + 0.2 * i] * 20, "budget_steps": steps}
+            grown.cells("m", "t", length, [0.3 + 0.2 * i + s for s in (-0.01, 0, 0.01)], **done)
+        grown.levels("t", (64, 128, 256), metric="r2", chance=0.0, ceiling=1.0)
+        return grown
+
+    assert one(made((500, 500, 500)))["outcome"] == "RISES"
+    row = one(made((500, 2000, 8000)))
+    assert (row["outcome"], row["share_low"] > 0) == ("CANNOT BE TOLD", True)
+    assert "the budget of steps differs: 500 at 64, 2,000 at 128, 8,000 at 256" in row["statement"]
+
+    def swept(open_):
+        """Steps are swept: each length is offered both, and selects its own."""
+        grown = made((500, 500, 2000))
+        for cell in grown.rows["cells"] + grown.rows["evaluations"] + grown.rows["history"]:
+            cell["variant"] = f"steps={2000 if cell['seqlen_tokens'] == 256 else 500}"
+        for length, steps in ((64, 2000), (128, 2000), (256, 500)):
+            ran = {} if not open_ else {"outcome": "missing"}
+            value = None if open_ else 0.1
+            grown.cells("m", "t", length, [value] * 3, variant=f"steps={steps}", metric="r2",
+                        budget_steps=steps, **ran)  # fmt: skip
+        return grown
+
+    assert one(swept(open_=False))["outcome"] == "RISES"
+    row = one(swept(open_=True))
+    assert row["outcome"] == "CANNOT BE TOLD"
+    assert "selected before all of their grids had finished" in row["statement"]
+
+
+def test_a_change_that_hangs_on_seeds_still_improving_is_open():
+    def made(values, improving):
+        """Of each length, how many of the three seeds still rise by 0.1."""
+        grown = grid([], ())
+        for length, value, rise in zip(LENGTHS, values, improving, strict=True):
+            for seed, off in enumerate((-0.005, 0.0, 0.005)):
+                start = value - 0.3 if seed < rise else value
+                curve = list(np.linspace(start, value, 20))
+                grown.cell("m", "t", length, seed, value + off, metric="r2", curve=curve)
+        grown.levels("t", LENGTHS, metric="r2", chance=0.0, ceiling=1.0, solved=0.99)
+        return grown
+
+    falls = [0.8, 0.7, 0.6, 0.5]
+    row = one(made(falls, [3, 3, 3, 3]))
+    assert (row["outcome"], row["share_high"] < 0) == ("CANNOT BE TOLD", True)
+    assert "at this budget only: seeds were still improving" in row["statement"]
+    # Where the best lengths would have gone on rising, the fall is real all the more.
+    assert one(made(falls, [3, 0, 0, 0]))["outcome"] == "FALLS"
+    assert one(made(falls[::-1], [0, 0, 0, 3]))["outcome"] == "RISES"
+    assert one(made(falls[::-1], [3, 3, 0, 0]))["outcome"] == "CANNOT BE TOLD"
+    same = one(made([0.5] * 4, [2, 0, 0, 0]))
+    assert same["outcome"] == "CANNOT BE TOLD"
+    assert "half of the seeds or more were still improving at 100" in same["statement"]
+    assert one(made([0.5] * 4, [1, 0, 0, 0]))["outcome"] == "FLAT"
+
+
+def test_wide_intervals_hold_the_ceiling_and_show_no_course_at_it():
+    def course(scores, error):
+        points = [
+            Point(length, (score,) * 3, error, 0.0, 1.0, verdicts=frozenset({"AT CEILING"}))
+            for length, score in zip((64, 128, 256), scores, strict=True)
+        ]
+        return Course("m", "t", "", "accuracy", "higher", SEEDS, tuple(points))
+
+    outcome, why = scaling.judge(course((0.98, 1.0, 0.99), 0.19), LIMITS)
+    assert (outcome, "of all lengths together" in why) == ("CANNOT BE TOLD", True)
+    # No length alone lies below the ceiling; all of them together do.
+    assert scaling.judge(course((0.80, 0.84, 0.80), 0.12), LIMITS)[0] == "CANNOT BE TOLD"
+    assert scaling.judge(course((0.97, 1.0, 0.99), 0.02), LIMITS)[0] == "AT CEILING"
 
 
 def test_no_course_at_chance_nor_where_chance_is_the_ceiling():

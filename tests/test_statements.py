@@ -1,10 +1,12 @@
 """What a study says it will say: a mistake in it costs one line, with the file, the key and what is
 allowed."""
 
+import numpy as np
 import pytest
 from grid_factory import write_study
 
-from seqgrid import study
+from seqgrid import metrics, registry, study, task_metrics
+from seqgrid.metric_names import BETTER
 from seqgrid.study_file import StudyError
 
 STUDY = """
@@ -77,6 +79,42 @@ def test_what_a_grid_has_may_be_declared(problems, text):
             "compare.x.metric: 'acuracy' is not a metric; allowed: accuracy, sequence_accuracy",
         ),
         (
+            f"compare: {{x: {A}, metric: loss}}}}\n",
+            "compare.x.metric: 'loss' is not a metric of adding_problem; allowed: r2, mse, "
+            "accuracy, sequence_accuracy, steps, solved",
+        ),
+        (
+            "compare: {x: {a: {model: lstm, variant: learning_rate=0.001}, b: "
+            "{model: lstm, variant: learning_rate=0.01}, metric: r2}}\n",
+            "compare.x.metric: 'r2' is not a metric of parity; allowed: accuracy, error_rate, "
+            "sequence_accuracy, loss, steps, solved; or set compare.x.on.task: [adding_problem]",
+        ),
+        (
+            "gates: [{model: rnn, task: parity, metric: mse, high: 1}]\n",
+            "gates.0.metric: 'mse' is not a metric of parity; allowed: accuracy, error_rate",
+        ),
+        (
+            "published: [{model: rnn, task: parity, seqlen: 32, metric: rmse, value: 1, "
+            "source: s}]\n",
+            "published.0.metric: 'rmse' is not a metric; allowed: accuracy",
+        ),
+        (
+            "compare: {x: {a: {group: both}, b: lstm, metric: steps}}\n",
+            "compare.x.a: steps is compared model by model; give one of gru, lstm",
+        ),
+        (
+            f"compare: {{x: {A}, metric: steps, margin: 100}}}}\n",
+            "compare.x.margin: steps are not tested for equivalence; leave it out",
+        ),
+        (
+            f"compare: {{x: {A}, metric: solved, margin: 1}}}}\n",
+            "compare.x.margin: a share of seeds, less than 1, is needed, got 1",
+        ),
+        (
+            f"compare: {{x: {A}, metric: steps, on: {{evaluated: 8, seqlen: 8}}}}}}\n",
+            "compare.x.on.evaluated: steps are of training, at its own length; leave it out",
+        ),
+        (
             "claims: [{statement: s, place: {model: gru, task: adding_problem}, expected: high}]\n",
             "claims.0.expected: a number, or [lowest, highest]",
         ),
@@ -139,6 +177,29 @@ def test_what_it_does_not_have_is_one_line(problems, text, line):
     found = problems(text)
     assert len(found) == 1
     assert found[0].startswith(line)
+
+
+@pytest.mark.parametrize("name", registry.names("task"))
+def test_the_text_of_a_task_tells_the_metrics_it_is_scored_in(name):
+    task = registry.task_class(name)
+    kind = "regression" if task.loss == "mse" else "classes"
+    columns = {"scored": [1, 1], "loss_sum": [0.1, 0.2]}
+    columns |= {"target_sum": [1, 2], "target_square_sum": [1, 4]} if kind == "regression" else {}
+    if kind == "classes" or task.tolerance is not None:
+        columns["correct"] = [1, 0]
+    found = metrics.summarise({k: np.array(v) for k, v in columns.items()}, task.loss)
+    assert sorted(task_metrics.metrics(name)) == sorted(found)
+    assert task.metric in found
+
+
+def test_a_task_whose_text_does_not_tell_may_have_any_metric(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.FOLDERS, "task", tmp_path)
+    (tmp_path / "made_up.py").write_text("class MadeUp(Task):\n    loss = chosen()\n")
+    (tmp_path / "_near.py").write_text('class Near(Task):\n    loss = "mse"\n')
+    inherits = "from seqgrid.tasks._near import Near\n\nclass Own(Near):\n    tolerance = 0.1\n"
+    (tmp_path / "with_base.py").write_text(inherits)
+    assert set(task_metrics.metrics("made_up")) == set(BETTER)
+    assert task_metrics.metrics("with_base") == ("r2", "mse", "accuracy", "sequence_accuracy")
 
 
 def test_a_group_is_told_from_a_model_and_has_one(problems):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_tasks import build, examples, level
 
-from seqgrid.analysis.groups import Levels
+from seqgrid.analysis.levels import Levels
 from seqgrid.cell import Cell, Training, Validation
 from seqgrid.data import IGNORE
 from seqgrid.loop import Loop

@@ -7,7 +7,8 @@ import pytest
 from tables_factory import Tables
 
 from seqgrid.analysis import expectations, summary
-from seqgrid.analysis.groups import Cell, Group, Levels
+from seqgrid.analysis.groups import Cell, Group
+from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.seed_rules import two_groups
 from seqgrid.analysis.verdicts import RULES, collapsed, improving, no_clear_plateau, plateau
 from seqgrid.thresholds import Thresholds

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from math import inf, isnan, nan, sqrt
 
 from seqgrid.analysis.courses import REPORTED, SEEDS, TASK_CEILING, Course, Point
-from seqgrid.analysis.groups import SKIPPED, Levels
+from seqgrid.analysis.groups import SKIPPED
+from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.places import levels_by_place
 
 Z95 = 1.959964  # half a 95 % interval in standard errors
@@ -28,6 +29,11 @@ def of_seeds(
     for cell in cells:
         if cell["outcome"] != SKIPPED:
             trained[_group(cell)].append(cell)
+    offered: dict[tuple[str, str], dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for cell in cells:
+        if cell["outcome"] != SKIPPED and cell["budget_steps"]:
+            place = offered[cell["task"], cell["model"]]
+            place[cell["seqlen_tokens"]].add(cell["budget_steps"])
     errors = _test_errors(evaluations)
     found = []
     for (task, model), here in rows.items():
@@ -44,6 +50,7 @@ def of_seeds(
                 complete=all(r["final"] == r["asked"] - r["skipped"] for r in possible),
                 unequal=tuple(_unequal(possible, said, trained)),
                 missing=any(r["final"] < r["asked"] - r["skipped"] for r in possible),
+                barring=tuple(_barring(possible, offered[task, model])),
             )
         )
     return found
@@ -66,11 +73,11 @@ def of_reported(reported: list[dict], levels: list[dict]) -> list[Course]:
         points = []
         for row in here:
             place = (task, row["evaluated_seqlen_tokens"], "", "", metric)
+            level = known.get(place, Levels())
             error = nan if row["standard_error"] is None else row["standard_error"]
             partial = row["origin"] != "test" or _fewer(row)
-            limits = _limits(known.get(place, Levels()), row)
-            points.append(Point(row["seqlen_tokens"], (row["value"],), error, *limits,
-                                partial=partial))  # fmt: skip
+            points.append(Point(row["seqlen_tokens"], (row["value"],), error, *_limits(level, row),
+                                partial=partial, shortcuts=level.shortcuts))  # fmt: skip
         better = directions.get((task, metric), "higher")
         complete = not any(p.partial for p in points)
         unequal = tuple(_hearsay(here, statistic))
@@ -82,15 +89,23 @@ def of_reported(reported: list[dict], levels: list[dict]) -> list[Course]:
 
 
 def _point(row: dict, said: list[dict], errors: dict[tuple, float]) -> Point:
-    pairs = zip(row["values"], row["finals"], strict=True)
+    final = [
+        (seed, value)
+        for seed, value, counts in zip(row["seeds"], row["values"], row["finals"], strict=True)
+        if counts
+    ]
+    growing = {v["seed"] for v in said if v["verdict"] == "IMPROVING"}
+    at = (json.loads(v["evidence"] or "{}") for v in said if v["verdict"] == "AT SHORTCUT")
     levels = Levels(chance=row["chance"], ceiling=row["ceiling"])
     return Point(
         row["seqlen_tokens"],
-        tuple(value for value, final in pairs if final),
+        tuple(value for _, value in final),
         errors.get((*_group(row), row["metric"]), nan),
         *_limits(levels, row),
         verdicts=frozenset(v["verdict"] for v in said),
         partial=row["final"] < row["asked"] - row["skipped"],
+        improving=tuple(seed in growing for seed, _ in final),
+        shortcut=next((found.get("shortcut") or "a shortcut" for found in at), ""),
     )
 
 
@@ -128,15 +143,6 @@ def _unequal(rows: list[dict], said: dict[tuple, list[dict]], trained: dict) -> 
     """What else goes with the length, in words."""
     if len({r["variant"] for r in rows}) > 1:
         yield f"the selected variant differs: {_variants(rows)}"
-    if any(r["preliminary"] for r in rows):
-        yield "variants were selected before all of their grids had finished"
-    spent = {
-        r["seqlen_tokens"]: sorted({c["budget_steps"] or 0 for c in trained[_group(r)]})
-        for r in rows
-    }
-    if len(set(map(tuple, spent.values()))) > 1:
-        words = (f"{'/'.join(f'{n:,}' for n in s)} at {at}" for at, s in spent.items())
-        yield f"the budget of steps differs: {', '.join(words)}"
     open_ = {r["seqlen_tokens"]: r["asked"] - r["skipped"] - r["final"] for r in rows}
     if any(open_.values()):
         words = (f"{n} at {at}" for at, n in open_.items() if n)
@@ -154,6 +160,20 @@ def _unequal(rows: list[dict], said: dict[tuple, list[dict]], trained: dict) -> 
         yield f"seeds were still improving when their budget ended: {', '.join(words)}"
     if any(any(r["stales"]) for r in rows):
         yield "the sources behind some values have changed since"
+
+
+def _barring(rows: list[dict], offered: dict[int, set[int]]) -> Iterable[str]:
+    """What may itself make a change over the lengths, or hide one, in words.
+
+    offered: steps asked for by any variant at each length. A study that sweeps them offers the same
+    ones everywhere, whichever is selected.
+    """
+    if any(r["preliminary"] for r in rows):
+        yield "variants were selected before all of their grids had finished"
+    spent = {r["seqlen_tokens"]: tuple(sorted(offered[r["seqlen_tokens"]])) for r in rows}
+    if len({s for s in spent.values() if s}) > 1:
+        words = (f"{'/'.join(f'{n:,}' for n in s) or 'unknown'} at {at}" for at, s in spent.items())
+        yield f"the budget of steps differs: {', '.join(words)}"
 
 
 def _data_seed(cell: dict) -> int | None:

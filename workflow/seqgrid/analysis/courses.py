@@ -20,6 +20,9 @@ class Point:
     ceiling: the model's own where it is known, else the task's; ceiling_name says which.
     verdicts: names of the verdicts that hold here.
     partial: whether a cell that can exist has no final value, or the mean is not of final values.
+    improving: of each value, whether its seed was still improving when its budget ended.
+    shortcuts: (name, score) of solvers without the skill tested that a reported mean may be at.
+    shortcut: name of the one that all seeds are at, by the verdicts; '' where none.
     """
 
     seqlen: int
@@ -30,6 +33,9 @@ class Point:
     ceiling_name: str = TASK_CEILING
     verdicts: frozenset[str] = frozenset()
     partial: bool = False
+    improving: tuple[bool, ...] = ()
+    shortcuts: tuple[tuple[str, float], ...] = ()
+    shortcut: str = ""
 
     @property
     def span(self) -> float:
@@ -52,6 +58,8 @@ class Course:
     in full; sentences without a full stop.
     missing: whether a cell or run that can exist has no value at all here.
     peak: whether the values are the best of several looks.
+    barring: what besides the length may make a change, or hide one, so that none can be told;
+        sentences without a full stop.
     """
 
     model: str
@@ -65,11 +73,17 @@ class Course:
     unequal: tuple[str, ...] = ()
     missing: bool = False
     peak: bool = False
+    barring: tuple[str, ...] = ()
 
     @property
     def bare(self) -> bool:
         """Whether nothing says how far reported values could be off."""
         return self.origin == REPORTED and (self.peak or not all(p.error > 0 for p in self.points))
+
+    @property
+    def mostly_improving(self) -> list[int]:
+        """Lengths at which half of the seeds or more were still improving."""
+        return [p.seqlen for p in self.points if 2 * sum(p.improving) >= len(p.values)]
 
     @property
     def lengths(self) -> list[int]:
@@ -122,12 +136,24 @@ class Course:
         """Of the metric, a doubling of the length; None below three lengths with numbers."""
         return self._fit([p.values for p in self.points], [p.error for p in self.points], coverage)
 
+    def refitted(self, values: list[tuple[float, ...]], coverage: float) -> Fit | None:
+        """The slope through other values than those that it is judged by."""
+        return self._fit(values, self.followed[1], coverage)
+
     def share_slope(self, coverage: float) -> Fit | None:
         """Of the share of the way to the ceiling; None also where that is not known."""
+        return self._fit(*self.followed, coverage) if self.related else None
+
+    @property
+    def followed(self) -> tuple[list[tuple[float, ...]], list[float]]:
+        """What a course is judged by, at each length, and the standard error of one value.
+
+        Shares of the way to the ceiling; values of the metric where no ceiling is known.
+        """
         if not self.related:
-            return None
+            return [p.values for p in self.points], [p.error for p in self.points]
         shares = [tuple(map(p.share, p.values)) for p in self.points]
-        return self._fit(shares, [p.error / p.span for p in self.points], coverage)
+        return shares, [p.error / p.span for p in self.points]
 
     @cached_property
     def numbers(self) -> bool:

@@ -3,7 +3,8 @@
 from math import hypot, isfinite, isnan
 
 from seqgrid.analysis import stats
-from seqgrid.analysis.groups import Cell, Levels, short
+from seqgrid.analysis.groups import Cell, short
+from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.rules import Finding, rule
 
 Points = list[tuple[int, float, float]]  # steps, validation metric, its standard error or NaN

@@ -233,7 +233,7 @@ def _swept(view: View, model: str) -> dict[str, list]:
             _setting(view.cells[k][0], "training", "learning_rate")
             for k in view.cells
             if k[0] == model
-        }
+        } - {None}
         found |= {RATE: sorted(names)} if len(names) > 1 else {}
     return found
 

@@ -4,7 +4,8 @@ import json
 from math import isfinite
 
 from seqgrid.analysis import reported
-from seqgrid.analysis.groups import Group, Levels
+from seqgrid.analysis.groups import Group
+from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.rules import Verdict
 from seqgrid.analysis.verdicts import RULES
 from seqgrid.thresholds import Thresholds

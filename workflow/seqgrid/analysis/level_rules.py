@@ -1,7 +1,8 @@
 """The rules that hold a group's scores against its levels: chance, shortcuts, ceilings, solved."""
 
 from seqgrid.analysis import stats
-from seqgrid.analysis.groups import Group, ModelCeiling, short, values_of
+from seqgrid.analysis.groups import Group, short, values_of
+from seqgrid.analysis.levels import ModelCeiling
 from seqgrid.analysis.rules import Finding, rule
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from math import isnan
 
-from seqgrid.analysis.groups import Levels, ModelCeiling
+from seqgrid.analysis.levels import Levels, ModelCeiling
 from seqgrid.metric_names import BETTER
 from seqgrid.thresholds import DEFAULTS, Thresholds
 

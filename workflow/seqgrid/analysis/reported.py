@@ -7,7 +7,7 @@ Its interval is that of its standard error over test examples: value +- 1.96 of 
 from dataclasses import replace
 
 from seqgrid.analysis.coverage_rules import control_failed
-from seqgrid.analysis.groups import Cell, Group, Levels, ModelCeiling
+from seqgrid.analysis.groups import Cell, Group
 from seqgrid.analysis.level_rules import (
     above,
     above_ceiling,
@@ -18,6 +18,7 @@ from seqgrid.analysis.level_rules import (
     at_shortcut,
     unlearnable,
 )
+from seqgrid.analysis.levels import Levels, ModelCeiling
 from seqgrid.analysis.rules import Verdict
 from seqgrid.analysis.seed_rules import no_interval
 

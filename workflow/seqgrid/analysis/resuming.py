@@ -10,7 +10,8 @@ from math import isnan
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.extrapolation import Forecast, forecast
-from seqgrid.analysis.groups import Cell, Group, Levels, short
+from seqgrid.analysis.groups import Cell, Group, short
+from seqgrid.analysis.levels import Levels
 from seqgrid.thresholds import Thresholds
 
 RESUME, LEAVE, OPEN = "resume", "do not resume", "cannot be told"

@@ -15,7 +15,7 @@ scaled up to the scatter (Birge, Phys. Rev. 40 (1932) 207).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isnan, nan
 
 import numpy as np
 
@@ -104,6 +104,32 @@ def of_means(
         if sampling > half:
             half, method = sampling, f"normal on {len(at)} means, from their standard errors"
     return Fit(slope, float(slope - half), float(slope + half), method)
+
+
+def difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    errors: tuple[float, float],
+    coverage: float = CONFIDENCE,
+) -> tuple[float, float]:
+    """Interval of the mean of `second` less that of `first`, after Welch and Satterthwaite.
+
+    errors: standard error of one value of each over its test examples, NaN where unknown; no spread
+    is taken as smaller. A single value each is taken as known up to its error alone, and without
+    one nothing is known of the difference.
+    """
+    middle = float(np.mean(second) - np.mean(first))
+    terms, lost = [], 0.0
+    for values, error in ((first, errors[0]), (second, errors[1])):
+        floor = 0.0 if isnan(error) else error**2
+        own = float(np.var(values, ddof=1)) if len(values) > 1 else nan
+        if isnan(own) and isnan(error):
+            return -inf, inf
+        terms.append(max(floor, 0.0 if isnan(own) else own) / len(values))
+        lost += terms[-1] ** 2 / (len(values) - 1) if len(values) > 1 else 0.0
+    total = sum(terms)
+    half = _student(coverage, total**2 / lost if lost > 0 else inf) * np.sqrt(total)
+    return float(middle - half), float(middle + half)
 
 
 def _distinct(x: Sequence[float]) -> np.ndarray:

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis import gates, judging, selection, stats
-from seqgrid.analysis.groups import Cell, Group, Levels, Selection
+from seqgrid.analysis.groups import Cell, Group, Selection
+from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.places import (
     ceiling_columns,
     levels_by_place,

@@ -1,7 +1,8 @@
 """The rule about a value of a run that has not finished: what it does not show."""
 
 from seqgrid.analysis import stats
-from seqgrid.analysis.groups import Cell, Levels
+from seqgrid.analysis.groups import Cell
+from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.rules import Finding, rule
 
 

@@ -5,10 +5,10 @@ from collections.abc import Collection
 
 from seqgrid import thresholds
 from seqgrid.analysis import ledger
-from seqgrid.report import checks, cost
+from seqgrid.report import checks, cost, reported
 from seqgrid.report.content import CAVEATS, HEADLINES, Content
 from seqgrid.report.coverage import INVALID
-from seqgrid.report.markdown import blocks, free, item, listing, text
+from seqgrid.report.markdown import blocks, free, item, listing, number, text
 
 STALENESS = {
     "stale": "trained by sources that have changed since",
@@ -17,6 +17,8 @@ STALENESS = {
     "reused": "trained by another study and reused",
 }
 EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
+DOUBTED = "on tasks whose control failed, of which nothing is said"
+PRELIMINARY = "selected before all of their variants have ended"
 ABOVE = "ABOVE chance or a shortcut, of which no more is said"
 # Headlines that say nothing about quality.
 SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
@@ -84,24 +86,24 @@ def _found(content: Content) -> list[str]:
         every = [place for places in where.values() for place in places]
         lines.append(f"{opening} {_aggregated(known, every)}.")
     said: dict[str, Places] = defaultdict(list)
-    for (model, task, _, seqlen, _), names in _reported(content).items():
+    values = _reported(content)
+    for (model, task, _, seqlen, *_), names in values.items():
         name = min(names, key=HEADLINES.index)
         said[ABOVE if name == "ABOVE" else name].append((model, task, seqlen))
     if said:
         lines.append(
-            f"Of {len(_reported(content))} places with values reported without seeds: "
+            f"Of {len(values)} values reported without seeds and judged by a rule: "
             f"{_aggregated(said, [place for places in said.values() for place in places])}."
         )
     return lines
 
 
 def _reported(content: Content) -> dict[tuple, set[str]]:
-    """Verdicts that say something of quality, by the place of a value without seeds."""
+    """Verdicts that say something of quality, by the value without seeds that they are about."""
     found: dict[tuple, set[str]] = defaultdict(set)
-    for verdict in content.verdicts:
-        if verdict["scope"] == "reported" and verdict["verdict"] in HEADLINES:
-            place = ("model", "task", "variant", "seqlen_tokens", "evaluated_seqlen_tokens")
-            found[tuple(verdict[name] for name in place)].add(verdict["verdict"])
+    for value, verdict in reported.judged(content):
+        if verdict["verdict"] in HEADLINES:
+            found[value].add(verdict["verdict"])
     return found
 
 
@@ -145,6 +147,11 @@ def _lengths(found: list[int | None], every: Places) -> str:
 
 
 def _standing(content: Content, row: dict) -> str:
+    found = {verdict["verdict"] for verdict in content.verdicts_of(row)}
+    if "CONTROL FAILED" in found:
+        return DOUBTED
+    if "PRELIMINARY SELECTION" in found:
+        return PRELIMINARY
     label, _ = content.headline(row)
     name = next((n for n in HEADLINES if label.startswith(n)), "NO STATEMENT")
     if name == "SOLVED":
@@ -153,7 +160,7 @@ def _standing(content: Content, row: dict) -> str:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN]
+    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN, PRELIMINARY, DOUBTED]
     return (order.index(name) if name in order else len(order)), name
 
 
@@ -166,7 +173,7 @@ def _compared(content: Content) -> list[str]:
     counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     names = len({row["comparison"] for row in rows})
     shown = [
-        f"{row['a']} against {row['b']}{_at(row)} ({row['metric']}): {row['outcome']}"
+        f"{row['a']} against {row['b']}{_at(row)} ({row['metric']}): {row['outcome']}{_size(row)}"
         for row in rows
         if row["outcome"] in ("A BETTER", "B BETTER", "NO DIFFERENCE")
     ]
@@ -174,6 +181,16 @@ def _compared(content: Content) -> list[str]:
     return [
         f"Comparisons declared: {names}, at {len(rows)} places: {counts}{ending}; no other is made."
     ]
+
+
+def _size(row: dict) -> str:
+    """The median difference of a comparison with its interval; of steps there may be none."""
+    if row["difference"] is None:
+        return f", {row['pairs']} pairs"
+    size = f"median difference {number(row['difference'])}"
+    if row["low"] is not None:
+        size += f" [{number(row['low'])}, {number(row['high'])}]"
+    return f", {size}, {row['pairs']} pairs"
 
 
 def _at(row: dict) -> str:
@@ -223,11 +240,7 @@ def _limits(content: Content) -> list[str]:
             f"that a model cannot learn a task, where only one learning rate was tried "
             f"({listing(models, MOST_NAMES)})"
         )
-    lines = [f"Not to be concluded: {'; '.join(said)}."] if said else []
-    if changed := about.changed():
-        words = [f"{name} {value} for {usual}" for name, (value, usual) in changed.items()]
-        lines.append(f"Thresholds that this study has changed: {listing(words)}.")
-    return lines
+    return [f"Not to be concluded: {'; '.join(said)}."] if said else []
 
 
 def _tasks(content: Content) -> str:

@@ -105,7 +105,7 @@ def _controls(content: Content) -> str:
         return (
             "The study is made of controls: their verdicts stand above."
             if content.expectations
-            else "No control stands behind this study."
+            else "No control is declared for the tasks of this study."
         )
     body = [
         [

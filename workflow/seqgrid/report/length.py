@@ -49,11 +49,14 @@ def _rules(content: Content) -> str:
         "where it is known, else the task's. A course is judged by the slope of the share a "
         "doubling of the training length, fitted to the values of all final seeds: RISES and FALLS "
         f"where its {words['confidence']} interval excludes zero and the change over all lengths "
-        f"is above {words['level_share']} of the way; FLAT where the whole "
-        f"interval means a change below {words['flat_share']} over all lengths; CEILING MOVES "
-        "where it does and the metric changes along with its ceiling, or where every length stands "
+        f"is above {words['level_share']} of the way, no two lengths are shown to go the other "
+        "way, and the change does not hang on seeds that were still improving; FLAT where the "
+        f"whole interval means a change below {words['flat_share']} over all lengths, and so do "
+        "those of the differences between any two; CEILING MOVES "
+        "where they do and the metric changes along with its ceiling, or where every length stands "
         "at a ceiling that changes; AT CEILING where that does not change; else CANNOT BE TOLD: "
-        "also of reported means without standard errors, and of peaks. Where no "
+        "also where every length stands at a shortcut, where budgets differ, of reported means "
+        "without standard errors, and of peaks. Where no "
         "ceiling is known, RISES and FALLS are about the metric itself.",
         f"Each of the {len(content.scaling)} courses has its own interval, with no correction for "
         "their number.",

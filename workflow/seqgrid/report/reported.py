@@ -1,6 +1,8 @@
 """What a study run elsewhere reports without saying which seeds are behind it."""
 
+import json
 from collections import defaultdict
+from collections.abc import Iterator
 
 from seqgrid.report import marks
 from seqgrid.report.content import Content
@@ -14,6 +16,8 @@ NOTE = text(
     f"{marks.CHECKPOINT} here: of at least one run behind the value only a checkpoint is known."
 )
 PLACE = ("model", "task", "variant", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
+# A place may have several values; the evidence of a verdict says which it is about.
+VALUE = ("metric", "statistic", "source")
 
 
 def means(content: Content) -> str:
@@ -46,9 +50,8 @@ def _levels(content: Content, rows: list[dict]) -> str:
 
 def _table(content: Content, rows: list[dict]) -> str:
     verdicts: dict[tuple, list[str]] = defaultdict(list)
-    for verdict in content.verdicts:
-        if verdict["scope"] == "reported":
-            verdicts[_place(verdict)].append(verdict["label"])
+    for value, verdict in judged(content):
+        verdicts[value].append(verdict["label"])
     body = []
     for row in rows[:MOST_ROWS]:
         mark = marks.of(True, origin=row["origin"])
@@ -62,7 +65,7 @@ def _table(content: Content, rows: list[dict]) -> str:
                 number(row["model_ceiling"]),
                 f"{_known(row['seeds'])} of {_known(row['asked'])}",
                 row["statistic"] or "-",
-                ", ".join(dict.fromkeys(verdicts[_place(row)])) or "-",
+                ", ".join(dict.fromkeys(verdicts[value_of(row)])) or "-",
                 free(row["source"] or "-"),
             ]
         )
@@ -75,5 +78,13 @@ def _known(number: int | None) -> str:
     return "?" if number is None else str(number)
 
 
-def _place(row: dict) -> tuple:
-    return tuple(row[name] or "" for name in PLACE)
+def judged(content: Content) -> Iterator[tuple[tuple, dict]]:
+    """The verdicts on reported values, each with the value it is about."""
+    for verdict in content.verdicts:
+        if verdict["scope"] == "reported":
+            yield value_of(verdict | json.loads(verdict["evidence"])), verdict
+
+
+def value_of(row: dict) -> tuple:
+    """What tells a reported value from all others: its place, then what it is of."""
+    return tuple(row[name] or "" for name in (*PLACE, *VALUE))
