@@ -99,7 +99,8 @@ def test_what_a_grid_has_may_be_declared(problems, text):
             "published.0.metric: 'rmse' is not a metric; allowed: accuracy",
         ),
         (
-            "compare: {x: {a: {group: both}, b: lstm, metric: steps}}\n",
+            "compare: {x: {a: {group: both, task: adding_problem}, b: {model: lstm, "
+            "task: parity, seqlen: 32}, metric: steps}}\n",
             "compare.x.a: steps is compared model by model; give one of gru, lstm",
         ),
         (
@@ -127,7 +128,7 @@ def test_what_a_grid_has_may_be_declared(problems, text):
             "compare.x: gru on both sides, which is no difference; give a group without",
         ),
         (
-            "compare: {x: {a: {group: both}, b: {group: one}}}\n",
+            "compare: {x: {a: {group: both}, b: {group: one, seqlen: 8}}}\n",
             "compare.x: gru on both sides",
         ),
         (

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from seqgrid import expectation
-from seqgrid.metric_names import UNIT
+from seqgrid.metric_names import SOLVED, UNIT
 from seqgrid.settings import Chosen
 from seqgrid.study_file import unknown
 
@@ -228,7 +228,7 @@ def problems(study: Any) -> Iterator[str]:
         elif shared := _shared(entry, study.groups):
             words = f"{', '.join(shared)} on both sides, which is no difference"
             yield f"compare.{name}: {words}; give a group without"
-        if entry.metric in UNIT and (entry.margin or 0) >= 1:
+        if entry.metric in UNIT and entry.metric != SOLVED and (entry.margin or 0) >= 1:
             yield (
                 f"compare.{name}.margin: {entry.margin:g} is no margin of {entry.metric}, which "
                 "lies in 0 to 1; allowed: below 1"
@@ -251,8 +251,9 @@ def problems(study: Any) -> Iterator[str]:
 def _shared(entry: Comparison, groups: dict[str, list[str]]) -> list[str]:
     """Models that are on both sides of a comparison of groups at the same place."""
     sides = (entry.a, entry.b)
-    places = [(side.task, side.seqlen, side.variant) for side in sides]
-    if places[0] != places[1]:
+    places = zip(*((side.task, side.seqlen, side.variant) for side in sides), strict=True)
+    apart = any(one != two and None not in (one, two) for one, two in places)
+    if apart or not (entry.a.group or entry.b.group):
         return []
     a, b = ([side.model] if side.model else groups.get(side.group or "", []) for side in sides)
     return [str(model) for model in a if model in b]
