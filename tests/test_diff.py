@@ -3,10 +3,12 @@
 import json
 import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tables_factory import Tables
 
-from seqgrid import differences, tables
+from seqgrid import changed_runs, tables
 from seqgrid.analysis.build import build
 from seqgrid.diff import compare, main
 from seqgrid.tables import TABLES
@@ -202,7 +204,15 @@ def test_wrong_calls_are_one_line(before, tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old/levels.parquet").unlink()
+    put(study(), tmp_path / "words")
+    path = tmp_path / "words/cells.parquet"
+    cells = pq.read_table(path)
+    seeds = pa.array(["x"] * len(cells))
+    other = cells.set_column(cells.schema.get_field_index("seed"), "seed", seeds)
+    pq.write_table(other.replace_schema_metadata(cells.schema.metadata), path)
     for words, said in (
+        ([str(before), "words"], "words/cells.parquet has columns of other types than 'cells'"),
+        ([str(before), "x" * 5000], "xxx"),
         (["nowhere", str(before)], "nowhere is no folder, and results/studies/nowhere is none"),
         ([str(before), "old"], "old/levels.parquet is missing: collect the study first"),
     ):
@@ -216,6 +226,13 @@ def test_wrong_calls_are_one_line(before, tmp_path, monkeypatch, capsys):
     assert main(["mine", str(before)]) == 0
 
 
+def test_studies_without_a_common_cell_are_said_to_have_none(before, tmp_path):
+    other = Tables().levels("mqar", [64], chance=0.1, ceiling=1.0, solved=0.9)
+    put(other.cells("a model of no other study", "mqar", 64, [0.5]), tmp_path / "other")
+    assert "have no cell in common" in compare(before, tmp_path / "other")[0]
+    assert "have no cell in common" not in compare(before, before)[0]
+
+
 def test_a_changed_claim_shows_the_fields_that_changed():
     claim = {"statement": "a beats b", "compare": "ab", "verdict": "A BETTER", "why": "known"}
     other = {"statement": "c is solved", "place": {"model": "c"}, "verdict": "SOLVED"}
@@ -223,6 +240,6 @@ def test_a_changed_claim_shows_the_fields_that_changed():
         {"config": {"claims": [claim, other]}},
         {"config": {"claims": [other, claim | {"verdict": "NO DIFFERENCE"}]}},
     ]
-    assert differences.settings(*sides).rows == [
+    assert changed_runs.settings(*sides).rows == [
         ["claims.a beats b.verdict", "A BETTER", "NO DIFFERENCE"]
     ]

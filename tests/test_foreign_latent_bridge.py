@@ -85,9 +85,24 @@ def test_the_plan_is_there_with_status_and_runtime(folder, page):
         assert (printed[model]["status"], printed[model]["note"]) == (status, runtime)
     outcomes = {r["model"]: r["outcome"] for r in rows(folder, "cells")}
     missing = {model for model, outcome in outcomes.items() if outcome == "missing"}
-    assert missing == {
-        m for m, (status, _) in PLAN.items() if status.startswith(("TODO", "REUSE 1"))
-    }
+    assert missing == {m for m, (status, _) in PLAN.items() if status == "TODO"}
+
+
+def test_what_the_plan_reuses_is_marked_and_not_missing(folder, page):
+    cells = {r["model"]: r for r in rows(folder, "cells")}
+    assert {m for m, c in cells.items() if c["reused"]} == {"1b_baseline_64tok", "2c_stable_64tok"}
+    told = page.split("## Runs as their study reports them")[1].split("\n## ")[0]
+    runs = {r["model"]: r for t in tables_of(told) if "accuracy" in t[0] for r in t}
+    tables = tables_of(page)
+    assert runs["2c_stable_64tok"]["accuracy"] == "0.6450¶"
+    assert runs["1a_stable_64tok"]["accuracy"] == "0.6450"
+    results = {r["model"]: r for t in tables if "success" in t[0] for r in t}
+    assert results["2c_stable_64tok"]["median"] == "0.6450¶"
+    assert "¶ reused, trained by another study or for another run" in " ".join(page.split())
+    listed = next(t for t in tables if "trained for" in t[0])
+    assert {r["model"]: r["trained for"] for r in listed} == {
+        "1b_baseline_64tok": "an earlier run", "2c_stable_64tok": "1a_stable_64tok",
+    }  # fmt: skip
 
 
 def test_645_625_and_655_are_one_value_at_200_examples(folder, page):

@@ -105,3 +105,10 @@ def test_the_metric_is_known_before_any_run_has_a_value_of_its_own(page):
     assert "no metric" not in flat
     assert "b is layers=0 depth=4." in flat
     assert "finish or drop the run that has not finished." in flat
+
+
+def test_values_of_validation_are_no_test_and_so_it_says(page):
+    text = " ".join(page.split())
+    assert "its value is of the validation split, not of a test: see Results" in text
+    assert "stands in no table" not in text
+    assert "5 that its study calls finished, without a valid test result" in text

@@ -1,5 +1,6 @@
 """Studies run elsewhere: their tables become ours, or every mistake gets its line."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -156,6 +157,12 @@ def _set(**changes):
     return lambda mapping: mapping.update(changes)
 
 
+def parquet(**columns):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
 MISTAKES = {
     "unknown key": (_set(nmae="x"), {}, ["nmae", "did you mean 'name'"]),
     "unknown column of ours": (_column(1, "valeu", "acc"), {}, ["tables.1.columns.valeu", "value"]),
@@ -273,6 +280,70 @@ MISTAKES = {
         {"runs.csv": "net,seed,state,ok\nA,0,DONE,no\nA,1,DONE,yes\n"},
         ["scores.csv line 2", "runs.csv line 2", "origin validation"],
     ),
+    "a CSV with semicolons": (
+        None,
+        {"scores.csv": SCORES.replace(",", ";")},
+        ["tables.1.file: scores.csv", "between semicolons", "save it with commas"],
+    ),
+    "a CSV with tabs": (
+        None,
+        {"scores.csv": SCORES.replace(",", "\t")},
+        ["between tabs: give `format: tsv`"],
+    ),
+    "a value on two lines": (
+        None,
+        {"scores.csv": 'net,seed,acc\n"A\nB",0,91\n'},
+        ["scores.csv line 3 column 'net': 'A\\nB' is not a model here"],
+    ),
+    "an underscore": (
+        None,
+        {"scores.csv": "net,seed,acc\nA,0,9_1\n"},
+        ["column 'acc': a number is needed, got '9_1'"],
+    ),
+    "thousands": (
+        None,
+        {"scores.csv": 'net,seed,acc\nA,0,"1,091"\n'},
+        ["column 'acc': a number is needed, got '1,091'"],
+    ),
+    "a factor of nothing": (_with(1, scale={"value": 0}), {}, ["a factor of 0 leaves nothing"]),
+    "a name too long": (_with(1, file="x" * 5000), {}, ["tables.1.file: no such file: xxx"]),
+    "a number too long": (
+        _with(1, file="scores.json"),
+        {"scores.json": '[{"net": "A", "seed": 0, "acc": ' + "9" * 5000 + "}]"},
+        ["scores.json: Exceeds the limit"],
+    ),
+    "a seed of 400 digits": (
+        _with(1, file="scores.json"),
+        {"scores.json": '[{"net": "A", "seed": ' + "9" * 400 + ', "acc": 91}]'},
+        ["scores.json row 1 column 'seed': a number is needed"],
+    ),
+    "a key twice in an object": (
+        _with(1, file="scores.json"),
+        {"scores.json": '[{"net": "A", "seed": 0, "acc": 91, "acc": 92}]'},
+        ["scores.json: key 'acc' stands twice in one object"],
+    ),
+    "text that is none": (
+        _with(1, file="scores.json"),
+        {"scores.json": r'[{"net": "\ud800", "seed": 0, "acc": 91}]'},
+        ["scores.json row 1 column 'net'", "UTF-8"],
+    ),
+    "nested Parquet": (
+        _with(1, file="scores.parquet"),
+        {"scores.parquet": parquet(net=["A"], seed=[0], acc=[{"best": 91}])},
+        ["'acc' is not a column of scores.parquet", "allowed: net, seed, acc.best"],
+    ),
+    "a time beyond all": (
+        _with(1, file="scores.parquet"),
+        {"scores.parquet": parquet(net=["A"], t=pa.array([2**62], pa.timestamp("ms")))},
+        ["scores.parquet: a value that cannot be read"],
+    ),
+    "a time that is no time": (
+        lambda mapping: mapping["tables"][0].update(
+            file="runs.json", columns=mapping["tables"][0]["columns"] | {"started_at": "t"}
+        ),
+        {"runs.json": '[{"net": "A", "seed": 0, "state": "DONE", "t": 1e300}]'},
+        ["runs.json row 1 column 't': a time such as"],
+    ),
 }
 
 
@@ -288,6 +359,35 @@ def test_a_mistake_costs_one_line_and_nothing_is_written(study, capsys, name):
     assert said.startswith("mapping.yaml")
     for word in words:
         assert word in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"name: x\n\torigin: y\n", "line 2: a tab, where YAML has spaces"),
+        (b"name: " + b"[" * 3000, "nested too deeply"),
+        (b"name: \xff\n", "not UTF-8 text: byte 6 is 0xff"),
+        (b"name: a\nname: b\n", "line 2: key 'name' stands here and in line 1"),
+        (b"name: !!python/object/apply:os.system ['touch ran']\n", "could not determine"),
+        (b"- 1\n", "a mapping with the keys name, question"),
+        (b"", "a mapping with the keys name, question"),
+    ],
+)
+def test_a_mapping_that_is_no_mapping_is_one_line(tmp_path, monkeypatch, capsys, text, said):
+    monkeypatch.chdir(tmp_path)
+    Path("mapping.yaml").write_bytes(text)
+    assert command.main(["import", "mapping.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mapping.yaml: ")
+    assert said in error
+    assert error.count("\n") == 1
+    assert not Path("ran").exists()
+
+
+def test_lines_of_json_may_hold_any_character(study):
+    content = '{"net": "A", "seed": 0, "acc": 91, "note": "a\u2028b"}\n'
+    code, folder = study(_with(1, file="scores.jsonl"), **{"scores.jsonl": content})
+    assert (code, len(rows(folder, "evaluations"))) == (0, 1)
 
 
 def test_every_mistake_gets_its_line(study, capsys):

@@ -104,7 +104,7 @@ def test_named_extremes_are_printed_with_their_names(tmp_path):
         ("columns: {file: File, step", "columns: {step", "tables.0: file is needed"),
         ("about: health", "about: wealth", "claims.6.about: "),
         ("  optimiser:", "  optimizer:", "missing: 'optimizer' is not something"),
-        ("parameters: Parameters", "parameters: Component", "a number is needed: 'Puzzle Embed"),
+        ("parameters: Parameters", "parameters: Component", "is needed: 'Puzzle Embed"),
     ],
 )
 def test_a_wrong_mapping_is_one_line_that_says_where(tmp_path, capsys, before, after, said):
@@ -118,6 +118,33 @@ def test_a_wrong_mapping_is_one_line_that_says_where(tmp_path, capsys, before, a
     assert output.out == ""
     assert said in output.err.splitlines()[0]
     assert str(copy / "mapping.yaml") in output.err.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "said"),
+    [
+        (
+            "files.csv",
+            "x,,60",
+            "files.csv line 2 column 'Step': a whole number from 0 on is needed",
+        ),
+        ("files.csv", "x,nan,60", "a whole number from 0 on is needed: 'nan'"),
+        ("files.csv", "x,1e400,60", "a whole number from 0 on is needed: '1e400'"),
+        ("files.csv", "x,-5,60", "a whole number from 0 on is needed: '-5'"),
+        ("files.csv", "x,5,6_0", "column 'Size (MB)': a number is needed: '6_0'"),
+        ("components.csv", "x,,5%", "column 'Parameters': a whole number from 0 on is needed: ''"),
+        ("range.csv", ",-5,2", "range.csv line 2 column 'Step': a whole number from 0 on"),
+    ],
+)
+def test_a_row_without_its_step_or_count_is_one_line(tmp_path, capsys, file, line, said):
+    copy = tmp_path / "hrm"
+    shutil.copytree(HRM, copy)
+    lines = (copy / file).read_text().splitlines()
+    (copy / file).write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
+    assert main(["--from", str(copy / "mapping.yaml")]) == 2
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1)
+    assert said in output.err
 
 
 @pytest.mark.parametrize("words", [[], ["somewhere", "--from", str(HRM / "mapping.yaml")]])

@@ -91,7 +91,7 @@ def test_values_from_checkpoints_carry_their_mark_and_enter_no_median(page):
     (line,) = (row for row in rows if row["model"] == "2d")
     assert (line["n"], line["median"]) == ("0/3", "-")
     assert line["not final"] == f"0.1590{DAGGER}{CHECKPOINT} 0.1430{DAGGER}{CHECKPOINT}"
-    assert f"{CHECKPOINT} taken from a checkpoint" in " ".join(section(page, "Results").split())
+    assert f"{CHECKPOINT} of the validation split" in " ".join(section(page, "Results").split())
     assert f"0.1590{DAGGER}{CHECKPOINT}" in section(page, "Seeds")
 
 
@@ -129,7 +129,7 @@ def test_the_answer_names_limits_and_changed_thresholds(page):
     assert answer.count("enough_seeds 2 (usually 3)") == 1
     assert "fewer than 2 final seeds (1 of 6 settings)" in answer
     assert "only one learning rate was tried (1b, 1c, 2d)" in answer
-    assert "trained by another study and reused: 6" in answer
+    assert "reused, trained by another study or for another run: 6" in answer
 
 
 def test_the_paragraph_stays_short_for_many_models_and_lengths(tmp_path):
@@ -236,3 +236,30 @@ def test_a_study_is_named_or_its_folder_is(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert told.startswith("usage: seqgrid report [-h] study")
     assert "copy" not in told
+
+
+def test_a_caveat_that_all_share_is_said_once_and_others_with_what_they_are_about(tmp_path):
+    made = Tables(models=["a", "b", "c"], tasks=["t", "u"])
+    for task in ("t", "u"):
+        made.levels(task, [8, 16], chance=0.0, ceiling=1.0, solved=0.95)
+    for length in (8, 16):
+        made.cells("a", "t", length, [0.5], stale=length == 16)
+        made.cells("b", "t", length, [0.5])
+        made.cells("c", "t", length, [0.0])
+        made.cells("a", "u", length, [0.5], stale=True)
+    made.cell("b", "u", 8, 0, outcome="skipped", reason="too long", stale=True)
+    answer = " ".join(section(page_of(made, tmp_path), "Answer").split())
+    said = answer.split("Task by task")[1]
+    assert "All but what was skipped have in common: TOO FEW SEEDS (1)." in said
+    assert said.count("TOO FEW SEEDS") == 1
+    assert (
+        "- **t**. AT CHANCE: c at 8, 16. ABOVE chance: a at 8, 16 (STALE 1/1); b at 8, 16." in said
+    )
+    assert "- **u**, all STALE 1/1. ABOVE chance: a at 8, 16. SKIPPED: b at 8." in said
+    assert "Cells trained by sources that have changed since: 3." in answer
+
+
+def test_a_column_and_a_section_without_content_are_left_out(tmp_path):
+    page = page_of(Tables(tasks=["t"]).cells("a", "t", 8, [0.5] * 3), tmp_path)
+    assert section(page, "Length").strip() == "No task has values at more than one length."
+    assert "collapsed" not in tables_of(section(page, "Convergence"))[0][0]

@@ -368,7 +368,7 @@ FILES = {
         "question: a\nmodels: {gru: \nlengths: [8\n",
         "line 3: expected ',' or '}', but got ':'",
     ),
-    "a tab": ("question: a\n\tmodels: b\n", "line 2: found character '\\t' that cannot start"),
+    "a tab": ("question: a\n\tmodels: b\n", "line 2: a tab, where YAML has spaces"),
     "a key that is a list": ("question: a\n[1]: b\n", "line 2: a key is plain text, not a list"),
     "an alias to nothing": ("question: *a\n", "line 1: found undefined alias 'a'"),
     "two documents": ("question: a\n---\nquestion: b\n", "line 2: but found another document"),

@@ -9,6 +9,7 @@ learning curves.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -68,10 +69,20 @@ def compare(a: Path, b: Path, everything: bool = False) -> tuple[str, bool]:
         cells, values = first["cells"].num_rows, first["evaluations"].num_rows
         said = f"Nothing differs: {cells} cells, {values} test values."
         return blocks(title, text(said), text(note)) + "\n", False
+    apart = f"{a.name or a} and {b.name or b} have no cell in common." * _apart(first, second)
     counts = "\n".join(f"- {part.title}: {part.count}" for part in found)
     shown = (part.page(None if everything else MOST) for part in found)
     legend = f"A is {a}, B is {b}."
-    return blocks(title, text(legend), counts, text(note), *shown) + "\n", True
+    return blocks(title, text(legend), text(apart), counts, text(note), *shown) + "\n", True
+
+
+def _apart(first: dict[str, pa.Table], second: dict[str, pa.Table]) -> bool:
+    """Whether both studies have cells, and none of one is in the other."""
+    from seqgrid.changed_runs import CELL
+    from seqgrid.keyed import by
+
+    mine, theirs = (by(found["cells"].to_pylist(), CELL) for found in (first, second))
+    return bool(mine and theirs) and not mine.keys() & theirs.keys()
 
 
 def folder_of(given: str) -> Path:
@@ -81,7 +92,7 @@ def folder_of(given: str) -> Path:
         Unreadable: there is none.
     """
     for path in (Path(given), STUDIES / given):
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112, a path's own raises where a name is too long
             return path
     raise Unreadable(f"{given} is no folder, and {STUDIES / given} is none either")
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seqgrid import tables
-from seqgrid.foreign import build, mapping
+from seqgrid.foreign import build, mapping_file
 from seqgrid.foreign.rows import Wrong
 from seqgrid.job import WRONG_CALL, say
 from seqgrid.study import STUDIES
@@ -56,7 +56,7 @@ def write(path: Path, results: Path) -> Path:
         StudyError: something is wrong with the mapping file, or the folder is not its own.
         Wrong: something is wrong with the tables it names.
     """
-    read = mapping.read(path)
+    read = mapping_file.read(path)
     folder = results / "studies" / read.name
     if reason := _taken(read.name, folder):
         raise StudyError([f"{path}: name: {reason}; give the study another name"])

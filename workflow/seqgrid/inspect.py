@@ -12,6 +12,7 @@ mapping file holds. Exits 2 with one line where there is nothing to inspect.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -86,7 +87,8 @@ def _problem(options: argparse.Namespace) -> str | None:
     folder = options.folder
     if folder is None or options.given:
         return "give either a folder or --from MAPPING"
-    if not folder.exists():
+    # Not a path's own `exists`, which raises where a name is too long.
+    if not os.path.exists(folder):  # noqa: PTH110
         return f"{folder}: there is no such folder"
     if not folder.is_dir():
         return f"{folder} is not a folder; give the one that the checkpoints are in"

@@ -32,7 +32,12 @@ class StudyError(Exception):
     """A study that cannot be used: each line names file, key, value and what is allowed."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
+        super().__init__("\n".join(map(one_line, problems)))
+
+
+def one_line(text: str) -> str:
+    """The text with every break in it written out, as a quoted value may hold some."""
+    return "\\n".join(text.splitlines())
 
 
 class Loader(yaml.SafeLoader):
@@ -86,7 +91,12 @@ def read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark else ""
-        raise StudyError([f"{path}: {where}{error.problem or error.context}"]) from error
+        what = str(error.problem or error.context)
+        if "'\\t'" in what:
+            what = "a tab, where YAML has spaces"
+        raise StudyError([f"{path}: {where}{what}"]) from error
+    except RecursionError as error:
+        raise StudyError([f"{path}: not YAML that can be read: nested too deeply"]) from error
     except (yaml.YAMLError, ValueError) as error:  # such as an impossible date
         raise StudyError([f"{path}: {' '.join(str(error).split())}"]) from error
 

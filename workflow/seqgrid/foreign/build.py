@@ -125,10 +125,22 @@ class _Made:
         if run.get("result_valid") is False:
             said.append("its result cannot be read")
         elif run["outcome"] == "finished" and not tested:
-            said.append("its value stands in no table")
-        if run.get("note"):
-            said.append(run["note"])
+            said.append(self._untested(run))
         return "; ".join(said)
+
+    def _untested(self, run: dict[str, Any]) -> str:
+        """Why a run that ended is not evaluated, though a report may give a value."""
+        place = ("model", "task", "seqlen_tokens")
+        origins = {
+            row["origin"]
+            for row in self.found["reported"]
+            if all(row[name] == run[name] for name in place)
+        }
+        if origins == {"validation"}:
+            return "its value is of the validation split, which is no test"
+        return (
+            "its value is reported without its seed" if origins else "its value stands in no table"
+        )
 
     def _training(self, model: str, task: str) -> dict[str, Any]:
         entries = self.mapping.tasks[task], self.mapping.models[model]

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,15 @@ FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+}
+
+
+# What separates columns in files that are called csv -> its name, and what to do.
+SEPARATORS = {
+    ";": ("semicolons", "save it with commas, and points in numbers"),
+    "\t": ("tabs", "give `format: tsv`"),
+    "|": ("bars", "save it with commas"),
+    ",": ("commas", "give `format: csv`"),
 }
 
 
@@ -60,7 +70,9 @@ def find(entry: TableEntry, folder: Path) -> list[Path]:
         except (ValueError, NotImplementedError) as error:
             raise Unreadable(f"{entry.file}: {error}") from None
     else:
-        found = [folder / entry.file] if (folder / entry.file).is_file() else []
+        # Not `is_file` of the path, which raises where a name is too long.
+        path = folder / entry.file
+        found = [path] if os.path.isfile(path) else []  # noqa: PTH113
     if not found:
         raise Unreadable(f"no such file: {folder / entry.file}")
     return found
@@ -103,7 +115,11 @@ def _delimited(path: Path, text: str, delimiter: str) -> Rows:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         head = [name.strip() for name in next(reader, [])]
-        twice = {name for name in head if head.count(name) > 1}
+        twice = {f"'{name}'" for name in head if head.count(name) > 1}
+        other = next((mark for mark in SEPARATORS if len(head) == 1 and mark in head[0]), None)
+        if other and other != delimiter:
+            what, remedy = SEPARATORS[other]
+            raise Unreadable(f"{path}: its columns stand between {what}: {remedy}")
         if not head or twice:
             what = (
                 f"column {', '.join(sorted(twice))} stands there twice" if twice else "it is empty"
@@ -146,7 +162,7 @@ def _json(path: Path, text: str, at: str) -> Rows:
 
 def _lines(path: Path, text: str) -> Rows:
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # text in JSON may hold other breaks
         if line.strip():
             row = _parsed(path, line, f" line {number}")
             if not isinstance(row, dict):
@@ -157,12 +173,28 @@ def _lines(path: Path, text: str) -> Rows:
 
 def _parsed(path: Path, text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         line = where or f" line {error.lineno}"
         raise Unreadable(f"{path}{line}: not JSON: {error.msg}") from None
+    except ValueError as error:  # a key twice, or a number of thousands of digits
+        raise Unreadable(f"{path}{where}: {str(error).partition(';')[0]}") from None
     except RecursionError:
         raise Unreadable(f"{path}{where}: not JSON: nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which a key stands once.
+
+    Raises:
+        ValueError: it stands there twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key '{twice}' stands twice in one object")
+    return found
 
 
 def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -181,7 +213,9 @@ def _parquet(path: Path, content: bytes) -> Rows:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(content))
+        rows = pq.read_table(io.BytesIO(content)).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise Unreadable(f"{path}: no Parquet file: {str(error).splitlines()[0]}") from None
-    return [(f"row {number}", _flat(row)) for number, row in enumerate(table.to_pylist(), 1)]
+    except (OverflowError, ValueError) as error:  # such as a time beyond the year 9999
+        raise Unreadable(f"{path}: a value that cannot be read: {error}") from None
+    return [(f"row {number}", _flat(row)) for number, row in enumerate(rows, 1)]

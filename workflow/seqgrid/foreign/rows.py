@@ -12,7 +12,7 @@ from seqgrid import outcome
 from seqgrid.columns import BOOL, COLLECTED, FLOAT, HISTORY_FILE, INT, TEXT, TIME
 from seqgrid.foreign.files import File, Record
 from seqgrid.foreign.mapping import Kind, Mapping, TableEntry
-from seqgrid.study_file import unknown
+from seqgrid.study_file import one_line, unknown
 
 OUTCOMES = (*get_args(outcome.Name), "running", "missing", "corrupt")
 KEYS: dict[str, pa.DataType] = {
@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 # Columns of `cells` that are worked out here, and are not for a mapping to give.
 MADE = (
-    *("fingerprint", "path", "complete", "evaluated", "refused", "reused", "stale"),
+    *("fingerprint", "path", "complete", "evaluated", "refused", "stale"),
     *("evaluation_stale", "mixed_sources", "model_file", "task_file", "settings", "log2_inputs"),
     *("source_digest", "versions", "backend", "parts"),
 )
@@ -70,8 +70,8 @@ class Wrong(Exception):
     """Rows that cannot be used; one line a problem."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = list(map(one_line, problems))
+        super().__init__("\n".join(self.problems))
 
 
 def checked(number: int, entry: TableEntry) -> list[str]:
@@ -127,9 +127,10 @@ def convert(number: int, entry: TableEntry, file: File, mapping: Mapping) -> lis
     Raises:
         Wrong: a column is not there, or a value is none that its column may have.
     """
-    used = {*entry.columns.values(), *entry.wide, *entry.only}
-    used |= {parse.column for parse in entry.parse if parse.column}
-    if file.records and (absent := [name for name in used if name not in file.columns]):
+    used = [*entry.columns.values(), *entry.wide, *entry.only]
+    used += [parse.column for parse in entry.parse if parse.column]
+    absent = [name for name in dict.fromkeys(used) if name not in file.columns]
+    if file.records and absent:
         raise Wrong(
             [
                 f"tables.{number}: {unknown(name, file.columns, f'a column of {file.path}')}"
@@ -255,6 +256,10 @@ def _as(type_: pa.DataType, value: Any) -> Any:
         ValueError: it is none of that type.
     """
     if type_ == TEXT:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError("text that can be written as UTF-8 is needed") from None
         return str(value)
     if type_ == BOOL:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -264,10 +269,12 @@ def _as(type_: pa.DataType, value: Any) -> Any:
     if type_ == TIME:
         return _time(value)
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+        # Python takes 9_1 for 91; nobody else does.
+        known = not isinstance(value, bool) and "_" not in str(value)
+        number = float(value) if known else None
+    except (TypeError, ValueError, OverflowError):
         number = None
-    if number is None or isinstance(value, bool):
+    if number is None:
         raise ValueError("a number is needed")
     if type_ == FLOAT:
         return number
@@ -277,13 +284,11 @@ def _as(type_: pa.DataType, value: Any) -> Any:
 
 
 def _time(value: Any) -> datetime.datetime:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime.datetime.fromtimestamp(value, datetime.UTC)  # seconds since 1970
-    if isinstance(value, datetime.datetime):
-        found = value
-    else:
-        try:
-            found = datetime.datetime.fromisoformat(str(value))
-        except ValueError:
-            raise ValueError("a time such as 2026-01-19 02:02 is needed") from None
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.datetime.fromtimestamp(value, datetime.UTC)  # seconds since 1970
+        known = isinstance(value, datetime.datetime)
+        found = value if known else datetime.datetime.fromisoformat(str(value))
+    except (ValueError, OverflowError, OSError):
+        raise ValueError("a time such as 2026-01-19 02:02 is needed") from None
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)

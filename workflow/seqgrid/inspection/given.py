@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from seqgrid.foreign import files
-from seqgrid.foreign.mapping import Format, Origin, TableEntry
+from seqgrid.foreign.mapping import Factor, Format, Origin, TableEntry
 from seqgrid.inspection.contents import ITEMS
 from seqgrid.settings import Chosen
 from seqgrid.study_file import StudyError, explain, read_yaml, unknown
@@ -27,6 +27,7 @@ NEEDED: dict[Kind, tuple[str, ...]] = {
     "statistics": ("step",),
     "components": ("component", "parameters"),
 }
+WHOLE = ("step", "parameters")  # counts, that a row needs
 WORDS = ("file", "component", "minimum_tensor", "maximum_tensor", "note", "share")
 
 
@@ -37,7 +38,7 @@ class Table(Chosen):
     rows: Kind = Field(description="what a row is")
     format: Format | None = Field(None, description="by the name's ending where left out")
     columns: dict[str, str] = Field(description="our column: their column")
-    units: dict[str, float] = Field(
+    units: dict[str, Factor] = Field(
         default_factory=dict, description="our column: factor, such as 1e6 for sizes in MB"
     )
 
@@ -124,6 +125,9 @@ def _table(path: Path, entry: Table) -> tuple[list[dict[str, Any]], list[str]]:
         if name not in known
     ]
     problems += [f"{name} is needed" for name in NEEDED[entry.rows] if name not in entry.columns]
+    problems += [
+        f"units: {name}: only numbers have a unit" for name in entry.units if name in WORDS
+    ]
     # Of the entry only how the file is read.
     opened = files.read(path, TableEntry(file=entry.file, rows="cells", format=entry.format))
     for theirs in entry.columns.values():
@@ -140,12 +144,19 @@ def _table(path: Path, entry: Table) -> tuple[list[dict[str, Any]], list[str]]:
             if name in WORDS:
                 row[name] = text
                 continue
+            what = "a whole number from 0 on" if name in WHOLE else "a number"
             try:
                 row[name] = number(text, entry.units.get(name, 1)) if text else None
+                if name in WHOLE and not _whole(row[name]):
+                    raise ValueError
             except ValueError:
-                problems.append(f"{record.place} column '{theirs}': a number is needed: '{text}'")
+                problems.append(f"{record.place} column '{theirs}': {what} is needed: '{text}'")
         rows.append(row)
     return rows, problems
+
+
+def _whole(value: float | None) -> bool:
+    return value is not None and value >= 0 and float(value).is_integer()
 
 
 def number(text: str, unit: float = 1) -> float:
@@ -154,7 +165,7 @@ def number(text: str, unit: float = 1) -> float:
     Raises:
         ValueError: it is none.
     """
-    bare = text.replace(",", "").strip()
+    bare = text.replace(",", "").replace("_", "no digit").strip()
     share = bare.endswith("%")
     return float(bare.rstrip("% ")) * unit * (0.01 if share else 1)
 

@@ -14,7 +14,7 @@ STALENESS = {
     "stale": "trained by sources that have changed since",
     "evaluation_stale": "evaluated by sources that have changed since",
     "mixed": "whose parts were trained by different sources",
-    "reused": "trained by another study and reused",
+    "reused": "reused, trained by another study or for another run",
 }
 EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
 DOUBTED = "on tasks whose control failed, of which nothing is said"

@@ -89,6 +89,8 @@ def read(folder: Path) -> dict[str, pa.Table]:
             )
         if table.schema.names != tables.schema(name).names:
             raise Unreadable(f"{path} does not have the columns of '{name}': collect it again")
+        if table.schema.types != tables.schema(name).types:
+            raise Unreadable(f"{path} has columns of other types than '{name}': collect it again")
         found[name] = table
     return found
 

@@ -169,8 +169,11 @@ def _reused(content: Content) -> str:
         [study, model, task, str(seqlen), ", ".join(seeds)]
         for (study, model, task, seqlen), seeds in places.items()
     ]
+    words = "Trained by another study and reused here ({}), as their settings are equal:"
+    if content.about.get("imported"):
+        words = "Not trained for themselves but reused ({}), as their study says:"
     return blocks(
-        f"Trained by another study and reused here ({marks.REUSED}), as their settings are equal:",
+        words.format(marks.REUSED),
         table(["trained for", "model", "task", "length", "seeds"], body[:MOST_ROWS], left=3),
         more(body, "cells.parquet"),
     )

@@ -10,6 +10,7 @@ from seqgrid.report.advice import on_cells
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import (
     CHECKPOINT,
+    REUSED,
     blocks,
     count,
     free,
@@ -41,20 +42,27 @@ def runs(content: Content) -> str:
 def _statuses(content: Content) -> str:
     found: Counter = Counter()
     for row in content.inventory:
-        found[row["status"] or "-", row["outcome"], _result(row)] += 1
+        found[row["status"] or "-", row["outcome"], _result(content, row)] += 1
     body = [[*key, str(n)] for key, n in found.most_common()]
     return table(["its study says", "counts as", "its result", "runs"], body, left=3)
 
 
-def _result(row: dict) -> str:
+def _result(content: Content, row: dict) -> str:
     if row["value_origin"] == "test":
-        return "its test value stands here"
+        reused = any(cell["reused"] for cell in content.cells if _run(cell) == _run(row))
+        return f"its test value stands here{', reused' + REUSED if reused else ''}"
     if row["result_valid"] is False:
         return "cannot be read: finished, not evaluated"
     if row["outcome"] != "finished":
         return f"of a checkpoint{CHECKPOINT}" if row["value_origin"] else "none"
-    known = "can be read" if row["result_valid"] else "nobody says whether it can be read"
-    return f"{known}; its value stands in no table"
+    known = "can be read; " if row["result_valid"] else ""
+    place = ("model", "task", "seqlen_tokens")
+    said = {r["origin"] for r in content.reported if all(r[n] == row[n] for n in place)}
+    if said == {"validation"}:
+        return f"{known}its value is of the validation split, not of a test: see Results"
+    if said:
+        return f"{known}a value is reported without its seed: see Results"
+    return f"{known}its value stands in no table"
 
 
 def _complete(content: Content) -> str:
@@ -71,6 +79,8 @@ def _complete(content: Content) -> str:
         said["with a test value here"][key] += bool(done and row["value_origin"] == "test")
     if all(counts == said["called complete"] for counts in said.values()):
         return ""  # the coverage below says it all
+    if all(row["result_valid"] is None for row in content.inventory):
+        del said["with a result that can be read"]  # nobody says
     if not any(row["counted"] for row in content.inventory):
         del said["with checkpoints that its study counts"]
     places = [
@@ -112,6 +122,11 @@ def _runs(content: Content) -> str:
         return ""
     metrics = sorted({metric for row in shown for metric in values[_run(row)]})
     sizes = {run: cell["parameters"] for run, cell in cells.items()}
+
+    def shown_value(row: dict, metric: str) -> str:
+        value = _value(values[_run(row)].get(metric))
+        return value + REUSED if value and cells[_run(row)]["reused"] else value
+
     said = defaultdict(list)
     for verdict in content.verdicts:
         if verdict["seed"] is not None and verdict["verdict"].endswith(SO_FAR):
@@ -123,7 +138,7 @@ def _runs(content: Content) -> str:
         "seed": lambda row: str(row["seed"]),
         "status": lambda row: row["status"],
         "epochs": lambda row: row["epochs"] and f"{row['epochs']:g}",
-        **{metric: lambda row, m=metric: _value(values[_run(row)].get(m)) for metric in metrics},
+        **{metric: lambda row, m=metric: shown_value(row, m) for metric in metrics},
         "so far": lambda row: ", ".join(said[_run(row)]),
         "parameters": lambda row: sizes.get(_run(row)) and count(sizes[_run(row)]),
         "training": lambda row: _shown(spent[_run(row)][0], seconds),

@@ -7,7 +7,7 @@ from math import isnan
 
 WIDTH = 100  # columns of wrapped text; tables may be wider
 
-# Not final; sources have changed; taken from a checkpoint; trained by another study.
+# Not final; sources have changed; of validation, as from a checkpoint; reused.
 # Code, emphasis, links, tags, entities; then lists, headings, quotations, rules, fences.
 SPECIAL = re.compile(r"[\\`*\[]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 BEGINS = re.compile(r"^(\d{0,9})([-+.)]$|#{1,6}$|>|={2,}$|-{2,}$|~{3})")

@@ -7,8 +7,8 @@ MEANINGS = {
     DAGGER: "not final: of a cell that has not finished or has no test result, which enters no "
     "median, interval, success or verdict; or a median over fewer seeds than were asked for",
     STALE: "the sources have changed since",
-    CHECKPOINT: "taken from a checkpoint, on the validation split; never final",
-    REUSED: "trained by another study, and reused",
+    CHECKPOINT: "of the validation split, taken from a checkpoint or reported so; never final",
+    REUSED: "reused, trained by another study or for another run",
 }
 ORIGIN_TEST = "test"
 

@@ -13,7 +13,8 @@ NOTE = text(
     "These values stand in the study's own report; the runs behind them are not known one by one. "
     "They enter no median and no interval over seeds. The standard error is over test examples and "
     "says nothing about other seeds. Verdicts hold them against the levels, and nothing else. "
-    f"{marks.CHECKPOINT} here: of at least one run behind the value only a checkpoint is known."
+    f"{marks.CHECKPOINT} here: of at least one run behind the value no test is known, only a "
+    "checkpoint or its validation."
 )
 PLACE = ("model", "task", "variant", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
 # A place may have several values; the evidence of a verdict says which it is about.
