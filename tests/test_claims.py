@@ -195,6 +195,79 @@ def test_an_interval_short_of_its_coverage_says_nothing():
     assert inside(Number(0.5, None, 0.51, 0.96), 0.0, 1.0, 0.95)[0] == "cannot be told"
 
 
+def preliminary(values, variant="learning_rate=0.001"):
+    """Cells of a selected variant, one of whose rivals has not run."""
+    study = Tables(config={}).levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.75)
+    for model, found in values.items():
+        study.cells(model, "mqar", 64, found, variant=variant)
+        for seed in range(len(found)):
+            rival = {"variant": "learning_rate=0.01", "outcome": "missing"}
+            study.cell(model, "mqar", 64, seed, **rival)
+    return study
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"place": PLACE, "verdict": "SOLVED"},
+        {"place": PLACE, "verdict": "NOT SOLVED"},
+        {"place": PLACE, "expected": [0.75, 0.9]},
+        {"place": PLACE, "expected": [0.9, 1.0]},
+        {"compare": "x", "expected": [0.3, 0.5]},
+        {"compare": "x", "expected": [-0.1, 0.1]},
+        {"compare": "x", "verdict": "A BETTER"},
+        {"scaling": PLACE, "verdict": "RISES"},
+        {"scaling": PLACE, "verdict": "FALLS"},
+    ],
+)
+def test_a_variant_that_may_yet_be_another_supports_and_refutes_nothing(claim):
+    course = {"model": "p", "task": "mqar", "outcome": "RISES", "statement": "so it is"}
+    course |= {"variant": "learning_rate=0.001", "slope": 0.1, "low": 0.0, "high": 0.2}
+    row = judged(preliminary({"p": UP, "q": DOWN}), claim, courses=[course | {"complete": True}])
+    assert row["status"] == "not testable yet"
+    assert "selected before all" in row["reason"]
+
+
+def test_no_number_stands_for_places_that_contradict_each_other():
+    study = made().levels("copy", [64], chance=0.01, ceiling=1.0, solved=0.75)
+    study.cells("p", "copy", 64, DOWN).cells("q", "copy", 64, UP)
+    row = judged(study, {"compare": "x", "expected": [-0.1, 0.1]})
+    assert (row["status"], row["found"]) == ("not testable yet", "cannot be told")
+    assert "contradict each other" in row["reason"]
+
+
+def test_no_median_stands_for_unstable_seeds():
+    study = made(p=[0.3, 0.31, 0.32, 0.3, 0.31, 0.9, 0.91, 0.9, 0.92, 0.91])
+    row = judged(study, {"place": PLACE, "expected": [0.2, 1.0]})
+    assert (row["status"], row["found"]) == ("not testable yet", "cannot be told")
+    assert "no median stands" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    "claim", [{"place": PLACE, "verdict": "SOLVED"}, {"compare": "x", "verdict": "A BETTER"}]
+)
+def test_what_stale_values_support_says_so(claim, tmp_path):
+    study = Tables(config={}).levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.75)
+    study.cells("p", "mqar", 64, UP, stale=True).cells("q", "mqar", 64, DOWN)
+    row = judged(study, claim)
+    assert (row["status"], row["stale"]) == ("supported", True)
+    assert row["reason"].endswith("sources of its values have changed since")
+    page = " ".join(write(study.write(tmp_path)).read_text(encoding="utf-8").split())
+    assert "supported‡" in page
+    assert '1 supported ("s" from values whose sources have changed since)' in page
+    assert not judged(made(), claim)["stale"]
+
+
+def test_the_section_counts_the_answers_that_no_correction_covers(tmp_path):
+    study = made()
+    entries = [{"statement": "s", "place": PLACE, "verdict": v} for v in ("SOLVED", "AT CHANCE")]
+    study.about["config"] = {"claims": entries}
+    page = " ".join(write(study.write(tmp_path)).read_text(encoding="utf-8").split())
+    assert (
+        "Of the answers here 2 rest on a place or a course, whose intervals hold with 95 %" in page
+    )
+
+
 # -- on a course over lengths ---------------------------------------------------------------------
 
 

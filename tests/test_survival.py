@@ -254,3 +254,18 @@ def test_one_seed_a_model_is_no_test():
     [place] = [r for r in built(alone)["convergence"] if r["model"] is None]
     assert place["p_value"] is None
     assert place["statement"].endswith("nothing to compare")
+
+
+def test_times_behind_a_failed_control_or_of_preliminary_variants_are_not_compared():
+    fast, slow = ([solved(at + i) for i in range(5)] for at in (300, 1500))
+    words = "not compared, as a control of the task failed"
+    (row,) = [r for r in built(study(fast, slow))["convergence"] if r["model"] is None]
+    assert row["p_value"] is not None
+    made = study(fast, slow).control("t", state="failed")
+    (row,) = [r for r in built(made)["convergence"] if r["model"] is None]
+    assert (row["p_value"], row["statement"]) == (None, words)
+    made = study(fast, slow)
+    made.cell("m0", "t", 64, 0, outcome="missing", variant="learning_rate=0.01")
+    (row,) = [r for r in built(made)["convergence"] if r["model"] is None]
+    assert row["p_value"] is None
+    assert "selected before all" in row["statement"]

@@ -107,6 +107,7 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("high", FLOAT, "upper end"),
         ("interval", TEXT, "method of the interval"),
         ("coverage", FLOAT, "nominal chance that such an interval holds the value"),
+        ("stale", BOOL, "sources of a value in it have changed since"),
         ("reason", TEXT, "why there is no number"),
     ],
     "comparisons": [
@@ -231,6 +232,7 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("coverage", FLOAT, "chance that such an interval holds it"),
         ("found", TEXT, "'inside', 'outside' or 'cannot be told'; null where nothing is expected"),
         ("status", TEXT, "'supported', 'refuted' or 'not testable yet'"),
+        ("stale", BOOL, "supported or refuted by values whose sources have changed since"),
         ("reason", TEXT, "why"),
         ("missing", pa.list_(TEXT), "folders of the cells it waits for"),
         ("why", TEXT, "where the claim comes from"),
@@ -248,6 +250,7 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("published_seeds", INT, "runs behind it, where said"),
         ("source", TEXT, "where it stands"),
         ("ours", FLOAT, "median of our final values"),
+        ("stale", BOOL, "sources of ours have changed since"),
         (
             "low",
             FLOAT,

@@ -10,8 +10,9 @@ import json
 import pyarrow as pa
 
 from seqgrid import tables, thresholds
-from seqgrid.analysis.evidence import OPEN, REFUTED, SUPPORTED, Evidence, Number, Observed, together
+from seqgrid.analysis.evidence import Evidence
 from seqgrid.analysis.groups import short
+from seqgrid.analysis.observed import OPEN, REFUTED, SUPPORTED, Number, Observed, together
 from seqgrid.analysis.summary import meta
 from seqgrid.statements import Claim
 
@@ -56,6 +57,9 @@ def _row(number: int, claim: Claim, evidence: Evidence, confidence: float) -> di
     statuses = [seen.status] if claim.verdict is not None else []
     if found is not None:
         statuses.append({"inside": SUPPORTED, "outside": REFUTED}.get(found, OPEN))
+    status = together(statuses)
+    stale = seen.stale and status != OPEN
+    since = "sources of its values have changed since" if stale else ""
     one = seen.numbers[0] if len(seen.numbers) == 1 else Number(None, None, None, None)
     return {
         "number": number,
@@ -70,8 +74,9 @@ def _row(number: int, claim: Claim, evidence: Evidence, confidence: float) -> di
         "value_high": one.high,
         "coverage": one.coverage,
         "found": found,
-        "status": together(statuses),
-        "reason": "; ".join(filter(None, (seen.reason, why))),
+        "status": status,
+        "stale": stale,
+        "reason": "; ".join(filter(None, (seen.reason, why, since))),
         "missing": list(dict.fromkeys(seen.missing)),
         "why": claim.why,
     }

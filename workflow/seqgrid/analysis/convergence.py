@@ -15,10 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from seqgrid import tables, thresholds
+from seqgrid.analysis.selection import PRELIMINARY
 from seqgrid.analysis.summary import meta
 from seqgrid.analysis.survival import Time, kaplan_meier
 from seqgrid.seeds import derive
 
+# After one of these no time of a task is held against another.
+VOID = {
+    "CONTROL FAILED": "a control of the task failed",
+    "GATE FAILED": "a gate of the task failed",
+}
 RESAMPLES = 9_999  # with the observed one 10,000: steps of 0.0001
 
 Place = tuple[str, int]  # task, training length
@@ -35,6 +41,7 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
         times += [Time(row["step_steps"], True)] * row["solved"]
         times += [Time(row["step_steps"], False)] * row["censored"]
     spacing = _spacing(read["history"])
+    barred = _barred(built)
     rows: list[dict] = []
     tests: list[dict] = []
     for place, groups in places.items():
@@ -43,7 +50,7 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
             who = (model, place[0], variant, place[1])
             rows.append(_model(who, times, end, limits.confidence, spacing.get(who)))
         if len(groups) > 1:
-            tests.append(_place(place, groups, end))
+            tests.append(_place(place, groups, end, barred))
             rows.append(tests[-1])
     _correct(tests, 1 - limits.confidence)
     return tables.from_rows("convergence", rows, {"seqgrid.study": json.dumps(about)})
@@ -179,7 +186,26 @@ def _said(row: dict) -> str:
     return "; ".join(words)
 
 
-def _place(place: Place, groups: dict[tuple[str, str], list[Time]], end: int) -> dict:
+def _barred(built: dict[str, pa.Table]) -> dict[tuple, str]:
+    """Why times are not compared, by task, or by model, task, variant and training length."""
+    found: dict[tuple, str] = {
+        (v["task"],): VOID[v["verdict"]]
+        for v in built["verdicts"].to_pylist()
+        if v["verdict"] in VOID
+    }
+    for row in built["summary"].to_pylist():
+        if row["preliminary"]:
+            who = ("model", "task", "variant", "seqlen_tokens")
+            found[tuple(row[name] for name in who)] = PRELIMINARY
+    return found
+
+
+def _place(
+    place: Place,
+    groups: dict[tuple[str, str], list[Time]],
+    end: int,
+    barred: dict[tuple, str],
+) -> dict:
     """The test among the models of one place; nothing to test where none solved the task."""
     # One seed of a model says nothing of how its times vary.
     times = [found for found in groups.values() if len(found) > 1]
@@ -196,6 +222,9 @@ def _place(place: Place, groups: dict[tuple[str, str], list[Time]], end: int) ->
         "censored": sum(sizes) - solved,
         "horizon_steps": end,
     }
+    who = [(place[0],), *((model, place[0], variant, place[1]) for model, variant in groups)]
+    if against := [barred[key] for key in who if key in barred]:
+        return row | {"statement": f"not compared, as {against[0]}"}
     if not solved:
         return row | {"statement": f"no seed of {len(groups)} models solved the task"}
     if len(times) < 2:

@@ -1,27 +1,36 @@
 """What a claim rests on: a comparison, a verdict at a place, or a course over lengths."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from math import log2
 
 import pyarrow as pa
 
 from seqgrid.analysis import comparison_words, expectations
-from seqgrid.analysis.expectations import Places, to_come
+from seqgrid.analysis.expectations import Places
+from seqgrid.analysis.final_values import stale, to_come
+from seqgrid.analysis.observed import (
+    OPEN,
+    REFUTED,
+    SUPPORTED,
+    Number,
+    Observed,
+    labelled,
+    together,
+)
+from seqgrid.analysis.selection import PRELIMINARY
 from seqgrid.expectation import parse
 from seqgrid.statements import COURSES, Claim
 from seqgrid.thresholds import Thresholds
 
-SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not testable yet"
+UNTESTABLE = "NOT TESTABLE YET"
 # With one of these at a place no claim on its scores is supported or refuted.
 UNSOUND = ("CONTROL FAILED", "GATE FAILED", "ABOVE CEILING")
-UNLEARNABLE = "UNLEARNABLE AS SCORED"
+UNLEARNABLE, UNSTABLE = "UNLEARNABLE AS SCORED", "UNSTABLE ACROSS SEEDS"
 NO_SCORE = ("SKIPPED", "DIVERGED")  # verdicts that rest on no score
 OF_NO_SEEDS = (UNLEARNABLE, "SKIPPED")  # those that hold with however few seeds
 # Verdicts that count every seed that can exist; the others look at final values alone.
 OF_ALL_SEEDS = ("SOLVED", "NOT SOLVED", "DIVERGED")
 # Verdicts that some seeds can show, whatever became of the others.
-OF_ANY_SEEDS = (*OF_ALL_SEEDS, *OF_NO_SEEDS, "UNSTABLE ACROSS SEEDS")
+OF_ANY_SEEDS = (*OF_ALL_SEEDS, *OF_NO_SEEDS, UNSTABLE)
 COMPATIBLE = {
     ("FLAT", "AT CEILING"),
     ("FLAT", "CEILING MOVES"),  # said only where the share is flat, or stands at its ceiling
@@ -29,33 +38,6 @@ COMPATIBLE = {
     ("AT CEILING", "CEILING MOVES"),
     ("CEILING MOVES", "FLAT"),
 }
-
-
-@dataclass(frozen=True)
-class Number:
-    """A value with its interval and its coverage; None where there is none."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    coverage: float | None
-
-
-@dataclass
-class Observed:
-    """What a claim rests on has come to.
-
-    status, reason: of the verdict that the claim names; None where it names none.
-    numbers: what an expected number is held against, one a place.
-    barred: why no number there can be believed or is final; '' where nothing stands against it.
-    """
-
-    words: str
-    status: str | None = None
-    reason: str = ""
-    numbers: list[Number] = field(default_factory=list)
-    barred: str = ""
-    missing: list[str] = field(default_factory=list)
 
 
 class Evidence:
@@ -83,7 +65,7 @@ class Evidence:
         if not rows:
             return Observed("nothing", OPEN, "the comparison has no row")
         said = [self._outcome(claim, row) for row in rows]
-        seen = Observed("; ".join(_labelled(rows, "outcome")))
+        seen = Observed("; ".join(labelled(rows, "outcome")))
         seen.status = together([status for status, _ in said])
         seen.reason = "; ".join(dict.fromkeys(reason for _, reason in said))
         against = self._against(claim, seen.status, [r for r in every if r not in rows])
@@ -102,11 +84,14 @@ class Evidence:
             Number(r["difference"], r["low"], r["high"], coverage)
             for r, coverage in zip(rows, covered, strict=True)
         ]
-        barred = [r["outcome"] for r in rows if r["outcome"] in ("NOT COMPARABLE",)]
+        # A row that is not testable with no cell missing waits for rivals of its variants.
+        barred = [r["outcome"] for r in rows if r["outcome"] in ("NOT COMPARABLE", UNTESTABLE)]
         barred += ["cells are to come" for r in rows if r["missing"]] + part
+        barred += _apart([r for r in every if r not in rows])
         seen.barred = "; ".join(dict.fromkeys(barred))
         if seen.status == OPEN or claim.expected is not None:
             seen.missing = [path for r in rows for path in r["missing"] or ()]
+        seen.stale = any("have changed since" in r["statement"] for r in every)
         return seen
 
     def _against(self, claim: Claim, status: str, places: list[dict]) -> str:
@@ -152,7 +137,7 @@ class Evidence:
         if not rows:
             return Observed("nothing", OPEN, "no cell of the study is there")
         said = [self._verdict(claim, row) for row in rows]
-        seen = Observed("; ".join(_labelled(rows, "observed")))
+        seen = Observed("; ".join(labelled(rows, "observed")))
         seen.status = together([status for status, _ in said])
         shown = [reason for status, reason in said if status == seen.status]
         seen.reason = "; ".join(dict.fromkeys(shown)) if claim.verdict else ""
@@ -172,7 +157,11 @@ class Evidence:
         barred += ["a place has no value"] if not all(summary) else []
         without = sum(r["asked"] - r["final"] for r in rows)
         barred += [f"{without} seeds have no value"] if without and not seen.missing else []
+        barred += [PRELIMINARY] if any(s["preliminary"] for s in summary if s) else []
+        if any(name.startswith(UNSTABLE) for row in rows for name in _names(row)):
+            barred.append(f"{UNSTABLE}, so no median stands for them")
         seen.barred = "; ".join(barred)
+        seen.stale = any(stale(s) for s in summary if s)
         return seen
 
     def _verdict(self, claim: Claim, row: dict) -> tuple[str, str]:
@@ -214,6 +203,10 @@ class Evidence:
         rows = self._judged_by(along.model, along.task)
         if not rows:
             return Observed("nothing", OPEN, "no course over lengths is known")
+        known = [
+            s for s in self.known["summary"]
+            if (s["model"], s["task"]) == (along.model, along.task) and _at_home(s)
+        ]  # fmt: skip
         said = [_course(claim.verdict, row, self.limits) for row in rows]
         seen = Observed("; ".join(dict.fromkeys(r["outcome"] for r in rows)))
         seen.status = together([status for status, _ in said])
@@ -227,7 +220,12 @@ class Evidence:
             if (cell["model"], cell["task"]) == (along.model, along.task) and to_come(cell)
         ]
         partial = [r for r in rows if not r["complete"] or r["outcome"] not in COURSES]
-        seen.barred = "the course cannot be told" if partial else ""
+        barred = ["the course cannot be told"] if partial else []
+        seen.stale = any(map(stale, known))
+        if any(s["preliminary"] for s in known):
+            barred.append(PRELIMINARY)
+            seen.status, seen.reason = OPEN, f"{seen.reason}; but {PRELIMINARY}"
+        seen.barred = "; ".join(barred)
         return seen
 
     def _judged_by(self, model: str, task: str) -> list[dict]:
@@ -259,21 +257,18 @@ def _beyond_flat(row: dict, limits: Thresholds) -> bool:
     return min(map(abs, ends)) * doublings > limits.flat_share
 
 
-def together(statuses: Iterable[str | None]) -> str:
-    """One that is refuted refutes all; all must be supported to support."""
-    found = set(statuses)
-    if REFUTED in found:
-        return REFUTED
-    return SUPPORTED if found == {SUPPORTED} else OPEN
+def _apart(places: list[dict]) -> list[str]:
+    """Why no number stands for all places of a comparison: they contradict each other."""
+    said = {row["outcome"] for row in places}
+    if {"A BETTER", "B BETTER"} <= said:
+        return ["the places contradict each other, so no number stands for them"]
+    return ["a place is NOT COMPARABLE"] if "NOT COMPARABLE" in said else []
 
 
-def _labelled(rows: list[dict], key: str) -> list[str]:
-    """What rows say, with the length where they do not say the same."""
-    said = [row[key] or "nothing" for row in rows]
-    if len(set(said)) == 1:
-        return said[:1]
-    at = [r["metric"] if r["seqlen_tokens"] is None else r["seqlen_tokens"] for r in rows]
-    return [f"{place}: {words}" for place, words in zip(at, said, strict=True)]
+def _at_home(summary: dict) -> bool:
+    """Whether a row of `summary` is of the training length, on the usual test set."""
+    at, trained = summary["evaluated_seqlen_tokens"], summary["seqlen_tokens"]
+    return at == trained and not summary["test_set"]
 
 
 def _names(row: dict) -> list[str]:

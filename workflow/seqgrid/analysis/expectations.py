@@ -4,8 +4,8 @@ Met: `SOLVED` where every seed that can exist solved the task, and there is one;
 none did; any other verdict where its rule fired at that place, and where a level is named, that is
 among those the rule cannot tell from the scores (AT SHORTCUT) or that all seeds have passed
 (ABOVE). Not met where a score excludes it: a rule that did not fire is no evidence against its
-verdict. Not testable while a cell is missing, cut, broken or not evaluated; a diverged cell is an
-end, and has not solved the task.
+verdict. Not testable while a cell is missing, cut, broken or not evaluated, or another variant may
+yet be selected; a diverged cell is an end, and has not solved the task.
 """
 
 import json
@@ -16,7 +16,9 @@ import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis.excluding import excludes
+from seqgrid.analysis.final_values import to_come
 from seqgrid.analysis.groups import Group, counted
+from seqgrid.analysis.selection import PRELIMINARY
 from seqgrid.analysis.summary import Study, meta
 from seqgrid.expectation import parse
 
@@ -24,9 +26,9 @@ RULE = (
     "SOLVED is met where every seed solved the task, NOT SOLVED where none did, any other verdict "
     "where its rule fired at that place. Not met is what a seed contradicts: one that did or did "
     "not solve the task, or an interval that excludes the verdict. Nothing is said while a cell is "
-    "missing, cut, broken or not evaluated, nor of a value without an interval."
+    "missing, cut, broken or not evaluated, or another variant may yet be selected, nor of a value "
+    "without an interval."
 )
-ENDED = ("diverged", "skipped")  # without a value, and nothing to wait for
 NAMES = ("held", "passed")  # in the evidence of a rule that names a level: all it may name
 # Said of every study as such, and no observation.
 LEFT_OUT = ("SINGLE LR", "TOO FEW SEEDS")
@@ -65,13 +67,6 @@ def _groups(read: dict[str, pa.Table]) -> dict[tuple, Group]:
         for weights, group in study.groups(key)
         if weights == "best" and not group.slice and group.metric == study.primary.get(key[1], "")
     }
-
-
-def to_come(cell: dict) -> str | None:
-    """What keeps a cell from having come to its end, in a word; None where it has."""
-    if cell["outcome"] in ENDED or (cell["outcome"] == "finished" and cell["evaluated"]):
-        return None
-    return "finished, not evaluated" if cell["outcome"] == "finished" else cell["outcome"]
 
 
 def where(row: dict) -> str:
@@ -123,6 +118,8 @@ class Places:
         ]
         who = (self.entry["model"], self.entry["task"], variant or "", seqlen)
         met, reason = self._met(row, cells, said, self.groups.get((*who, *place)))
+        if met is not None and any(r["preliminary"] for r in here):
+            met, reason = None, f"{reason}, but {PRELIMINARY}"
         return {
             "task": self.entry["task"],
             "task_file": cells[0]["task_file"],

@@ -1,22 +1,27 @@
 """Gates: bands that a study says a known model must fall into before anything is believed.
 
 A gate is a control of the study's own: it holds the median of the final values, at the training
-length and with the selected variant, against its band. Outside it is failed, and every score on
-the task is in doubt; while cells are to come it is partial, and before any has run not run. A seed
-that diverged counts as worse than every number. Where a study that was run elsewhere has no cell
-with a value, a reported mean, median or final value stands in.
+length and with the selected variant, against its band. It is failed where the interval over test
+examples lies wholly outside, and then every score on the task is in doubt; while cells are to come,
+seeds are too few or another variant may be selected it is partial, and before any has run not run.
+A seed that diverged counts as worse than every number. Where a study that was run elsewhere has no
+cell with a value, a reported mean, median or final value stands in; it passes only if it is the one
+test value there, of no fewer seeds.
 """
 
 import json
 from collections.abc import Iterable
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis import stats
+from seqgrid.analysis.final_values import intervals, to_come
 from seqgrid.analysis.groups import short
+from seqgrid.analysis.selection import PRELIMINARY
+from seqgrid.thresholds import Thresholds, of
 
 REPORTED = ("mean", "median", "final")  # a peak is the best of several looks
 
@@ -26,6 +31,7 @@ def rows(about: dict, read: dict[str, pa.Table], summary: list[dict]) -> list[di
     declared = (about.get("config") or {}).get("gates") or []
     cells = read["cells"].to_pylist() if declared else []
     reported = read["reported"].to_pylist() if declared else []
+    tested = read["evaluations"].to_pylist() if declared else []
     found = []
     for gate in declared:
         mine = [row for row in summary if _chosen(row, gate)]
@@ -36,12 +42,11 @@ def rows(about: dict, read: dict[str, pa.Table], summary: list[dict]) -> list[di
         if gate.get("seqlen") is None and lengths:
             wanted = [*sorted(lengths)]
         for seqlen in wanted:
-            here = [
-                next((row for row in found_ if row["seqlen_tokens"] == seqlen), None)
-                for found_ in (mine, said)
-            ]
-            at = [row for row in own if row["seqlen_tokens"] == seqlen]
-            row = _row(gate, seqlen, *here, at)
+            here, told, at = (
+                [row for row in every if row["seqlen_tokens"] == seqlen]
+                for every in (mine, said, own)
+            )
+            row = _row(gate, seqlen, here[0] if here else None, told, at, tested, of(about))
             found.append(row | {"study": str(about.get("name") or "")})
     return found
 
@@ -89,16 +94,24 @@ def _stands_in(row: dict, gate: dict) -> bool:
 
 
 def _row(
-    gate: dict, seqlen: int | None, row: dict | None, said: dict | None, cells: list[dict]
+    gate: dict,
+    seqlen: int | None,
+    row: dict | None,
+    said: list[dict],
+    cells: list[dict],
+    tested: list[dict],
+    limits: Thresholds,
 ) -> dict:
     variant = (row or {}).get("variant", "")
     mine = [c for c in cells if c["variant"] == variant and c["outcome"] != "skipped"]
-    value, source = _value(row, mine), f"median of {(row or {}).get('final')} final values"
-    waiting = [c for c in mine if not (c["evaluated"] or c["outcome"] == "diverged")]
-    if value is None and said is not None:
-        value, source, waiting = said["value"], f"reported {said['statistic']}", []
-    metric = gate.get("metric") or (row or said or {}).get("metric") or ""
-    state, reason = _state(gate, value, source, waiting, mine)
+    values = _values(row, mine)
+    if values or not said:
+        value = stats.median(values, (row or {}).get("better") or "higher") if values else None
+        state, reason = _of_cells(gate, values, row, mine, tested, limits)
+    else:
+        value = said[0]["value"]
+        state, reason = _of_report(gate, said, limits)
+    metric = gate.get("metric") or (row or (said or [{}])[0]).get("metric") or ""
     place = f"{gate['model']} on {gate['task']}"
     place += f", trained at {seqlen} tokens" if seqlen else ""
     return {
@@ -115,30 +128,81 @@ def _row(
     }
 
 
-def _value(row: dict | None, cells: Iterable[dict]) -> float | None:
-    """Median of the final values; None where there is neither one nor a diverged seed."""
+def _values(row: dict | None, cells: Iterable[dict]) -> list[float]:
+    """The final values, with a NaN for each that is none and for each seed that diverged."""
     values = []
     if row is not None:
         pairs = zip(row["values"], row["finals"], strict=True)
         values = [nan if value is None else value for value, final in pairs if final]
-    values += [nan for c in cells if c["outcome"] == "diverged"]
-    return stats.median(values, (row or {}).get("better") or "higher") if values else None
+    return values + [nan for c in cells if c["outcome"] == "diverged"]
 
 
-def _state(
-    gate: dict, value: float | None, source: str, waiting: list[dict], cells: list[dict]
+def _of_cells(
+    gate: dict,
+    values: list[float],
+    row: dict | None,
+    cells: list[dict],
+    tested: list[dict],
+    limits: Thresholds,
 ) -> tuple[str, str]:
-    """What became of a gate, and why."""
-    if value is None:
+    """What became of a gate by the study's own cells, and why."""
+    if not values:
         begun = any(c["outcome"] != "missing" for c in cells)
         return ("partial" if begun else "not run"), "no final value yet"
+    waiting = [c for c in cells if to_come(c)]
     if waiting:
         return "partial", f"{len(waiting)} of {len(cells)} cells to come"
+    if row is not None and row["preliminary"]:
+        return "partial", PRELIMINARY
+    if len(values) < limits.enough_seeds:
+        return "partial", f"{len(values)} ended seeds, {limits.enough_seeds} needed"
+    diverged = sum(c["outcome"] == "diverged" for c in cells)
+    final = len(values) - diverged
+    source = f"median of {final} final value{'' if final == 1 else 's'}"
+    source += f" and {diverged} diverged seed{'' if diverged == 1 else 's'}" if diverged else ""
+    better = (row or {}).get("better") or "higher"
+    ends = list(intervals(row, tested)) if row is not None else []
+    # A value whose interval is not known has none beyond itself.
+    known = {own[0]: stats.widened(*own, len(ends), limits.confidence) for own in ends}
+    lows, highs = zip(*(known.get(value, (value, value)) for value in values), strict=True)
+    around = stats.median(lows, better), stats.median(highs, better)
+    return _judged(gate, stats.median(values, better), around, source)
+
+
+def _of_report(gate: dict, said: list[dict], limits: Thresholds) -> tuple[str, str]:
+    """What became of a gate by what a report says of runs elsewhere, and why."""
+    z = stats.simultaneous_z(len(said), limits.confidence)
+    each = []
+    for row in said:
+        half = z * (row["standard_error"] or 0.0)
+        around = row["value"] - half, row["value"] + half
+        each.append(_judged(gate, row["value"], around, f"reported {row['statistic']}"))
+    states = {state for state, _ in each}
+    if states == {"failed"}:
+        return each[0]
+    if len({row["variant"] for row in said}) > 1:
+        return "partial", "several variants are reported, and nobody says which was selected"
+    if "passed" in states and any(row["origin"] not in (None, "test") for row in said):
+        return "partial", f"{each[0][1]}, but it is no test value"
+    seeds = [row["seeds"] for row in said if row["seeds"] is not None]
+    if "passed" in states and seeds and min(seeds) < limits.enough_seeds:
+        return "partial", f"{each[0][1]}, but of {min(seeds)} seeds, {limits.enough_seeds} needed"
+    return each[0] if len(states) == 1 else ("partial", "the reported values do not agree on it")
+
+
+def _judged(gate: dict, value: float, around: tuple[float, float], source: str) -> tuple[str, str]:
+    """What a value with its interval over test examples says."""
     low, high = gate.get("low"), gate.get("high")
     # Written so that a NaN lies in no band.
     inside = (low is None or value >= low) and (high is None or value <= high)
-    words = f"the {source} lies {'inside' if inside else 'outside'} the band"
-    return ("passed" if inside else "failed"), words
+    if inside:
+        return "passed", f"the {source} lies inside the band"
+    beside = (low is None or around[1] >= low) and (high is None or around[0] <= high)
+    words = f"the {source} lies outside the band"
+    if beside and not isnan(value):
+        ends = f"{short(around[0])} to {short(around[1])}"
+        return "partial", f"{words}, its interval over test examples, {ends}, not wholly"
+    return "failed", words
 
 
 def _band(gate: dict[str, Any]) -> str:

@@ -3,7 +3,11 @@
 A number can be held against ours where every cell that can exist has a final value, there are as
 many as `enough_seeds`, no control of the task failed, and no setting is known to differ. Then:
 AGREES where it, or its interval, meets the range that a mean of as many further runs of ours would
-fall into; DIFFERS where it does not. The range is the prediction interval of normal values, mean
+fall into. DIFFERS where it lies beyond that range, made for all entries at once (Bonferroni), even
+if as many of the published runs as can be (`stats.unlike`) were of a kind that none of ours was:
+where one run in five fails, three often show none that did. Between the two neither is said.
+
+The range is the prediction interval of normal values, mean
 +- t s sqrt(1/n + 1/k) with n of our values, of standard deviation s, and k published runs, one
 where none is said, Hahn & Meeker, Statistical Intervals, section 4.8; widened to hold every seed's
 interval over test examples. A published value is one draw, so the interval of our median, which
@@ -11,7 +15,7 @@ shrinks with every seed, would be missed by results that are the same.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from math import inf, isclose, isnan, nan
 from typing import Any
 
@@ -19,17 +23,22 @@ import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis import stats
+from seqgrid.analysis.final_values import intervals, stale, to_come
 from seqgrid.analysis.groups import counted, short
+from seqgrid.analysis.selection import PRELIMINARY
 from seqgrid.analysis.summary import meta
 from seqgrid.thresholds import Thresholds, of
 
 RULE = (
-    "AGREES where the published number or its interval meets the range that as many further runs "
-    "of ours would fall into, seeds and test noise together; DIFFERS where it does not. With a "
+    "AGREES where the published number or its interval meets the range that the mean of as many "
+    "further runs of ours would fall into, seeds and test noise together. DIFFERS where it lies "
+    "beyond it, made for all these numbers at once, even if as many of the published runs as can "
+    "be were of a kind that none of ours was; one run is held against seven or more. With a "
     "setting that is known to differ neither is said: DIFFERENT SETTINGS. NOT TESTABLE YET while "
     "cells are missing, seeds are too few or unstable, a control failed, a score lies beyond a "
-    "ceiling, or the range is so wide that nearly any number would lie in it: half of it is more "
-    "than `unstable_share` of the span."
+    "ceiling, another variant may be selected, the number lies between the two, or the range or "
+    "the published interval is so wide that nearly any number would do: half of it is more than "
+    "`unstable_share` of the span."
 )
 RECORDS = {"model": "model_settings", "task": "task_settings"}  # others are named as in a study
 # What moves a score most: where nothing is said of them, that is said.
@@ -59,7 +68,7 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
     """The table `published` of a study from summary, verdicts, evaluations and cells."""
     about = meta(read["cells"])
     entries = (about.get("config") or {}).get("published") or []
-    book = _Book(read, built, of(about)) if entries else None
+    book = _Book(read, built, of(about), len(entries)) if entries else None
     rows = [book.row(entry) for entry in entries] if book else []
     return tables.from_rows("published", rows, {"seqgrid.study": json.dumps(about)})
 
@@ -68,8 +77,13 @@ class _Book:
     """The tables that entries are looked up in."""
 
     def __init__(
-        self, read: dict[str, pa.Table], built: dict[str, pa.Table], thresholds: Thresholds
+        self,
+        read: dict[str, pa.Table],
+        built: dict[str, pa.Table],
+        thresholds: Thresholds,
+        entries: int,
     ):
+        self.entries = entries
         self.cells = read["cells"].to_pylist()
         self.evaluations = read["evaluations"].to_pylist()
         self.summary = [
@@ -101,7 +115,7 @@ class _Book:
         )
         cells = self._cells(place, ours)
         same, different, unknown = _settings(entry.get("settings") or {}, cells)
-        low, high = self._range(entry, ours)
+        low, high = self._range(entry, ours, self.thresholds.confidence)
         outcome, statement = self._outcome(entry, place, ours, cells, different, (low, high))
         return {
             **place,
@@ -114,13 +128,14 @@ class _Book:
             "ours": (ours or {}).get("median"),
             "low": None if isnan(low) else low,
             "high": None if isnan(high) else high,
+            "stale": stale(ours),
             "final": (ours or {}).get("final", 0),
             "asked": len(cells),
             "same": same,
             "different": different,
             "unknown": unknown,
             "outcome": outcome,
-            "statement": statement,
+            "statement": statement + ("; sources of ours have changed since" * stale(ours)),
         }
 
     def _cells(self, place: dict[str, Any], ours: dict | None) -> list[dict]:
@@ -134,33 +149,32 @@ class _Book:
             and variant in (None, cell["variant"])
         ]
 
-    def _range(self, entry: dict, ours: dict | None) -> tuple[float, float]:
+    def _range(self, entry: dict, ours: dict | None, confidence: float) -> tuple[float, float]:
         """Where further runs of ours would fall; NaN where nobody can say."""
         values = _finals(ours)
         if len(values) < 2 or ours is None:
             return nan, nan
-        runs, confidence = entry.get("seeds") or 1, self.thresholds.confidence
-        low, high = stats.prediction(values, runs, confidence)
-        ends = [stats.widened(*own, len(values), confidence) for own in self._intervals(ours)]
+        low, high = stats.prediction(values, entry.get("seeds") or 1, confidence)
+        ends = [
+            stats.widened(*own, len(values), confidence)
+            for own in intervals(ours, self.evaluations)
+        ]
         least, most = BOUNDS.get(ours["metric"], (-inf, inf))
         return max(min([low, *(e[0] for e in ends)]), least), min(
             max([high, *(e[1] for e in ends)]), most
         )
 
-    def _intervals(self, ours: dict) -> Iterator[tuple[float, float, float]]:
-        """(value, low, high) over test examples of each final value that has them."""
-        final = {s for s, is_final in zip(ours["seeds"], ours["finals"], strict=True) if is_final}
-        names = ("model", "task", "variant", "seqlen_tokens", "metric", "weights", "test_set")
-        for row in self.evaluations:
-            known = None not in (row["value"], row["low"], row["high"])
-            if (
-                known
-                and row["seed"] in final
-                and all((row[name] or "") == (ours[name] or "") for name in names)
-                and row["evaluated_seqlen_tokens"] == ours["evaluated_seqlen_tokens"]
-                and not row["slice"]
-            ):
-                yield row["value"], row["low"], row["high"]
+    def _beyond(self, entry: dict, ours: dict | None, published: list[float]) -> bool:
+        """Whether no run like ours, nor a few that are not, would give the published number."""
+        confidence = 1 - (1 - self.thresholds.confidence) / self.entries
+        low, high = self._range(entry, ours, confidence)
+        runs, n = entry.get("seeds") or 1, len(_finals(ours))
+        if other := stats.unlike(n, runs, confidence):
+            least, most = BOUNDS.get((ours or {}).get("metric", ""), (-inf, inf))
+            like = runs - other
+            low = (like * low + other * least) / runs if like else least
+            high = (like * high + other * most) / runs if like else most
+        return published[0] > high or published[1] < low
 
     def _outcome(
         self,
@@ -179,18 +193,28 @@ class _Book:
         if why := self._untestable(place, ours, cells, ends):
             return "NOT TESTABLE YET", why
         low, high = ends
+        runs = entry.get("seeds") or 1
+        where = f"{short(low)} to {short(high)}, where "
+        where += "one more run" if runs == 1 else f"the mean of {runs} more runs"
+        where += " of ours would fall"
         published = [entry["value"] if entry.get(k) is None else entry[k] for k in ENDS]
-        agrees = published[0] <= high and published[1] >= low
-        if agrees and self._wide(ours, ends):
-            words = f"{short(low)} to {short(high)}, where a further run would fall"
-            return "NOT TESTABLE YET", f"the range is too wide to tell: {words}"
-        words = (
-            f"{short(entry['value'])} lies {'inside' if agrees else 'outside'} {short(low)} "
-            f"to {short(high)}, where {entry.get('seeds') or 1} more of our runs would fall"
-        )
-        return ("AGREES" if agrees else "DIFFERS"), words
+        whole = any(entry.get(k) is not None for k in ENDS)
+        what = short(entry["value"])
+        if whole:
+            what = f"its interval {short(published[0])} to {short(published[1])}"
+        if published[0] <= high and published[1] >= low:
+            if self._wide(ours, ends):
+                return "NOT TESTABLE YET", f"the range is too wide to tell: {where}"
+            if self._wide(ours, published):
+                return "NOT TESTABLE YET", f"{what} is too wide to tell"
+            return "AGREES", f"{what} {'meets' if whole else 'lies inside'} {where}"
+        words = f"{what} lies outside {where}"
+        if self._beyond(entry, ours, published):
+            return "DIFFERS", words
+        n = len(_finals(ours))
+        return "NOT TESTABLE YET", f"{words}; but {n} of ours do not exclude that it did by chance"
 
-    def _wide(self, ours: dict | None, ends: tuple[float, float]) -> bool:
+    def _wide(self, ours: dict | None, ends: Sequence[float]) -> bool:
         """Whether nearly any number would agree."""
         if ours is None or None in (ours["chance"], ours["ceiling"]):
             return False
@@ -203,16 +227,14 @@ class _Book:
         """Why nothing can be said; None where something can."""
         if not cells:
             return "the study has no such cell"
-        waiting = [
-            c["outcome"] if c["outcome"] != "finished" else "finished, not evaluated"
-            for c in cells
-            if c["outcome"] != "diverged" and not (c["outcome"] == "finished" and c["evaluated"])
-        ]
+        waiting = [words for cell in cells if (words := to_come(cell))]
         if waiting:
             return f"{len(waiting)} of {len(cells)} cells to come: {counted(waiting)}"
         for verdict, about, why in VOID:
             if any(v["verdict"] == verdict and _at(v, place, about, ours) for v in self.verdicts):
                 return why
+        if ours is not None and ours["preliminary"]:
+            return PRELIMINARY
         n = len(_finals(ours))
         if n < len(cells):
             return f"{len(cells) - n} of {len(cells)} cells gave no number there"

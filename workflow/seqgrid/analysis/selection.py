@@ -5,6 +5,7 @@ import re
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.rules import Finding, rule
 
+PRELIMINARY = "a variant was selected before all cells of its grid had ended"
 SETTING = re.compile(r"(?:^|, )([\w.]+)=")  # values may hold commas, and no more settings
 
 

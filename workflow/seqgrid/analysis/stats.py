@@ -9,6 +9,7 @@ Statistics, 3rd ed., section 7.1, for `median_interval`; Agarwal et al., arXiv:2
 `iqm` as a summary of few runs; Tango, Stat. Med. 17 (1998) 891, for `paired_rates`.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -270,6 +271,22 @@ def prediction(
     half = quantile * float(np.std(values, ddof=1)) * (1 / n + 1 / runs) ** 0.5
     middle = float(np.mean(values))
     return middle - half, middle + half
+
+
+def unlike(n: int, runs: int, coverage: float = CONFIDENCE) -> int:
+    """How many of `runs` further runs may be of a kind that none of n runs was, as training failed.
+
+    The largest j for which (1 - q)^n P(Binomial(runs, q) >= j) exceeds 1 - coverage for some share
+    q of such runs: then that many come with none seen before. `runs` says that all of them may be,
+    as for one run below n = 7, where n^n / (n + 1)^(n + 1) exceeds 5 %.
+    """
+    share = np.linspace(0, 1, 1001)[1:-1]
+
+    def rare(j: int) -> bool:
+        chance = (1 - share) ** n * _scipy().binom.sf(j - 1, runs, share)
+        return bool(chance.max() <= 1 - coverage)
+
+    return bisect_left(range(1, runs + 1), True, key=rare)
 
 
 def _ordered(values: Sequence[float], better: str) -> list[float]:

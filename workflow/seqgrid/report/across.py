@@ -1,7 +1,7 @@
 """One number a model over all tasks and lengths, in the section on results."""
 
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, item, number, table, text
+from seqgrid.report.markdown import STALE, blocks, item, number, table, text
 
 NOTE = text(
     "The interquartile mean (IQM) of the share of the way from chance (0) to the ceiling of the "
@@ -20,7 +20,7 @@ def across(content: Content) -> str:
         [
             row["model"],
             str(len(row["seeds"])),
-            number(row["iqm"]),
+            number(row["iqm"]) + (STALE if row["stale"] else ""),
             f"[{number(row['low'])}, {number(row['high'])}]" if row["coverage"] else "-",
             row["interval"],
         ]

@@ -203,7 +203,8 @@ def _claimed(content: Content) -> list[str]:
         return []
     found = defaultdict(list)
     for row in content.claims:
-        found[row["status"]].append(f'"{free(row["statement"].rstrip("."))}"')
+        since = " from values whose sources have changed since" if row["stale"] else ""
+        found[row["status"]].append(f'"{free(row["statement"].rstrip("."))}"{since}')
     said = [
         f"{len(found[status])} {status}"
         + (f" ({listing(found[status], MOST_SHOWN)})" if named and found[status] else "")

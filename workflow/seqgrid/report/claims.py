@@ -3,7 +3,8 @@
 from collections import Counter
 
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, code, free, item, listing, number, table, text
+from seqgrid.report.markdown import STALE, blocks, code, free, item, listing, number, table, text
+from seqgrid.thresholds import of
 
 EXAMPLE = (
     "claims:",
@@ -38,7 +39,8 @@ def claims(content: Content) -> str:
             row["about"],
             row["needed"],
             row["observed"] or "-",
-            row["status"] if row["status"] != "refuted" else "REFUTED",
+            (row["status"] if row["status"] != "refuted" else "REFUTED")
+            + (STALE if row["stale"] else ""),
         ]
         for row in rows
     ]
@@ -46,10 +48,25 @@ def claims(content: Content) -> str:
         text(
             f"{len(rows)} claims: {said}. A claim is supported or refuted only by what a rule has",
             "said; a difference that is not shown does neither.",
+            _uncorrected(rows, of(content.about).confidence),
         ),
         table(header, body, left=6),
         "\n".join(_because(row) for row in rows),
         _numbers([row for row in rows if row["found"] is not None]),
+    )
+
+
+def _uncorrected(rows: list[dict], confidence: float) -> str:
+    """How many answers stand each for itself, so that their errors add up."""
+    known = [row for row in rows if row["status"] != "not testable yet"]
+    alone = [row for row in known if not row["about"].startswith("comparison ")]
+    if not alone:
+        return ""
+    one = len(alone) == 1
+    return (
+        f"Declared comparisons are corrected together. Of the answers here {len(alone)} "
+        f"{'rests' if one else 'rest'} on a place or a course, whose intervals hold with "
+        f"{100 * confidence:g} % each: with many of them some will be wrong by chance."
     )
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from seqgrid.analysis.published import RULE
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, blocks, free, item, number, table, text
+from seqgrid.report.markdown import DAGGER, STALE, blocks, free, item, number, table, text
 
 SETTINGS = {"same": "The same", "different": "Different", "unknown": "Cannot be told"}
 
@@ -31,7 +31,7 @@ def published(content: Content) -> str:
     ]
     header = ["", "model", "where", "metric", "published", "runs", "ours", "n", "range", "outcome"]
     return blocks(
-        text(RULE, "Ours is the median over final values."),
+        text(RULE, "Ours is the median over final values, the range that of a mean."),
         table(header, body, left=4, words=1),
         _details(rows),
     )
@@ -53,14 +53,19 @@ def _detail(found: list[tuple[int, dict]]) -> str:
         said[row["statement"]].append(str(place))
     single = len(said) == 1
     words = [f"{'' if single else ', '.join(at) + ': '}{text_}" for text_, at in said.items()]
-    listed = [f"{name}: {'; '.join(first[c])}." for c, name in SETTINGS.items() if first[c]]
+    # What the statements name already is not listed again.
+    listed = [
+        f"{name}: {'; '.join(first[c])}."
+        for c, name in SETTINGS.items()
+        if first[c] and not all(line in statement for line in first[c] for statement in said)
+    ]
     places = ", ".join(str(place) for place, _ in found)
     return item(f"**{places}**, {free(first['source'])}. {'; '.join(words)}.", *listed)
 
 
 def _ours(row: dict) -> str:
     missing = row["ours"] is not None and row["final"] < row["asked"]
-    return number(row["ours"]) + (DAGGER if missing else "")
+    return number(row["ours"]) + (DAGGER if missing else "") + (STALE if row["stale"] else "")
 
 
 def _where(row: dict) -> str:
