@@ -54,7 +54,8 @@ def comparisons(content: Content) -> str:
         "metric and test set, and no failed control. The difference is the median of those of the",
         "seeds; its interval excludes zero exactly where the test rejects, if it reaches the",
         "coverage asked for; the coverage of each stands beside it. Over all places a seed counts",
-        "once, as its runs share data and initial weights."
+        "once, as its runs share data and initial weights. The interval of P(a beats b) is of",
+        f"{100 * confidence:.4g} %, not corrected for their number, and decides nothing."
         + (TIMES if any(row["metric"] == STEPS for row in rows) else "")
         + (RATES if any(row["metric"] == SOLVED for row in rows) else "")
         + (
@@ -75,7 +76,11 @@ def comparisons(content: Content) -> str:
 def place(row: dict) -> str:
     """Where a row of `comparisons` is from."""
     if row["task"] is None:
-        return f"all places ({row['metric']})" if row["seeds"] is not None else "none"
+        if row["seeds"] is None:
+            return "none"
+        many, of = row["places"], row["places_asked"]
+        which = "all places" if many == of else f"{many} of {of} places"
+        return f"{which} ({row['metric']})"
     at = row["evaluated_seqlen_tokens"]
     beyond = f", tested at {at}" if at != row["seqlen_tokens"] else ""
     other = f", {row['test_set']}" if row["test_set"] else ""
