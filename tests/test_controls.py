@@ -457,7 +457,7 @@ def test_a_failed_control_marks_every_group_of_its_task(tmp_path):
     [evidence] = json.loads(failed["evidence"])["controls"]
     assert evidence["expected"] == "SOLVED"
     assert evidence["paths"] == ["gru/task/L8/seed0-0123456789"]
-    first_screen = page.partition("## 1 Coverage")[0]
+    first_screen = " ".join(page.partition("## 1 Coverage")[0].split())
     assert "1 of 2 controls of these tasks passed" in first_screen
     assert "**CONTROL FAILED** on task: gru, trained at 8 tokens: SOLVED expected, AT" in page
     assert "model at 64 (CONTROL FAILED)" in first_screen
