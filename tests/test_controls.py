@@ -553,7 +553,7 @@ def test_a_run_asks_for_a_new_report_and_then_for_nothing(both):
         small.part("finished", row=row, evaluated=True)
     folder = collection.stamps(small.folder, "small")
     folder.mkdir(parents=True)
-    for name in ("cells.parquet", "report.md"):
+    for name in ("cells.parquet", "report.md", "report.html"):
         (folder.parent / name).write_text("made")
     (folder / "1.collected").write_text(digest(small))
     assert driver.start({"study": "small"}).targets[0].endswith("/1.reported")
