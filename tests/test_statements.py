@@ -17,7 +17,7 @@ tasks:
   parity: {models: [lstm, rnn], lengths: [32]}
 lengths: [8, 16]
 seeds: 0..1
-groups: {both: [gru, lstm], others: [lstm, rnn]}
+groups: {both: [gru, lstm], others: [rnn], one: [gru]}
 sweep: {training.learning_rate: [1e-3, 1e-2]}
 """
 FINE = "compare: {x: {a: gru, b: lstm}}\n"
@@ -45,7 +45,7 @@ def problems(tmp_path, monkeypatch):
     "text",
     [
         FINE,
-        "compare: {x: {a: {group: both}, b: gru, on: {task: adding_problem, seqlen: 8}}}\n",
+        "compare: {x: {a: {group: one}, b: lstm, on: {task: adding_problem, seqlen: 8}}}\n",
         "compare: {x: {a: {model: gru, seqlen: 8}, b: {model: gru, seqlen: 16}}}\n",
         "compare: {x: {a: {model: gru, variant: learning_rate=0.001}, b: lstm}}\n",
         "compare: {x: {a: {model: lstm, task: parity}, b: {model: lstm, task: "
@@ -99,7 +99,8 @@ def test_what_a_grid_has_may_be_declared(problems, text):
             "published.0.metric: 'rmse' is not a metric; allowed: accuracy",
         ),
         (
-            "compare: {x: {a: {group: both}, b: lstm, metric: steps}}\n",
+            "compare: {x: {a: {group: both, task: adding_problem}, b: {model: lstm, "
+            "task: parity, seqlen: 32}, metric: steps}}\n",
             "compare.x.a: steps is compared model by model; give one of gru, lstm",
         ),
         (
@@ -121,6 +122,18 @@ def test_what_a_grid_has_may_be_declared(problems, text):
         (
             "compare: {x: {a: gru, b: rnn}}\n",
             "compare.x: the sides do not run at any place that they share",
+        ),
+        (
+            "compare: {x: {a: {group: both}, b: gru}}\n",
+            "compare.x: gru on both sides, which is no difference; give a group without",
+        ),
+        (
+            "compare: {x: {a: {group: both}, b: {group: one, seqlen: 8}}}\n",
+            "compare.x: gru on both sides",
+        ),
+        (
+            "compare: {x: " + A + ", metric: accuracy, margin: 1}}\n",
+            "compare.x.margin: 1 is no margin of accuracy, which lies in 0 to 1; allowed: below 1",
         ),
         (
             "compare: {x: {a: {group: both}, b: {group: others}}}\n",
@@ -191,7 +204,7 @@ def test_a_task_whose_text_does_not_tell_may_have_any_metric(tmp_path, monkeypat
 
 
 def test_a_group_is_told_from_a_model_and_has_one(problems):
-    change = STUDY.replace("groups: {both: [gru, lstm], others: [lstm, rnn]}", "")
+    change = STUDY.replace("groups: {both: [gru, lstm], others: [rnn], one: [gru]}", "")
     assert change != STUDY
     assert problems("", change + "groups: {gru: [lstm], none: []}\n") == [
         "groups.gru: a model of this study has this label; give another",

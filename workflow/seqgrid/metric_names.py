@@ -13,3 +13,5 @@ BETTER: dict[str, Literal["higher", "lower"]] = {
 # What a comparison may be of besides a metric: when a task is solved, and whether it is.
 STEPS, SOLVED = "steps", "solved"
 SOLVING = (STEPS, SOLVED)
+# Those that lie between 0 and 1.
+UNIT = ("accuracy", "sequence_accuracy", "error_rate", SOLVED)

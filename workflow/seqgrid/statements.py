@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from seqgrid import expectation
+from seqgrid.metric_names import SOLVED, UNIT
 from seqgrid.settings import Chosen
 from seqgrid.study_file import unknown
 
@@ -224,6 +225,14 @@ def problems(study: Any) -> Iterator[str]:
                 yield f"compare.{name}.on.task: {unknown(task, tasks, 'a task of this study')}"
         if entry.a == entry.b:
             yield f"compare.{name}: a and b are the same"
+        elif shared := _shared(entry, study.groups):
+            words = f"{', '.join(shared)} on both sides, which is no difference"
+            yield f"compare.{name}: {words}; give a group without"
+        if entry.metric in UNIT and entry.metric != SOLVED and (entry.margin or 0) >= 1:
+            yield (
+                f"compare.{name}.margin: {entry.margin:g} is no margin of {entry.metric}, which "
+                "lies in 0 to 1; allowed: below 1"
+            )
     for number, claim in enumerate(study.claims):
         here = f"claims.{number}"
         if claim.compare is not None and claim.compare not in study.compare:
@@ -237,6 +246,17 @@ def problems(study: Any) -> Iterator[str]:
     for key in ("gates", "published"):
         for number, entry in enumerate(getattr(study, key)):
             yield from _labels(entry, f"{key}.{number}", allowed)
+
+
+def _shared(entry: Comparison, groups: dict[str, list[str]]) -> list[str]:
+    """Models that are on both sides of a comparison of groups at the same place."""
+    sides = (entry.a, entry.b)
+    places = zip(*((side.task, side.seqlen, side.variant) for side in sides), strict=True)
+    apart = any(one != two and None not in (one, two) for one, two in places)
+    if apart or not (entry.a.group or entry.b.group):
+        return []
+    a, b = ([side.model] if side.model else groups.get(side.group or "", []) for side in sides)
+    return [str(model) for model in a if model in b]
 
 
 def _word(claim: Claim) -> str | None:

@@ -34,6 +34,9 @@ class Thresholds(Chosen):
     flat_share: float = Field(
         0.05, gt=0, lt=1, description="a change over all lengths surely below this is none"
     )
+    margin_share: float = Field(
+        0.25, gt=0, le=1, description="a margin this wide or wider is none: it hides differences"
+    )
     window_share: float = Field(
         0.25, gt=0, le=1, description="of the validations: the end of a curve that is judged"
     )

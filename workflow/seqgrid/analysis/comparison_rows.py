@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from math import isfinite
 
-from seqgrid.analysis import comparison_words, paired, pooling, stats, successes
+from seqgrid.analysis import comparison_words, paired, pooling, restraints, stats, successes
 from seqgrid.analysis.obstacles import Obstacles
 from seqgrid.analysis.paired import Judged, Paired
+from seqgrid.analysis.restraints import Shared
 from seqgrid.analysis.single_runs import Told
 from seqgrid.analysis.stats import Interval
 from seqgrid.metric_names import SOLVED, STEPS
@@ -30,6 +31,9 @@ class Place:
     untuned: bool = False  # one variant of each side was tried
     notes: tuple[str, ...] = ()
     noise: float = 0.0  # standard error of a difference over test examples
+    margin: float | None = None  # that equivalence is tested against
+    shared: Shared | None = None  # examples that seeds have in common
+    members: tuple[tuple[str, Paired], ...] = ()  # each model of a group by itself
     parts: tuple["Place", ...] = ()  # the places of a row over all of them
 
     @property
@@ -44,6 +48,14 @@ def finished(place: Place, judged: Judged | None, confidence: float) -> dict:
     if found is not None and judged is not None:
         parts = [(part.where, part.row["outcome"]) for part in place.parts]
         obstacles.level += pooling.contradicting(parts, judged.outcome)
+        members = restraints.contradicting(place.members, judged.outcome, 1 - confidence)
+        obstacles.level += members
+        if place.shared and restraints.exceeded(place.shared, found, judged):
+            words = "the difference is more than one set of test examples makes by chance"
+            place.notes += (f"{place.shared.words}; {words}",)
+        elif place.shared:
+            words = "a difference is known to hold for these examples only"
+            obstacles.unknown.append(f"{place.shared.words}: {words}")
     row["blockers"], row["unequal"] = obstacles.blockers, obstacles.unequal
     if found is None or judged is None:
         row |= {"pairs": 0, "outcome": "NOT COMPARABLE"}
@@ -53,7 +65,7 @@ def finished(place: Place, judged: Judged | None, confidence: float) -> dict:
         if place.preliminary and row["outcome"] == "NOT TESTABLE YET":
             row["blockers"] = [*row["blockers"], "a variant was selected before all had ended"]
     if place.untuned and row["outcome"] in ("A BETTER", "B BETTER"):
-        place.notes += ("one setting of each was tried, so it may be one of learning rates",)
+        place.notes += ("one setting of each is compared, so it may be one of learning rates",)
     row["statement"] = comparison_words.statement(
         row, found, judged, place.single.statement if place.single else "", list(place.notes)
     )

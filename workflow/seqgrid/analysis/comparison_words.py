@@ -32,9 +32,23 @@ def statement(
     elif outcome == "NOT TESTABLE YET":
         waiting = f"{paired.waiting} of {_pairs(paired.asked)} to come, which can change the answer"
         said = _join(waiting if paired.waiting else "", blocked)
+    elif outcome == "NO DIFFERENCE SHOWN" and judged.outcome != outcome:
+        said = f"{_held_back(row, paired, judged)}, but {blocked}: that is not claimed"
     else:
         said = _join(_found(row, paired, judged), blocked)
     return _join(said, *notes)
+
+
+def _held_back(row: dict, paired: Paired, judged: Judged) -> str:
+    """What the pairs alone show, where something else stands against it."""
+    near = judged.outcome == "NO DIFFERENCE"
+    p = (judged.p_equivalent_corrected or 0.0) if near else judged.p_corrected
+    many = f"{_pairs(len(paired.differences))}, p {short(p)} after correction"
+    shown = many if row["metric"] == STEPS else f"{_interval(row)}, {many}"
+    what = (
+        f"the pairs are closer than {short(paired.margin or 0.0)}" if near else "the pairs differ"
+    )
+    return f"{what} ({shown})"
 
 
 def _found(row: dict, paired: Paired, judged: Judged) -> str:
@@ -68,6 +82,7 @@ def _found(row: dict, paired: Paired, judged: Judged) -> str:
             f"a median difference of {short(paired.margin or 0.0)} {unit} or more is excluded "
             f"({interval}, {_pairs(len(paired.differences))}, p "
             f"{short(judged.p_equivalent_corrected or 0.0)} after correction)"
+            + (f"; within it {_signs(row, paired)}" if ahead(row) else "")
         )
     return (
         f"no difference is shown ({interval}, {many}), which does not mean that there is none; "
@@ -93,6 +108,11 @@ def _rates(row: dict, paired: Paired, judged: Judged) -> str:
     return f"{words} ({many}), which does not mean that there is none"
 
 
+def ahead(row: dict) -> bool:
+    """Whether the interval of a row lies on one side of zero."""
+    return (row["low"] or 0.0) > 0 or (row["high"] or 0.0) < 0
+
+
 def _interval(row: dict) -> str:
     ends = [
         "unbounded" if v is None or not isfinite(v) else short(v) for v in (row["low"], row["high"])
@@ -111,10 +131,20 @@ def _signs(row: dict, paired: Paired) -> str:
     return f"a is ahead in {a}, b in {b}{tied}"
 
 
-def notes(a: Side, b: Side) -> tuple[str, ...]:
-    """What must be known of the sides, whatever comes out."""
+def notes(a: Side, b: Side, named: tuple[bool, bool] = (False, False)) -> tuple[str, ...]:
+    """What must be known of the sides, whatever comes out.
+
+    named: whether a and b each name their variant.
+    """
     found = []
-    for name, side in (("a", a), ("b", b)):
+    for name, side, chosen in zip("ab", (a, b), named, strict=True):
+        if of := _and({str(m.variants) for m in side.members if m.variants > 1}):
+            found.append(
+                f"the variant of {name} was chosen by the study, of {of} that were tried"
+                if chosen
+                else f"the variant of {name} was selected of {of} on these seeds: its values are "
+                "too high for new seeds"
+            )
         if side.words.startswith("group "):
             models = ", ".join(m.model for m in side.members)
             found.append(f"{name} is the mean of {models} at each seed: it speaks for these alone")
@@ -127,6 +157,10 @@ def listed(entries: list[str]) -> str:
     """Entries, those past the first few counted."""
     more = len(entries) - MOST
     return "; ".join(entries[:MOST]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _and(values: set[str]) -> str:
+    return " and ".join(sorted(values))
 
 
 def _pairs(n: int) -> str:

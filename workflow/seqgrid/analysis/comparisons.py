@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from seqgrid import tables, thresholds
-from seqgrid.analysis import comparison_words, paired, pooling, solving, successes
+from seqgrid.analysis import comparison_words, paired, pooling, restraints, solving, successes
 from seqgrid.analysis.comparison_rows import Place, finished
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.obstacles import Judge, Obstacles
+from seqgrid.analysis.restraints import Shared
 from seqgrid.analysis.sides import FINAL, NEVER, Pairs, Side, Sides, pairs, words
 from seqgrid.analysis.single_runs import SingleRuns
 from seqgrid.analysis.summary import Study, meta
@@ -34,7 +35,7 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
     about = meta(read["cells"])
     config = about.get("config") or {}
     confidence = thresholds.of(about).confidence
-    made = _Comparisons(read, built, config.get("groups") or {}, confidence)
+    made = _Comparisons(read, built, about)
     found = [
         place
         for name, entry in (config.get("compare") or {}).items()
@@ -50,12 +51,15 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
 
 
 class _Comparisons:
-    def __init__(self, read: dict, built: dict, groups: dict[str, list[str]], confidence: float):
+    def __init__(self, read: dict, built: dict, about: dict):
+        limits = thresholds.of(about)
+        self.confidence, self.margin_share = limits.confidence, limits.margin_share
+        self.imported = bool(about.get("imported"))
+        groups = (about.get("config") or {}).get("groups") or {}
         self.sides = Sides(read["cells"].to_pylist(), built["summary"].to_pylist(), groups)
         self.judge = Judge(read["levels"].to_pylist(), built["verdicts"].to_pylist())
-        self.confidence = confidence
         self.read = read
-        self.single = SingleRuns(read["evaluations"].to_pylist(), confidence)
+        self.single = SingleRuns(read["evaluations"].to_pylist(), limits.confidence)
 
     @cached_property
     def groups(self) -> dict[tuple, Group]:
@@ -96,9 +100,9 @@ class _Comparisons:
     def _place(self, head: dict, entry: dict, a: Side, b: Side) -> tuple[Place, Pairs | None]:
         on = entry["on"]
         at = [on["evaluated"] or side.seqlen for side in (a, b)]
-        explicit = bool(entry["a"]["variant"] and entry["b"]["variant"])
+        named = (bool(entry["a"]["variant"]), bool(entry["b"]["variant"]))
         where = (at[0], at[1], on["test_set"])
-        obstacles = self.judge.obstacles(a, b, where, explicit)
+        obstacles = self.judge.obstacles(a, b, where, all(named))
         members = [m for side in (a, b) for m in side.members]
         metric = next((m.row["metric"] for m in members if m.row and m.row["metric"]), "")
         better = next((m.row["better"] for m in members if m.row), "higher")
@@ -113,10 +117,23 @@ class _Comparisons:
         }
         place = Place(row, obstacles)
         place.preliminary = any(m.row["preliminary"] for m in members if m.row)
-        place.untuned = all(len({c["variant"] for c in m.rivals}) == 1 for m in members)
-        place.notes = comparison_words.notes(a, b)
+        place.untuned = all(
+            chosen or m.variants == 1
+            for chosen, side in zip(named, (a, b), strict=True)
+            for m in side.members
+        )
+        place.notes = comparison_words.notes(a, b, named)
         if obstacles.settings:
             return place, None
+        scored = entry["metric"] or metric
+        if wide := restraints.too_wide(entry["margin"], (a, b), scored, self.margin_share):
+            place.notes += (wide,)
+        if shared := restraints.sharing((a, b), self.imported):
+            known = scored not in SOLVING and self.single.known((a, b), where, scored)
+            noise = self.single.noise((a, b), where, scored) if known else None
+            place.shared = Shared(shared, noise)
+        # Equivalence for those examples alone is nothing to claim.
+        place.margin = None if wide or place.shared else entry["margin"]
         if entry["metric"] in SOLVING:
             # Two sides that solve the task may do so at different times, or in equal shares.
             obstacles.level = [line for line in obstacles.level if "AT CEILING" not in line]
@@ -132,19 +149,21 @@ class _Comparisons:
             place.notes += (f"worse than every number: {comparison_words.listed(found.diverged)}",)
         if found.never:
             place.notes += (f"without a partner: {comparison_words.listed(found.never)}",)
-        place.noise = self.single.noise((a, b), where, entry["metric"] or metric)
+        place.noise = self.single.noise((a, b), where, scored)
         place.values = tuple(found.values[s] for s in seeds)
         place.paired = paired.compare(
             [found.differences[s] for s in seeds],
             better,
-            entry["margin"],
+            place.margin,
             len(found.waiting),
             len(found.without),
         )
+        place.members = tuple(restraints.members(a, b, better, place.margin))
         if place.paired.asked == 1 and len(seeds) == 1 and len(members) == 2:
             one, two = members
-            place.single = self.single.told((one, two), seeds[0], where, entry["metric"] or metric)
+            place.single = self.single.told((one, two), seeds[0], where, scored)
             row |= place.single.columns if place.single else {}
+            place.shared = None  # one run each speaks of its examples anyway
         return place, found
 
     def _solvable(self, place: Place, a: Side, b: Side, groups: list[Group]) -> bool:
@@ -184,7 +203,7 @@ class _Comparisons:
         if found.never:
             place.notes += (f"without a partner: {comparison_words.listed(found.never)}",)
         differences = [found.differences[s] for s in seeds]
-        place.paired = successes.compare(differences, place.row["margin"], len(found.waiting))
+        place.paired = successes.compare(differences, place.margin, len(found.waiting))
 
     def _times(self, place: Place, a: Side, b: Side, groups: list[Group]) -> None:
         """Steps to solve at one place, compared by log-rank."""
@@ -228,7 +247,15 @@ class _Comparisons:
             "missing": [path for place, _ in found for path in place.row["missing"]],
         }
         made = Place(row, obstacles, parts=tuple(place for place, _ in all_))
-        made.paired = paired.compare(mean, first["better"], head["margin"], len(to_come), without)
+        # What is no margin at one place is none of the mean.
+        made.margin = None if any(p.margin is None for p, _ in found) else head["margin"]
+        made.paired = paired.compare(mean, first["better"], made.margin, len(to_come), without)
+        made.members = tuple((f"{p.where}, {w}", m) for p, _ in found for w, m in p.members)
+        if shared := [p.shared for p, _ in found if p.shared]:
+            noise = [p.shared.noise if p.shared else p.noise for p, _ in found]
+            known = [one for one in noise if one is not None]
+            mean_noise = sum(known) / len(known) if len(known) == len(noise) else None
+            made.shared = Shared(shared[0].words, mean_noise)  # places may share examples, too
         made.noise = sqrt(sum(place.noise**2 for place, _ in found)) / len(found)
         made.untuned = any(place.untuned for place, _ in found)
         made.preliminary = any(place.preliminary for place, _ in found)

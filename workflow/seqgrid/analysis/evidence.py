@@ -4,7 +4,7 @@ from math import log2
 
 import pyarrow as pa
 
-from seqgrid.analysis import expectations
+from seqgrid.analysis import comparison_words, expectations
 from seqgrid.analysis.expectations import Places
 from seqgrid.analysis.final_values import stale, to_come
 from seqgrid.analysis.observed import (
@@ -103,6 +103,8 @@ class Evidence:
         if outcome == wanted:
             return SUPPORTED, reason
         better = ("A BETTER", "B BETTER")
+        if wanted in better and outcome == "NO DIFFERENCE" and comparison_words.ahead(row):
+            return OPEN, f"{reason}; the difference is small, and not shown to be none"
         if wanted in better and outcome in (*better, "NO DIFFERENCE"):
             return REFUTED, reason
         if wanted == "NO DIFFERENCE" and outcome in better:

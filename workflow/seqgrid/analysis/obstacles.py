@@ -184,7 +184,7 @@ def _offered(cell: dict) -> int | None:
 
 
 def _variants(member: Member) -> int:
-    return len({cell["variant"] or "" for cell in member.rivals})
+    return member.variants
 
 
 def _rates(member: Member) -> int:

@@ -49,6 +49,11 @@ class Member:
         return self.model, self.task, self.variant, self.seqlen
 
     @property
+    def variants(self) -> int:
+        """How many variants of the model have cells there."""
+        return len({cell["variant"] or "" for cell in self.rivals})
+
+    @property
     def chance(self) -> float | None:
         """The level of chance there; None where none is known."""
         return (self.row or {}).get("chance")

@@ -1,5 +1,6 @@
 """One run of each side: what their test examples allow to be said, of these two runs alone."""
 
+from collections.abc import Iterator
 from math import isnan, sqrt
 from typing import NamedTuple
 
@@ -47,14 +48,25 @@ class SingleRuns:
         place: evaluated length of a and of b, test set.
         """
         square = 0.0
+        for members, ends in self._halves(sides, place, metric):
+            half = stats.median(ends) if ends else 0.0
+            square += (half / stats.simultaneous_z(1) / members) ** 2
+        return sqrt(square)
+
+    def known(self, sides: tuple[Side, Side], place: tuple[int, int, str], metric: str) -> bool:
+        """Whether every model of both sides has values with an interval over test examples."""
+        return all(ends for _, ends in self._halves(sides, place, metric))
+
+    def _halves(
+        self, sides: tuple[Side, Side], place: tuple[int, int, str], metric: str
+    ) -> Iterator[tuple[int, list[float]]]:
+        """Of each model: how many its side has, and half the interval of each of its runs."""
         for side, evaluated in zip(sides, place[:2], strict=True):
             for m in side.members:
                 who = (m.model, m.task, m.variant, m.seqlen)
                 runs = [(*who, cell["seed"], evaluated, place[2], metric) for cell in m.cells]
-                ends = [(b.high - b.low) / 2 for run in runs if (b := self._band(run))]
-                half = stats.median(ends) if ends else 0.0
-                square += (half / stats.simultaneous_z(1) / len(side.members)) ** 2
-        return sqrt(square)
+                found = [(b.high - b.low) / 2 for run in runs if (b := self._band(run))]
+                yield len(side.members), found
 
     def told(
         self, sides: tuple[Member, Member], seed: int, place: tuple[int, int, str], metric: str

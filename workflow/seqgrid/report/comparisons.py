@@ -54,7 +54,8 @@ def comparisons(content: Content) -> str:
         "metric and test set, and no failed control. The difference is the median of those of the",
         "seeds; its interval excludes zero exactly where the test rejects, if it reaches the",
         "coverage asked for; the coverage of each stands beside it. Over all places a seed counts",
-        "once, as its runs share data and initial weights."
+        "once, as its runs share data and initial weights. The interval of P(a beats b) is of",
+        f"{100 * confidence:.4g} %, not corrected for their number, and decides nothing."
         + (TIMES if any(row["metric"] == STEPS for row in rows) else "")
         + (RATES if any(row["metric"] == SOLVED for row in rows) else "")
         + (
