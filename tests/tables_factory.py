@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.report.content import INPUTS
+from seqgrid.report.reading import INPUTS
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PROVENANCE = {

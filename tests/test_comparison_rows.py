@@ -334,6 +334,31 @@ def test_steps_to_what_a_shortcut_reaches_are_not_compared():
 # -- the report -----------------------------------------------------------------------------------
 
 
+def test_what_is_worse_than_chance_counts_alike_in_a_group_and_beside_it():
+    made = Tables(
+        config={"groups": {"g": ["p", "q"]}, "compare": {"x": {"a": {"group": "g"}, "b": "r"}}}
+    )
+    made.levels("add", [16], metric="r2", chance=0.0, ceiling=1.0, solved=0.95)
+    for seed in range(14):
+        for model, value in (("p", 0.9 if seed < 2 else -0.9), ("q", -0.9), ("r", -0.4)):
+            made.cell(model, "add", 16, seed, value, metric="r2")
+    row = only(made)
+    assert row["outcome"] == "NO DIFFERENCE SHOWN"
+    assert row["difference"] == 0
+
+
+def test_rounding_is_no_difference_of_places_that_cancel_out():
+    made = Tables(config={"compare": X})
+    made.levels("mqar", [16, 32], chance=0.0, ceiling=1.0, solved=0.99)
+    pairs = {16: (0.65, 0.9), 32: (0.55, 0.3)}  # (0.65 - 0.9) + (0.55 - 0.3) is 5.6e-17
+    for seqlen, (one, other) in pairs.items():
+        made.cells("p", "mqar", seqlen, [one] * 8)
+        made.cells("q", "mqar", seqlen, [other] * 8)
+    (together,) = (row for row in rows(made) if row["task"] is None)
+    assert together["differences"] == [0.0] * 8
+    assert together["outcome"] != "A BETTER"
+
+
 def test_the_report_shows_what_was_compared_and_how_to_declare_it(tmp_path):
     sides = {"x": {"a": {"model": "p"}, "b": {"model": "q"}}}
     sides["y"] = sides["x"] | {"metric": "steps"}

@@ -78,6 +78,15 @@ def test_a_value_that_changed_is_printed_with_its_size_and_what_follows(before, 
     assert re.search(r"^- Test values: 1 changed, 0 added, 0 removed", page, flags=re.M)
 
 
+def test_a_value_that_only_one_of_them_has_is_listed(before, tmp_path):
+    made = study()
+    made.cell("gru", "mqar", 64, 3, 0.7)
+    page, _ = compare(before, put(made, tmp_path / "s"))
+    assert section(page, "Test values") == [
+        ["gru", "mqar", "64", "", "3", "64", "-", "0.7000", "-", "-"]
+    ]
+
+
 def test_direction_gained_and_lost(before, tmp_path):
     after = put(study(values=(0.5, 0.52, 0.94)), tmp_path / "s")
     page, differs = compare(after, before)

@@ -15,7 +15,8 @@ import pytest
 from seqgrid import imports
 from seqgrid.analysis.build import build
 from seqgrid.report.__main__ import page
-from seqgrid.report.content import Content, read
+from seqgrid.report.content import Content
+from seqgrid.report.reading import read
 
 HERE = Path(__file__).parent / "foreign"
 

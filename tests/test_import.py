@@ -16,7 +16,7 @@ from seqgrid.analysis.build import build
 from seqgrid.foreign import mapping
 from seqgrid.foreign.intervals import interval
 from seqgrid.metrics import wilson
-from seqgrid.report import content
+from seqgrid.report import reading
 
 MAPPING = {
     "name": "elsewhere",
@@ -620,7 +620,7 @@ def test_the_example_of_the_page_gives_what_the_page_says(tmp_path, monkeypatch)
     for name, text in files:
         Path(name).write_text(text)
     folder = imports.write(Path("mapping.yaml"), tmp_path / "results")
-    built = build(content.read(folder))
+    built = build(reading.read(folder))
     said = {(v["model"], v["label"]) for v in built["verdicts"].to_pylist()}
     assert {("theirs", "SOLVED 2/3"), ("theirs", "PARTIAL 2/3")} <= said
     assert {("gru", "AT CHANCE"), ("gru", "PARTIAL 2/3")} <= said

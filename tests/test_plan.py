@@ -369,13 +369,19 @@ def generation(results):
     )
 
 
+MADE = ("cells.parquet", "report.md", "report.html", "claims.parquet", "figures/curves.svg")
+
+
 def collect(results):
     """What collect and report leave behind."""
     folder = collection.stamps(results.folder, results.name)
     folder.mkdir(parents=True, exist_ok=True)
     made = collection.digest(results.study, results.plan())
-    (folder / f"{generation(results)}.collected").write_text(made + "\n")
-    for name in ("cells.parquet", "report.md"):
+    number = generation(results)
+    (folder / f"{number}.collected").write_text(made + "\n")
+    copies = f".made/{number}.tables/claims.csv", f".made/{number}.figures/curves.svg"
+    for name in (*copies, *MADE):
+        (folder.parent / name).parent.mkdir(exist_ok=True)
         (folder.parent / name).write_text("made")
 
 
@@ -384,7 +390,7 @@ def test_a_study_is_collected_once(collected):
     assert collected.plan() == collected.plan()
 
 
-@pytest.mark.parametrize("lost", ["report.md", "cells.parquet", ".made/1.collected"])
+@pytest.mark.parametrize("lost", [*MADE, ".made/1.collected"])
 def test_a_lost_report_is_made_again(collected, lost):
     (collected.folder / "studies/small" / lost).unlink()
     assert generation(collected) == (1 if lost.startswith(".made") else 2)

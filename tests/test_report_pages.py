@@ -1,6 +1,8 @@
 """What a report says of values that are not what they seem, of groups, and first of all."""
 
+import os
 import re
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -224,17 +226,23 @@ def test_a_study_is_named_or_its_folder_is(tmp_path, monkeypatch, capsys):
     assert main(["small"]) == 2
     error = capsys.readouterr().err
     assert "results/studies/small/cells.parquet is missing" in error
-    assert "make them with: python -m seqgrid.collect small" in error
+    assert "make them with: seqgrid report --collect small" in error
     assert main(["nowhere"]) == 2
     assert "nowhere is no folder" in capsys.readouterr().err
     Tables(name="small").cells("lstm", "mqar", 64, [0.5]).write(tmp_path / "results/studies/small")
     monkeypatch.setattr("seqgrid.report.figures.draw", lambda *_: {})
     assert main(["small"]) == 0
-    assert capsys.readouterr().out == "results/studies/small/report.md\n"
+    told = capsys.readouterr()
+    assert told.out == "results/studies/small/report.md\n"
+    assert told.err == ""
+    later = time.time() + 60
+    os.utime("config/studies/small.yaml", (later, later))
+    assert main(["small"]) == 0
+    assert "config/studies/small.yaml was written after these tables" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     told = capsys.readouterr().out
-    assert told.startswith("usage: seqgrid report [-h] study")
+    assert told.startswith("usage: seqgrid report [-h] [--collect] study")
     assert "copy" not in told
 
 

@@ -9,9 +9,11 @@ from tables_factory import Tables, everything
 
 from seqgrid import collect
 from seqgrid.analysis.build import build
+from seqgrid.analysis.ledger import reasons
 from seqgrid.analysis.spending import KINDS, spending
-from seqgrid.report.content import Content, read
+from seqgrid.report.content import Content
 from seqgrid.report.cost import said
+from seqgrid.report.reading import read
 
 
 def ledger(made):
@@ -100,3 +102,14 @@ def test_one_sentence_says_it_all(tmp_path):
     assert words.endswith("; what is open takes at most 24.5 s more.")
     empty = Tables().cell("lstm", "mqar", 64, 0, outcome="missing").read()
     assert said(Content.of(tmp_path, empty, build(empty))) == ""
+
+
+def test_why_training_ended_is_not_why_there_is_no_score():
+    made = Tables()
+    made.cell("a", "copy", 64, 0, outcome="finished", reason="budget of 30 steps", evaluated=False)
+    made.cell("a", "copy", 64, 1, outcome="missing", reason="")
+    found = {row["outcome"]: row["reason"] for row in reasons(made.rows["cells"])}
+    assert found == {
+        "finished, not evaluated": "no evaluation yet",
+        "missing": "nothing was run yet",
+    }

@@ -20,25 +20,25 @@ INTERVALS = (
 def values(a: list[dict], b: list[dict]) -> Part:
     """Test values of each seed, the largest difference in units of its interval first."""
     mine, theirs = by(a, VALUE), by(b, VALUE)
-    found, others, added, removed = [], 0, 0, 0
+    found, counts, others = [], Counter(), 0
     for key in both(mine, theirs):
-        if key not in mine or key not in theirs:
-            added, removed = added + (key not in mine), removed + (key not in theirs)
+        x, y = mine.get(key), theirs.get(key)
+        known = x or y or {}
+        if x and y and same(x["value"], y["value"]) and x["origin"] == y["origin"]:
             continue
-        x, y = mine[key], theirs[key]
-        if same(x["value"], y["value"]) and x["origin"] == y["origin"]:
-            continue
-        if not x["primary"] or x["weights"] != "best":
+        if not known["primary"] or known["weights"] != "best":
             others += 1
             continue
-        gap, ratio = _gap(x, y)
-        line = [*words(key[:5]), _where(x), number(x["value"]), number(y["value"])]
-        line += [_signed(gap), f"{ratio:.2f}" if ratio < math.inf else "-"]
-        found.append((-ratio, line))
-    rows = [row for _, row in sorted(found, key=lambda pair: (pair[0], pair[1]))]
-    said = f"{len(rows)} changed, {added} added, {removed} removed; {others} changed of other "
-    said += "metrics and last weights"
-    if not rows and (added or removed or others):
+        counts["added" if not x else "removed" if not y else "changed"] += 1
+        gap, ratio = _gap(x, y) if x and y else (None, math.inf)
+        line = [*words(key[:5]), _where(known), *(number(v["value"]) if v else "-" for v in (x, y))]
+        line += ["-" if gap is None else _signed(gap), f"{ratio:.2f}" if ratio < math.inf else "-"]
+        # Those that only one of them has come last.
+        found.append((gap is None, -ratio, line))
+    rows = [row for *_, row in sorted(found)]
+    said = f"{counts['changed']} changed, {counts['added']} added, {counts['removed']} removed; "
+    said += f"{others} differ of other metrics and last weights"
+    if not rows and others:
         rows = [["(none of the main metric)", *[""] * 9]]
     head = ["model", "task", "length", "variant", "seed", "at", "A", "B", "B - A", "half widths"]
     return Part("Test values", said, head, rows, INTERVALS)

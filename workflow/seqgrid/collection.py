@@ -55,7 +55,13 @@ def generation(
         made = (folder / f"{last}.collected").read_text().strip()
     except OSError:
         return last + 1
-    tables = results / "studies" / name / "cells.parquet"
-    report = results / "studies" / name / "report.md"
-    current = made == digest(study, standings, controls) and tables.exists() and report.exists()
-    return last if current else last + 1
+    current = made == digest(study, standings, controls)
+    return last if current and all(path.exists() for path in _files(folder, last)) else last + 1
+
+
+def _files(folder: Path, last: int) -> list[Path]:
+    """What a study's folder holds after a collection; the copies kept of it name the rest."""
+    names = ["cells.parquet", "report.md", "report.html"]
+    names += [f"{copy.stem}.parquet" for copy in folder.glob(f"{last}.tables/*.csv")]
+    names += [f"figures/{copy.name}" for copy in folder.glob(f"{last}.figures/*.svg")]
+    return [folder.parent / name for name in names]

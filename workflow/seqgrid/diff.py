@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from seqgrid import tables
 from seqgrid.conclusions import CONCLUSIONS
 from seqgrid.job import WRONG_CALL, say
-from seqgrid.report.content import Unreadable, read
 from seqgrid.report.markdown import blocks, text
+from seqgrid.report.reading import Unreadable, read
 
 STUDIES = Path("results/studies")
 MOST = 20  # rows of a table, without --all

@@ -84,7 +84,8 @@ def _budget(view: View, key: Key, group: Group) -> Iterator[dict]:
     steps = round(budget * times)
     added = [view.cells[k] for k in view.cells if (k[0], k[1], k[3]) == (key[0], key[1], key[3])]
     new = [cell for found in added for cell in found if cell["outcome"] != "skipped"]
-    words = f"{len(cells)} of {len(group.final)} seeds still improved at {budget:,} steps; "
+    trained = [c for c in group.cells if c.budget and c.history]
+    words = f"{len(cells)} of {len(trained)} seeds still improved at {budget:,} steps; "
     words += (
         f"{steps:,} steps, trained anew from step 0"
         if gains

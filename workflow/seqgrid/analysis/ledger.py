@@ -76,7 +76,10 @@ def reasons(cells: list[dict]) -> list[dict]:
     found: dict[tuple[str, str], list[dict]] = defaultdict(list)
     for cell in cells:
         if standing(cell) != "finished":
-            found[standing(cell), (cell["reason"] or "").strip()].append(cell)
+            # Why a training ended says nothing about why it has no score.
+            trained = cell["outcome"] == "finished"
+            reason = "no evaluation yet" if trained else cell["reason"] or "nothing was run yet"
+            found[standing(cell), reason.strip()].append(cell)
     ordered = sorted(found.items(), key=lambda pair: -len(pair[1]))
     return [
         {

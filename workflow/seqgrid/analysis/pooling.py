@@ -23,6 +23,7 @@ def means(found: list[Pairs]) -> tuple[list[int], list[int], list[float], int]:
         each = [[p.from_chance[s] for s in whole] for p in found]
         mean = np.mean(each, axis=0) if whole else np.zeros(0)
     mean[np.isnan(mean)] = 0.0  # worse than any number on either side
+    mean[np.abs(mean) < 1e-12] = 0.0  # places that cancel out but for rounding
     without = {s for p in found for s in p.without if s in whole}
     return whole, to_come, mean.tolist(), len(without)
 

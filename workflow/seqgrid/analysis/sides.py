@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import inf, isinf, isnan
+from math import inf, isclose, isinf, isnan
 
 from seqgrid.metric_names import SOLVING
 
@@ -102,12 +102,15 @@ class Side:
         """Training sequence length, tokens."""
         return self.members[0].seqlen
 
-    def seeds(self) -> dict[int, Standing]:
+    def seeds(self, grouped: bool) -> dict[int, Standing]:
         """How each seed stands: of a group, the mean of its models.
 
         In a mean what is worse than chance counts as chance, a run without a value too, so that
         one model cannot outweigh the others by how far it failed. Where chance is not known, a
         seed without a value makes its group's the worst.
+
+        grouped: either side is a group; then a single model is held against chance likewise, or
+            the same failure would count for less within a group than beside it.
         """
         each = [member.standings() for member in self.members]
         found = {}
@@ -116,7 +119,7 @@ class Side:
             if len(here) < len(each):
                 found[seed] = Standing(NEVER, None, "", "not every model of the group has it")
                 continue
-            if len(here) == 1:
+            if not grouped:
                 found[seed] = here[0]
                 continue
             values = [
@@ -165,7 +168,7 @@ class Pairs:
     @property
     def differences(self) -> dict[int, float]:
         """A - b of each seed; 0 where both sides are worse than any number."""
-        return {s: 0.0 if a == b else a - b for s, (a, b) in self.values.items()}
+        return {s: difference(a, b) for s, (a, b) in self.values.items()}
 
     @property
     def from_chance(self) -> dict[int, float]:
@@ -173,13 +176,18 @@ class Pairs:
         found = {}
         for seed, pair in self.values.items():
             a, b = (bounded(v, self.chance, self.better) for v in pair)
-            found[seed] = 0.0 if a is None or b is None or a == b else a - b
+            found[seed] = 0.0 if a is None or b is None else difference(a, b)
         return found
 
     @property
     def without(self) -> set[int]:
         """Seeds that have a number on neither side."""
         return {s for s, (a, b) in self.values.items() if isinf(a) and isinf(b)}
+
+
+def difference(a: float, b: float) -> float:
+    """A - b; none where they are equal but for rounding, which a sign test would take for one."""
+    return 0.0 if isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) else a - b
 
 
 def bounded(value: float | None, chance: float | None, better: str) -> float | None:
@@ -191,7 +199,8 @@ def bounded(value: float | None, chance: float | None, better: str) -> float | N
 
 def pairs(a: Side, b: Side, better: str) -> Pairs:
     """The seeds of both sides."""
-    one, two = a.seeds(), b.seeds()
+    grouped = len(a.members) > 1 or len(b.members) > 1
+    one, two = a.seeds(grouped), b.seeds(grouped)
     worst = -inf if better == "higher" else inf
     values, waiting, diverged, never = {}, [], [], []
     for seed in sorted(set(one) | set(two)):

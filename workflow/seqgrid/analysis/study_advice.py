@@ -93,7 +93,8 @@ def _stale(view: View) -> Iterator[dict]:
     cells = [c for c in view.everything if c["stale"]]
     scores = [c for c in view.everything if c["evaluation_stale"] and not c["stale"]]
     if cells or scores:
-        words = f"sources of {len(cells)} trainings and {len(scores)} evaluations have changed"
+        words = f"sources of {len(cells)} trainings, scored anew after it, and of {len(scores)} "
+        words += "evaluations besides have changed"
         yield {
             "action": "train again",
             "verdict": "STALE",
@@ -188,6 +189,8 @@ def _pairs(view: View) -> Iterator[dict]:
             continue
         if not pairs or row["unpaired"]:
             continue  # what it waits for are cells that were asked for
+        if row["blockers"]:
+            continue  # more seeds cannot lift these
         place = {"task": row["task"], "seqlen_tokens": row["seqlen_tokens"]}
         have = f"{pairs} pair{'s' * (pairs > 1)}"
         words = f"{row['comparison']}: {have}, {needed} needed to claim such a difference"

@@ -44,7 +44,7 @@ def curves(axis: Axes, content: Content, place: Place, looks: Looks) -> panels.D
     for model, lines in shown_curves(content, place).items():
         look = looks[model]
         for key, points in lines.items():
-            _seed(clip, points, look, cells[key])
+            _seed(clip, points, look, cells[key], alone=len(lines) < BAND_SEEDS)
             last = max(last, points[-1][0])
         _together(clip, list(lines.values()), look)
     if rows:
@@ -78,14 +78,18 @@ def curves_cut(content: Content, places: list[Place]) -> bool:
     return False
 
 
-def _seed(clip: View, points: Points, look: Look, cell: dict) -> None:
-    """One seed, thin; dotted with an open end where it was cut, a star where it solved."""
+def _seed(clip: View, points: Points, look: Look, cell: dict, alone: bool) -> None:
+    """One seed; dotted with an open end where it was cut, a star where it solved.
+
+    alone: no median is drawn, so that the line must be seen.
+    """
     steps, values = zip(*points, strict=True)
     final = cell["outcome"] == "finished"
     dash = look.dash if final else NOT_FINAL
     heights = clip.clipped(values)
-    clip.axis.plot(steps, heights, ls=dash, color=look.colour, lw=0.7, alpha=0.55)
-    if not final or values[-1] != heights[-1]:
+    wide, clear = (1.3, 0.9) if alone else (0.7, 0.55)
+    clip.axis.plot(steps, heights, ls=dash, color=look.colour, lw=wide, alpha=clear)
+    if alone or not final or values[-1] != heights[-1]:
         clip.scatter(steps[-1:], [(values[-1], final)], look)
     solved = cell["solved_step_steps"]
     if solved is not None:

@@ -194,7 +194,7 @@ def _curves(content: Content) -> Plan:
     return Plan(
         courses.curves,
         places,
-        "Learning curves on validation: every seed is a thin line, dotted with an open end where "
+        "Learning curves on validation: every seed is a line, dotted with an open end where "
         "it was cut short; a star marks the first validation at the solved level. Thick: median, "
         f"band: smallest to largest, over the steps that all seeds have, from {courses.BAND_SEEDS} "
         f"seeds. Up to {courses.MOST_CURVES} curves a panel{cut}",

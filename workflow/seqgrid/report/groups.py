@@ -19,15 +19,17 @@ def medians(content: Content) -> str:
     for task in content.tasks if content.groups else []:
         for seqlen in content.lengths(task):
             rows = {r["model"]: r for r in content.rows(task, seqlen) if r["selected"]}
+            if all(row["median"] is None for row in rows.values()):
+                continue
             body += [
-                [task, str(seqlen), group, *_of(members, rows)]
+                [task, group, str(seqlen), *_of(members, rows)]
                 for group, members in content.groups.items()
                 if any(model in rows for model in members)
             ]
     if not body:
         return ""
-    header = ["task", "length", "group", "median", "of models", "members"]
-    shown = table(header, body[:MOST_ROWS], left=1, words=1)
+    header = ["task", "group", "length", "median", "of models", "members"]
+    shown = table(header, body[:MOST_ROWS], left=2, words=1)
     return blocks("### Groups of models", NOTE, shown, more(body))
 
 

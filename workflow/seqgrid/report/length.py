@@ -10,6 +10,7 @@ from seqgrid.report.markdown import DAGGER, blocks, item, number, percent, table
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
 
 REPORTED = "reported means"
+UNTOLD = "CANNOT BE TOLD"
 MOST_SAID = 6  # courses put into words; more is no reading, and scaling.parquet has them
 SAID_FIRST = ("CEILING MOVES", "RISES", "FALLS", "AT CEILING", "FLAT")
 
@@ -23,12 +24,13 @@ def length(content: Content) -> str:
     found = [note]
     if content.scaling:
         found.append(_rules(content))
-    said = sorted(content.scaling, key=_rank)[:MOST_SAID]
+    known = sorted((r for r in content.scaling if r["lengths"]), key=_rank)
+    said = known[:MOST_SAID]
     for task in content.tasks:
         found.append(_by_length(content, task))
         found.append(_beyond(content, task))
         found += [_scaling(content, task, origin, said) for origin in ("seeds", REPORTED)]
-    hidden = len(content.scaling[MOST_SAID:])
+    hidden = len(known[MOST_SAID:])
     if hidden:
         found.append(text(f"What {hidden} more courses say stands in `scaling.parquet`."))
     shown = blocks(*found, figure(content, "length"), figure(content, "beyond"))
@@ -72,8 +74,8 @@ def _scaling(content: Content, task: str, origin: str, spoken: list[dict]) -> st
     kind = "reported elsewhere, " if origin == REPORTED else ""
     found = [f"**{task}**, {kind}how scores go with the training length:"]
     metrics = {r["metric"] for r in rows}
-    body = []
-    for row in rows[:MOST_ROWS]:
+    known, body = [r for r in rows if r["lengths"]], []
+    for row in known[:MOST_ROWS]:
         mark = "" if row["complete"] else DAGGER
         body.append(
             [
@@ -90,10 +92,14 @@ def _scaling(content: Content, task: str, origin: str, spoken: list[dict]) -> st
             ]
         )
     header = ["model", "lengths", "first to last", "change", "a doubling", "ceiling", "its change"]
-    found.append(table([*header, "share", "share, a doubling", "outcome"], body, words=1))
-    found.append(_course_by_length(rows, [r for r in rows if r in spoken], metrics))
-    said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in rows if r in spoken]
-    return blocks(*found, "\n".join(said), _left_out(rows))
+    if body:
+        found.append(table([*header, "share", "share, a doubling", "outcome"], body, words=1))
+    found.append(_course_by_length(known, [r for r in known if r in spoken], metrics))
+    said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in known if r in spoken]
+    without = ", ".join(_label(r, metrics) for r in rows if not r["lengths"])
+    if without:
+        said.append(item(f"**{without}**. {UNTOLD}: no length has a final value."))
+    return blocks(*found, "\n".join(said), _left_out(known))
 
 
 def _course_by_length(rows: list[dict], shown: list[dict], metrics: set[str]) -> str:
@@ -164,7 +170,9 @@ def _by_length(content: Content, task: str) -> str:
         return ""
     medians = {(r["model"], r["seqlen_tokens"]): marked(r) for r in rows}
     body = _level_rows(content, rows, lengths)
-    known = [m for m in content.models if any((m, at) in medians for at in lengths)]
+    known = [m for m in content.models if any(medians.get((m, at), "-") != "-" for at in lengths)]
+    if not known:
+        return ""
     body += [[m, *(medians.get((m, at), "") for at in lengths)] for m in known]
     title = f"**{task}**: {rows[0]['metric']} by training length (tokens), evaluated there"
     return blocks(title, table(["", *map(str, lengths)], body))

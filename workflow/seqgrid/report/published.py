@@ -53,7 +53,12 @@ def _detail(found: list[tuple[int, dict]]) -> str:
         said[row["statement"]].append(str(place))
     single = len(said) == 1
     words = [f"{'' if single else ', '.join(at) + ': '}{text_}" for text_, at in said.items()]
-    listed = [f"{name}: {'; '.join(first[c])}." for c, name in SETTINGS.items() if first[c]]
+    # What the statements name already is not listed again.
+    listed = [
+        f"{name}: {'; '.join(first[c])}."
+        for c, name in SETTINGS.items()
+        if first[c] and not all(line in statement for line in first[c] for statement in said)
+    ]
     places = ", ".join(str(place) for place, _ in found)
     return item(f"**{places}**, {free(first['source'])}. {'; '.join(words)}.", *listed)
 
