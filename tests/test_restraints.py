@@ -6,6 +6,8 @@ import pytest
 from tables_factory import Tables
 from test_comparison_rows import HIGH, LOW, X, only, rows, study, training
 
+from seqgrid.report.comparisons import place
+
 NEAR = [v + s for v, s in zip(HIGH, [0.003, -0.002, 0.001, -0.003] * 2, strict=True)]
 
 
@@ -153,3 +155,45 @@ def test_a_model_that_is_worse_contradicts_its_group():
     assert (row["outcome"], row["difference"] > 0) == ("NO DIFFERENCE SHOWN", True)
     assert "r against q is B BETTER (p 0.007812)" in row["blockers"][0]
     assert "the pairs differ" in row["statement"]
+
+
+# -- selection ------------------------------------------------------------------------------------
+
+
+def test_a_best_of_many_variants_that_other_seeds_do_not_find_is_not_claimed():
+    made = Tables(config={"compare": X})
+    made.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.95)
+    high = {0: range(0, 5), 1: (5, 6, 7, 0)}  # seeds on which a variant of p is lucky
+    for variant, lucky in high.items():
+        for seed in range(8):
+            luck = 0.9 if seed in lucky else 0.62 if variant == 0 else 0.3
+            made.cell("p", "mqar", 64, seed, luck, variant=f"v={variant}")
+            made.cell("q", "mqar", 64, seed, 0.6, variant=f"v={variant}")
+    assert only(made)["outcome"] == "A BETTER"  # each half selects the first variant as well
+    made = Tables(config={"compare": X})
+    made.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.95)
+    for seed in range(8):
+        made.cell("p", "mqar", 64, seed, 0.65, curve=[0.6], variant="v=0")
+        even = seed % 2 == 0  # the second looks better to one half, and is bad for the other
+        made.cell("p", "mqar", 64, seed, 0.3, curve=[0.8 if even else 0.1], variant="v=1")
+        for variant in (0, 1):
+            made.cell("q", "mqar", 64, seed, 0.6, variant=f"v={variant}")
+    row = only(made)
+    assert (row["outcome"], row["p_corrected"]) == ("NO DIFFERENCE SHOWN", pytest.approx(2 / 2**8))
+    assert "what the other half selects the difference is not shown" in row["statement"]
+
+
+# -- places ---------------------------------------------------------------------------------------
+
+
+def test_a_mean_over_some_places_is_not_said_of_all():
+    made = study(claims=claims("A BETTER", "B BETTER"))
+    for task in ("t", "u"):
+        made.levels(task, [64], chance=0.0, ceiling=1.0, solved=0.95)
+        made.cells("p", task, 64, [1.0] * 8).cells("q", task, 64, [1.0] * 8)
+    row = rows(made)[-1]
+    assert (row["outcome"], row["places"], row["places_asked"]) == ("A BETTER", 1, 3)
+    assert place(row) == "1 of 3 places (accuracy)"
+    found = rows(made, "claims")
+    assert [claim["status"] for claim in found] == ["not testable yet", "refuted"]
+    assert "it rests on 1 of 3 places" in found[0]["reason"]

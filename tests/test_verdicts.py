@@ -339,8 +339,8 @@ def test_every_threshold_of_a_rule_is_one_and_each_is_used():
     known = set(Thresholds.model_fields)
     used = {name for rule in RULES for name in rule.thresholds}
     assert used <= known
-    # Advice and scaling have the others.
-    assert known - used == {"worth_share", "success_half_width", "flat_share"}
+    # Advice, scaling and comparisons have the others.
+    assert known - used == {"worth_share", "success_half_width", "flat_share", "margin_share"}
 
 
 def test_two_groups_of_seeds_are_named_with_the_rate_of_success():

@@ -117,6 +117,8 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("task", TEXT, "label of the task; null for all places of the comparison together"),
         ("seqlen_tokens", INT, "training sequence length; null for all places together"),
         ("evaluated_seqlen_tokens", INT, "sequence length of the test examples; null likewise"),
+        ("places", INT, "places in the mean of a row over all of them; null elsewhere"),
+        ("places_asked", INT, "places that such a row is about, those that show nothing as well"),
         ("test_set", TEXT, "test set of the task; empty for the one drawn as training is"),
         ("metric", TEXT, "what is compared"),
         ("better", TEXT, "'higher' or 'lower'"),

@@ -3,10 +3,19 @@
 from dataclasses import dataclass
 from math import isfinite
 
-from seqgrid.analysis import comparison_words, paired, pooling, restraints, stats, successes
+from seqgrid.analysis import (
+    comparison_words,
+    cross_fitting,
+    paired,
+    pooling,
+    restraints,
+    stats,
+    successes,
+)
 from seqgrid.analysis.obstacles import Obstacles
 from seqgrid.analysis.paired import Judged, Paired
 from seqgrid.analysis.restraints import Shared
+from seqgrid.analysis.sides import Pairs
 from seqgrid.analysis.single_runs import Told
 from seqgrid.analysis.stats import Interval
 from seqgrid.metric_names import SOLVED, STEPS
@@ -32,6 +41,8 @@ class Place:
     notes: tuple[str, ...] = ()
     noise: float = 0.0  # standard error of a difference over test examples
     margin: float | None = None  # that equivalence is tested against
+    crossed: Paired | None = None  # with variants that other seeds have selected
+    crossed_pairs: Pairs | None = None
     shared: Shared | None = None  # examples that seeds have in common
     members: tuple[tuple[str, Paired], ...] = ()  # each model of a group by itself
     parts: tuple["Place", ...] = ()  # the places of a row over all of them
@@ -50,6 +61,8 @@ def finished(place: Place, judged: Judged | None, confidence: float) -> dict:
         obstacles.level += pooling.contradicting(parts, judged.outcome)
         members = restraints.contradicting(place.members, judged.outcome, 1 - confidence)
         obstacles.level += members
+        if place.crossed:
+            obstacles.level += cross_fitting.held_back(place.crossed, found, judged)
         if place.shared and restraints.exceeded(place.shared, found, judged):
             words = "the difference is more than one set of test examples makes by chance"
             place.notes += (f"{place.shared.words}; {words}",)

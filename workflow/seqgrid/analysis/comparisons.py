@@ -17,7 +17,15 @@ import numpy as np
 import pyarrow as pa
 
 from seqgrid import tables, thresholds
-from seqgrid.analysis import comparison_words, paired, pooling, restraints, solving, successes
+from seqgrid.analysis import (
+    comparison_words,
+    cross_fitting,
+    paired,
+    pooling,
+    restraints,
+    solving,
+    successes,
+)
 from seqgrid.analysis.comparison_rows import Place, finished
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.obstacles import Judge, Obstacles
@@ -158,6 +166,10 @@ class _Comparisons:
             len(found.waiting),
             len(found.without),
         )
+        place.crossed_pairs = cross_fitting.pairs(a, b, better)
+        if crossed := place.crossed_pairs:
+            differences = list(crossed.differences.values())
+            place.crossed = paired.compare(differences, better, None, len(crossed.waiting))
         place.members = tuple(restraints.members(a, b, better, place.margin))
         if place.paired.asked == 1 and len(seeds) == 1 and len(members) == 2:
             one, two = members
@@ -243,6 +255,8 @@ class _Comparisons:
         whole, to_come, mean, without = pooling.means([p for _, p in found])
         row |= {
             "seeds": whole,
+            "places": len(found),
+            "places_asked": len(all_) + len(apart),
             "unpaired": sum(p.unpaired for _, p in found),
             "missing": [path for place, _ in found for path in place.row["missing"]],
         }
@@ -251,6 +265,9 @@ class _Comparisons:
         made.margin = None if any(p.margin is None for p, _ in found) else head["margin"]
         made.paired = paired.compare(mean, first["better"], made.margin, len(to_come), without)
         made.members = tuple((f"{p.where}, {w}", m) for p, _ in found for w, m in p.members)
+        if any(p.crossed_pairs for p, _ in found):
+            _, waits, crossed, _ = pooling.means([p.crossed_pairs or each for p, each in found])
+            made.crossed = paired.compare(crossed, first["better"], None, len(waits))
         if shared := [p.shared for p, _ in found if p.shared]:
             noise = [p.shared.noise if p.shared else p.noise for p, _ in found]
             known = [one for one in noise if one is not None]

@@ -71,6 +71,13 @@ class Evidence:
         against = self._against(claim, seen.status, [r for r in every if r not in rows])
         if against:
             seen.status, seen.reason = OPEN, f"{seen.reason}; but {against}"
+        part = [
+            f"it rests on {r['places']} of {r['places_asked']} places, as the others show nothing"
+            for r in rows
+            if r["task"] is None and r["seeds"] is not None and r["places"] < r["places_asked"]
+        ]
+        if part and seen.status == SUPPORTED:
+            seen.status, seen.reason = OPEN, f"{seen.reason}; but {part[0]}"
         # The interval of single runs is one over test examples, and says nothing of seeds.
         covered = [r["coverage"] if r["pairs"] > 1 else None for r in rows]
         seen.numbers = [
@@ -79,7 +86,7 @@ class Evidence:
         ]
         # A row that is not testable with no cell missing waits for rivals of its variants.
         barred = [r["outcome"] for r in rows if r["outcome"] in ("NOT COMPARABLE", UNTESTABLE)]
-        barred += ["cells are to come" for r in rows if r["missing"]]
+        barred += ["cells are to come" for r in rows if r["missing"]] + part
         barred += _apart([r for r in every if r not in rows])
         seen.barred = "; ".join(dict.fromkeys(barred))
         if seen.status == OPEN or claim.expected is not None:

@@ -28,6 +28,8 @@ class Member:
 
     row: its row of `summary`; None where nothing was evaluated there.
     cells: its cells of the chosen variant; `rivals`: those of all variants.
+    rows: of each variant, its row of `summary`; empty unless one was selected among several.
+    selects: whether higher or lower validations select.
     """
 
     model: str
@@ -37,6 +39,8 @@ class Member:
     row: dict | None
     cells: list[dict]
     rivals: list[dict]
+    rows: dict[str, dict] = field(default_factory=dict)
+    selects: str = "higher"
 
     @property
     def better(self) -> str:
@@ -272,23 +276,23 @@ class Sides:
     ) -> Member | None:
         rivals = self.cells.get((model, task, seqlen), [])
         rows = self.summary.get((model, task, seqlen), [])
+        selected = variant is None
         if variant is None:
             variant = next((r["variant"] for r in rows if r["selected"]), "")
         cells = [c for c in rivals if (c["variant"] or "") == variant]
         if not cells:
             return None
         at = (on["evaluated"] or seqlen, on["test_set"])
-        row = next(
-            (
-                r
-                for r in rows
-                if r["variant"] == variant
-                and (r["evaluated_seqlen_tokens"], r["test_set"]) == at
-                and (r["primary"] if metric in (None, *SOLVING) else r["metric"] == metric)
-            ),
-            None,
-        )
-        return Member(model, task, seqlen, variant, row, cells, rivals)
+        placed: dict[str, dict] = {}
+        for row in rows:
+            if (row["evaluated_seqlen_tokens"], row["test_set"]) == at and (
+                row["primary"] if metric in (None, *SOLVING) else row["metric"] == metric
+            ):
+                placed.setdefault(row["variant"], row)
+        several = selected and len({cell["variant"] for cell in rivals}) > 1
+        selects = next((r["better"] for r in rows if r["primary"]), "higher")
+        about = (model, task, seqlen, variant, placed.get(variant), cells, rivals)
+        return Member(*about, placed if several else {}, selects)
 
 
 def words(side: dict) -> str:

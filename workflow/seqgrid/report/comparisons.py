@@ -76,7 +76,11 @@ def comparisons(content: Content) -> str:
 def place(row: dict) -> str:
     """Where a row of `comparisons` is from."""
     if row["task"] is None:
-        return f"all places ({row['metric']})" if row["seeds"] is not None else "none"
+        if row["seeds"] is None:
+            return "none"
+        many, of = row["places"], row["places_asked"]
+        which = "all places" if many == of else f"{many} of {of} places"
+        return f"{which} ({row['metric']})"
     at = row["evaluated_seqlen_tokens"]
     beyond = f", tested at {at}" if at != row["seqlen_tokens"] else ""
     other = f", {row['test_set']}" if row["test_set"] else ""

@@ -6,10 +6,10 @@ from seqgrid.report.markdown import DAGGER, blocks, number, table, text
 from seqgrid.report.sections import MOST_ROWS, marked, more
 
 NOTE = text(
-    "Medians of groups of models, each over the medians of its members, which stand beside it. A "
-    "group's median speaks for these models alone: they were chosen, not drawn, so nothing follows "
-    "for another model of its kind; and a difference between groups is a statement only where it "
-    "was declared (see Comparisons)."
+    "Medians of groups of models, each over the medians of its members over their final seeds, "
+    "which stand beside it; such a median has no interval. It speaks for these models alone: they "
+    "were chosen, not drawn, so nothing follows for another model of its kind; and a difference "
+    "between groups is a statement only where it was declared (see Comparisons)."
 )
 
 
@@ -28,7 +28,7 @@ def medians(content: Content) -> str:
             ]
     if not body:
         return ""
-    header = ["task", "group", "length", "median", "of models", "members"]
+    header = ["task", "group", "length", "median", "of models", "seeds of each", "members"]
     shown = table(header, body[:MOST_ROWS], left=2, words=1)
     return blocks("### Groups of models", NOTE, shown, more(body))
 
@@ -41,4 +41,6 @@ def _of(members: list[str], rows: dict[str, dict]) -> list[str]:
     median = stats.median(values, known[0]["better"]) if values else None
     shown = f"{number(median)}{'' if whole else DAGGER}" if values else "-"
     each = [f"{m} {marked(rows[m]) if m in rows else '-'}" for m in members]
-    return [shown, f"{len(values)}/{len(members)}", ", ".join(each)]
+    seeds = sorted({r["final"] for r in known})
+    shown_seeds = " to ".join(map(str, dict.fromkeys([seeds[0], seeds[-1]]))) if seeds else "-"
+    return [shown, f"{len(values)}/{len(members)}", shown_seeds, ", ".join(each)]
