@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from seqgrid import tables
+from seqgrid import collect, tables
 from seqgrid.analysis.build import build
 from seqgrid.diff import folder_of
 from seqgrid.report import (
@@ -44,8 +44,9 @@ from seqgrid.report import (
     seeds,
     sensitivity,
 )
-from seqgrid.report.content import Content, Unreadable, read
+from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, free, links, text
+from seqgrid.report.reading import Unreadable, read
 
 WHAT = (__doc__ or "").partition("\n\nWith --copy")[0]
 SECTIONS = (
@@ -137,22 +138,37 @@ def _plain(value: object) -> object:
     return json.dumps(value) if isinstance(value, list) else value
 
 
+def _older(tables: Path, study: Path) -> bool:
+    """Whether a study's file was written after its tables."""
+    mine = Path("results/studies", study.stem).resolve() == tables.parent.resolve()
+    return mine and study.exists() and study.stat().st_mtime > tables.stat().st_mtime
+
+
 def main(arguments: list[str]) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="seqgrid report", description=WHAT)
     parser.add_argument("study", help="folder of a study's tables, or its name in results/studies")
+    words = "make the tables first, of what there is by now; trains and evaluates nothing"
+    parser.add_argument("--collect", action="store_true", help=words)
     # For the workflow alone.
     copies: Any = ("PAGE", "FIGURES", "TABLES")
     parser.add_argument("--copy", type=Path, nargs=3, metavar=copies, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    named = Path("config/studies", f"{Path(options.study).name}.yaml")
+    if options.collect and (wrong := collect.main([named.stem])):
+        return wrong
     try:
         folder = folder_of(options.study)
         path = write(folder)
     except Unreadable as problem:
-        named = Path("config/studies", f"{Path(options.study).name}.yaml")
-        hint = f"; make them with: python -m seqgrid.collect {named.stem}" if named.exists() else ""
+        hint = f"; make them with: seqgrid report --collect {named.stem}" if named.exists() else ""
         sys.stderr.write(f"{problem}{hint}\n")
         return 2
+    if not options.copy and _older(folder / "cells.parquet", named):
+        sys.stderr.write(
+            f"{named} was written after these tables: the report shows what it said before; "
+            f"seqgrid report --collect {named.stem} makes them anew\n"
+        )
     if options.copy:
         copy(folder, *options.copy)
     sys.stdout.write(f"{path}\n")

@@ -1,14 +1,14 @@
 """The answer of a report: one paragraph to quote, then what was found task by task."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
 
 from seqgrid import thresholds
 from seqgrid.analysis import ledger
-from seqgrid.report import checks, cost, reported
-from seqgrid.report.content import CAVEATS, HEADLINES, Content
+from seqgrid.report import bytask, checks, cost, reported
+from seqgrid.report.bytask import can_exist
+from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
-from seqgrid.report.markdown import blocks, free, item, listing, number, text
+from seqgrid.report.markdown import blocks, free, listing, number, text
 
 STALENESS = {
     "stale": "trained by sources that have changed since",
@@ -46,7 +46,7 @@ def answer(content: Content) -> str:
         sentences += [*_compared(content), *_claimed(content)]
     sentences += [*checks.said(content), *_limits(content), *filter(None, [cost.said(content)])]
     return blocks(
-        text(*sentences), checks.failed(content), _tasks(content) if about["done"] else ""
+        text(*sentences), checks.failed(content), bytask.tasks(content) if about["done"] else ""
     )
 
 
@@ -71,7 +71,7 @@ def _covered(content: Content, about: dict) -> list[str]:
 def _places(content: Content) -> list[dict]:
     """The settings that can exist: a model on a task at a training length, as selected."""
     rows = [row for task in content.tasks for row in content.rows(task) if row["selected"]]
-    return [row for row in rows if _can_exist(row)]
+    return [row for row in rows if can_exist(row)]
 
 
 def _found(content: Content) -> list[str]:
@@ -242,85 +242,3 @@ def _limits(content: Content) -> list[str]:
             f"({listing(models, MOST_NAMES)})"
         )
     return [f"Not to be concluded: {'; '.join(said)}."] if said else []
-
-
-def _tasks(content: Content) -> str:
-    """What was found task by task; a caveat that all share is said once."""
-    found: dict[str, list[dict]] = {}
-    for task in content.tasks:
-        found[f"**{task}**"] = content.rows(task)
-        for name in content.test_sets(task):
-            rows = content.rows(task, test_set=name)
-            if any(row["final"] for row in rows):
-                found[f"**{task}**, test set {name}"] = rows
-    found = {title: [r for r in rows if r["selected"]] for title, rows in found.items()}
-    everywhere = _shared(content, [row for rows in found.values() for row in rows])
-    lines = []
-    for title, rows in found.items():
-        if not rows:
-            continue
-        here = {n: c for n, c in _shared(content, rows).items() if n not in everywhere}
-        shared = f", all {'; '.join(here.values())}" if here else ""
-        left_out = everywhere.keys() | here.keys()
-        lines.append(item(f"{title}{shared}.", *_headlines(content, rows, left_out)))
-    said = ""
-    if everywhere:
-        skipped = any(not _can_exist(row) for rows in found.values() for row in rows)
-        apart = " but what was skipped" if skipped else ""
-        said = f"All{apart} have in common: {'; '.join(everywhere.values())}."
-    note = text(
-        "Task by task, with training lengths in tokens and weights best on validation; the rules "
-        f"stand under Verdict rules. {said}"
-    )
-    return blocks(note, "\n".join(lines))
-
-
-def _shared(content: Content, rows: list[dict]) -> dict[str, str]:
-    """The caveats that all rows which can exist have, by rule: their label where it is one."""
-    each = [_caveats(content, row) for row in rows if _can_exist(row)]
-    if len(each) < 2:
-        return {}
-    found = {}
-    for name in each[0]:
-        if all(name in caveats for caveats in each):
-            labels = {caveats[name] for caveats in each}
-            found[name] = labels.pop() if len(labels) == 1 else name
-    return found
-
-
-def _caveats(content: Content, row: dict) -> dict[str, str]:
-    """What is said behind the headline of a row, by rule."""
-    _, caveats = content.headline(row)
-    return {next(n for n in CAVEATS if label.startswith(n)): label for label in caveats}
-
-
-def _can_exist(row: dict) -> bool:
-    return bool(row["asked"] > row["skipped"])
-
-
-def _headlines(content: Content, rows: list[dict], left_out: Collection[str]) -> list[str]:
-    """What is said first of each row, models and lengths with the same headline together.
-
-    left_out: caveats that are said elsewhere.
-    """
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        headline, _ = content.headline(row)
-        caveats = [c for n, c in _caveats(content, row).items() if n not in left_out]
-        note = f" ({'; '.join(caveats)})" if caveats else ""
-        found[headline][row["model"]].append(f"{row['seqlen_tokens']}{note}")
-    said = []
-    for label, models in sorted(found.items(), key=lambda pair: _headline_rank(pair[0])):
-        alike: dict[str, list[str]] = defaultdict(list)
-        for model, at in models.items():
-            alike[", ".join(at)].append(model)
-        said.append(
-            f"{label}: " + "; ".join(f"{', '.join(who)} at {at}" for at, who in alike.items()) + "."
-        )
-    return said
-
-
-def _headline_rank(label: str) -> tuple[int, tuple[int, ...]]:
-    names = [i for i, name in enumerate(HEADLINES) if label.startswith(name)]
-    # Within one verdict the larger share comes first: 3/3 before 1/3.
-    return (names or [len(HEADLINES)])[0], tuple(-ord(c) for c in label)

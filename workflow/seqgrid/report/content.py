@@ -7,15 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from seqgrid import tables
 from seqgrid.analysis import summary
 from seqgrid.analysis.build import BUILT
 
 SPLIT = re.compile(r"(\d+)")
-INPUTS = ("cells", "parts", "history", "evaluations", "levels", "controls", "reported")
-IMPORTED = ("inventory",)  # beside them, of a study run elsewhere
 
 # What is said first of a group, where several verdicts apply.
 HEADLINES = (
@@ -55,44 +51,6 @@ CAVEATS = (
 ELSEWHERE = ("SINGLE LR", "AT GRID EDGE", "PLATEAU", "NO CLEAR PLATEAU")
 # They say more than the highest level passed.
 STRONGER = ("SOLVED", "AT CEILING", "AT MODEL CEILING", "AT SHORTCUT")
-
-
-class Unreadable(Exception):
-    """A table is missing or not ours; the message is one line and names the remedy."""
-
-
-def read(folder: Path) -> dict[str, pa.Table]:
-    """The input tables of a study folder.
-
-    Raises:
-        Unreadable: a file is missing, no Parquet, of another schema or of another version.
-    """
-    found = {}
-    for name in (*INPUTS, *IMPORTED):
-        path = folder / f"{name}.parquet"
-        if name in IMPORTED and not path.is_file():
-            continue
-        if not path.is_file():
-            raise Unreadable(f"{path} is missing: collect the study first")
-        try:
-            table = pq.ParquetFile(path).read()
-        except (pa.ArrowInvalid, OSError) as error:
-            first = str(error).splitlines()[0]
-            raise Unreadable(
-                f"{path} is no Parquet file ({first}): collect the study again"
-            ) from error
-        version = (table.schema.metadata or {}).get(b"seqgrid.schema_version", b"none").decode()
-        if version != tables.SCHEMA_VERSION:
-            raise Unreadable(
-                f"{path} has schema version {version}, this report reads {tables.SCHEMA_VERSION}: "
-                "collect the study again"
-            )
-        if table.schema.names != tables.schema(name).names:
-            raise Unreadable(f"{path} does not have the columns of '{name}': collect it again")
-        if table.schema.types != tables.schema(name).types:
-            raise Unreadable(f"{path} has columns of other types than '{name}': collect it again")
-        found[name] = table
-    return found
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What the sections of a report share."""
 
+import re
 from collections.abc import Sequence
 
 from seqgrid.report import marks
@@ -56,5 +57,5 @@ def figure(content: Content, name: str) -> str:
     if name not in content.figures:
         return ""
     caption = content.figures[name]
-    image = f"![{caption.split(':')[0]}](figures/{name}.png)"
+    image = f"![{re.split('[.:;] ', caption)[0]}](figures/{name}.png)"
     return blocks(image, text(f"*{caption}* [SVG](figures/{name}.svg)"))
