@@ -1,79 +1,15 @@
 """What the calibration simulates: studies whose truth is known, and what is said of them."""
 
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 from calibrated_comparisons import comparisons, successes
+from calibrated_designs import designs
+from calibrated_levels import judged, levels
 from calibration_row import LEVEL, Built, Row
-from simulated import CHANCE, SHORTCUT, SOLVED, Draw, alike, lucky, normal, study, trained
+from simulated import CHANCE, SHORTCUT, TEST, lucky, normal, study, trained
 from tables_factory import Tables
-
-# -- levels ----------------------------------------------------------------------------------------
-
-
-def one_model(draw: Draw, seeds: int) -> Callable[[np.random.Generator], Tables]:
-    """A study of one model."""
-
-    def made(generator: np.random.Generator) -> Tables:
-        tables = study()
-        trained(tables, "a", draw(generator, seeds), generator)
-        return tables
-
-    return made
-
-
-def at(level: float) -> Draw:
-    """Seeds that are all at a level."""
-    return lambda _, n: np.full(n, level)
-
-
-def judged(*names: str) -> Callable[[Built], bool]:
-    """Whether any of these verdicts was given."""
-    return lambda built: any(r["verdict"] in names for r in built["verdicts"])
-
-
-def labelled(label: str) -> Callable[[Built], bool]:
-    """Whether a verdict with this label was given."""
-    return lambda built: any(r["label"] == label for r in built["verdicts"])
-
-
-def levels() -> Iterator[Row]:
-    """Statements about chance, shortcuts, the ceiling and success."""
-    for seeds in (3, 10):
-        exact = one_model(at(CHANCE), seeds)
-        yield Row(
-            f"all at chance; {seeds} seeds",
-            "AT CHANCE",
-            exact,
-            judged("AT CHANCE"),
-            None,
-            1 - LEVEL,
-        )
-        yield Row(f"all at chance; {seeds} seeds", "ABOVE chance", exact, judged("ABOVE"), LEVEL)
-        above = one_model(at(CHANCE + 0.06), seeds)
-        yield Row(
-            f"0.06 above chance; {seeds} seeds", "AT CHANCE", above, judged("AT CHANCE"), LEVEL
-        )
-        bag = one_model(at(SHORTCUT), seeds)
-        yield Row(f"at the shortcut; {seeds} seeds", "AT SHORTCUT (bag)", bag,
-                  labelled("AT SHORTCUT (bag)"), None, 1 - LEVEL)  # fmt: skip
-        yield Row(f"at the shortcut; {seeds} seeds", "ABOVE bag", bag, labelled("ABOVE bag"), LEVEL)
-        beyond = one_model(at(SHORTCUT + 0.1), seeds)
-        yield Row(f"0.1 above the shortcut; {seeds} seeds", "AT SHORTCUT", beyond,
-                  judged("AT SHORTCUT"), LEVEL)  # fmt: skip
-        perfect = one_model(at(1.0), seeds)
-        yield Row(f"perfect; {seeds} seeds", f"SOLVED {seeds}/{seeds}", perfect,
-                  labelled(f"SOLVED {seeds}/{seeds}"), None, 1 - LEVEL)  # fmt: skip
-        below = one_model(at(SOLVED - 0.05), seeds)
-        yield Row(f"0.05 below solved; {seeds} seeds", "SOLVED", below, judged("SOLVED"), LEVEL)
-    unsteady = "UNSTABLE ACROSS SEEDS"
-    for seeds in (3, 5, 10):
-        yield Row(f"seeds alike; {seeds} seeds", unsteady, one_model(alike, seeds),
-                  judged(unsteady), LEVEL)  # fmt: skip
-    yield Row("bimodal seeds, both kinds present; 5 seeds", unsteady,
-              one_model(lambda g, n: g.permutation([*lucky(g, n - 2), SHORTCUT, 0.99]), 5),
-              judged(unsteady), None, 1 - LEVEL)  # fmt: skip
-
 
 # -- curves ----------------------------------------------------------------------------------------
 
@@ -119,17 +55,17 @@ LENGTHS = (64, 128, 256, 512)
 
 def along(
     truth: Callable[[int], float], draw: Callable[[np.random.Generator, int, float], np.ndarray],
-    ceiling: Callable[[int], float] | None = None,
+    ceiling: Callable[[int], float] | None = None, tasks: int = 1, examples: int = TEST,
 ) -> Callable[[np.random.Generator], Tables]:  # fmt: skip
     """A model at four lengths with three seeds each; `ceiling`: its own at each."""
 
     def made(generator: np.random.Generator) -> Tables:
-        tables = study(1, LENGTHS)
-        for number, seqlen in enumerate(LENGTHS):
+        tables = study(tasks, LENGTHS)
+        for task, (number, seqlen) in product(range(tasks), enumerate(LENGTHS)):
             own = {} if ceiling is None else {"model_ceiling": ("chunks", ceiling(number))}
-            trained(
-                tables, "a", draw(generator, 3, truth(number)), generator, "task0", seqlen, **own
-            )
+            truths = draw(generator, 3, truth(number))
+            place = (f"task{task}", seqlen)
+            trained(tables, "a", truths, generator, *place, examples=examples, **own)
         return tables
 
     return made
@@ -138,6 +74,11 @@ def along(
 def near(generator: np.random.Generator, n: int, mean: float) -> np.ndarray:
     """Seeds around a mean."""
     return normal(generator, n, mean, 0.05)
+
+
+def apart(generator: np.random.Generator, n: int, mean: float) -> np.ndarray:
+    """Seeds closer to it."""
+    return normal(generator, n, mean, 0.02)
 
 
 def steadily(generator: np.random.Generator, n: int, mean: float) -> np.ndarray:
@@ -167,6 +108,21 @@ def lengths() -> Iterator[Row]:
     share = along(lambda i: CHANCE + 0.8 * (rising(i) - CHANCE), near, rising)
     yield Row("the ceiling rises, the share of it does not", "RISES or FALLS", share,
               course(*moves), LEVEL)  # fmt: skip
+    for shape, values in {"dips": (0.8, 0.7, 0.7, 0.8), "peaks": (0.3, 0.85, 0.75, 0.65)}.items():
+        about = f"a course that {shape}, seeds 0.02 apart"
+        made = along(lambda i, values=values: values[i], apart)
+        yield Row(about, "FLAT", made, course("FLAT"), LEVEL)
+        yield Row(about, "RISES or FALLS", made, course(*moves), LEVEL)
+    for examples, least in ((TEST, None), (10_000, 0.5)):
+        yield Row(f"a score of 0.6 everywhere, seeds 0.005 apart; {examples:,} examples", "FLAT",
+                  along(lambda _: 0.6, steadily, examples=examples), course("FLAT"),
+                  least=least)  # fmt: skip
+    yield Row("a change of 5 % of the way over all lengths, the same; 10,000 examples", "FLAT",
+              along(lambda i: 0.6 + 0.045 * i / 3, steadily, examples=10_000), course("FLAT"),
+              LEVEL)  # fmt: skip
+    several = along(lambda _: 0.6, near, tasks=4)
+    yield Row("4 courses without a change, seeds alike", "RISES or FALLS of any", several,
+              course(*moves), 1 - (1 - LEVEL) ** 4)  # fmt: skip
     yield Row("at a ceiling that rises", "CEILING MOVES", along(rising, steadily, rising),
               course("CEILING MOVES"), None, 0.7)  # fmt: skip
 
@@ -211,6 +167,7 @@ def survival() -> Iterator[Row]:
 PARTS = {
     "Comparisons": (comparisons, ("comparisons",)),
     "Success rates": (successes, ("comparisons",)),
+    "Designs": (designs, ("comparisons",)),
     "Levels": (levels, ()),
     "Learning curves": (curves, ()),
     "Length": (lengths, ("scaling",)),

@@ -250,7 +250,7 @@ def test_a_course_that_bends_is_neither_flat_nor_a_line():
     dip = one(grid([0.8, 0.7, 0.7, 0.8], spread=0.002, half=0.002))
     assert dip["share_low"] < 0 < dip["share_high"]
     assert dip["outcome"] == "CANNOT BE TOLD"
-    assert "and it falls from 80% at 100 to 70% at 200" in dip["statement"]
+    assert "and its mean falls from 80% at 100 to 70% at 200" in dip["statement"]
     assert "the course is no line" in dip["statement"]
     # Its slope leaves no room for a change that would matter, and two lengths differ by 4 %.
     tight = one(grid([0.80, 0.76, 0.80, 0.79], spread=0.001, half=0.001))
@@ -260,7 +260,7 @@ def test_a_course_that_bends_is_neither_flat_nor_a_line():
     peak = one(grid([0.3, 0.9, 0.85, 0.8], spread=0.002))
     assert peak["share_low"] > 0
     assert peak["outcome"] == "CANNOT BE TOLD"
-    assert "a straight line rises, but it falls from 90% at 200 to 80%" in peak["statement"]
+    assert "a straight line rises, but its mean falls from 90% at 200 to 80%" in peak["statement"]
     bare = one(grid([0.3, 0.9, 0.85, 0.8], spread=0.002, kinds={"ceiling": None}))
     assert bare["low"] > 0
     assert bare["outcome"] == "CANNOT BE TOLD"

@@ -63,14 +63,14 @@ def _one(course: Course, sign: int, limits: Thresholds) -> Pair | None:
 
 def _goes(course: Course, pair: Pair) -> str:
     first, second, low, high = pair
-    values = course.shares if course.related else course.medians
-    ends = [f"{100 * values[k]:.0f}%" if course.related else short(values[k]) for k in pair[:2]]
+    means = [sum(course.followed[0][k]) / len(course.followed[0][k]) for k in (first, second)]
+    ends = [f"{100 * mean:.0f}%" if course.related else short(mean) for mean in means]
     word = "rises" if low + high > 0 else "falls"
     at = course.lengths
     unit = 100 if course.related else 1
     interval = f"[{unit * low:+.3g}, {unit * high:+.3g}]{' %' if course.related else ''}"
     words = f"from {ends[0]} at {at[first]:,} to {ends[1]} at {at[second]:,}"
-    return f"it {word} {words} (interval of the means {interval})"
+    return f"its mean {word} {words} (interval {interval})"
 
 
 def _improving(course: Course, sign: int, limits: Thresholds) -> str:

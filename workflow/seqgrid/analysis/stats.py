@@ -33,6 +33,12 @@ def _scipy() -> Any:
     return stats
 
 
+@cache
+def _normal(probability: float) -> float:
+    """Quantile of the normal distribution: the same few are asked for all the time."""
+    return float(_scipy().norm.ppf(probability))
+
+
 @dataclass(frozen=True)
 class Interval:
     """An interval, how it was made and how often such an interval holds the true value.
@@ -66,7 +72,7 @@ def wilson(successes: int, n: int, coverage: float = CONFIDENCE) -> Interval:
         raise ValueError(f"{successes} successes of {n}: expected 0 <= successes <= n")
     if n == 0:
         return Interval(0.0, 1.0, "no trials", 1.0)
-    z = _scipy().norm.ppf(0.5 + coverage / 2)
+    z = _normal(0.5 + coverage / 2)
     rate = successes / n
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
@@ -160,7 +166,7 @@ def widened(
 @cache
 def simultaneous_z(n: int, coverage: float = CONFIDENCE) -> float:
     """Standard errors that n normal deviates all stay within, two-sided, with `coverage`."""
-    return float(_scipy().norm.ppf(1 - (1 - coverage) / (2 * max(n, 1))))
+    return _normal(1 - (1 - coverage) / (2 * max(n, 1)))
 
 
 def slope(x: Sequence[float], y: Sequence[float], coverage: float = CONFIDENCE) -> Slope:

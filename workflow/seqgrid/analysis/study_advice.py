@@ -90,7 +90,7 @@ def _mend(view: View) -> Iterator[dict]:
 
 
 def _stale(view: View) -> Iterator[dict]:
-    cells = [c for c in view.everything if c["stale"]]
+    cells = [c for c in view.everything if c["stale"] and c["outcome"] != "skipped"]
     scores = [c for c in view.everything if c["evaluation_stale"] and not c["stale"]]
     if cells or scores:
         words = f"sources of {len(cells)} trainings, scored anew after it, and of {len(scores)} "
