@@ -163,6 +163,13 @@ def parquet(**columns):
     return buffer.getvalue()
 
 
+PUBLISHED = {"model": "theirs", "task": "recall", "seqlen": 64, "value": 0.9, "source": "a paper"}
+
+
+def _says(**statements):
+    return lambda mapping: mapping.update(statements)
+
+
 MISTAKES = {
     "unknown key": (_set(nmae="x"), {}, ["nmae", "did you mean 'name'"]),
     "unknown column of ours": (_column(1, "valeu", "acc"), {}, ["tables.1.columns.valeu", "value"]),
@@ -343,6 +350,51 @@ MISTAKES = {
         ),
         {"runs.json": '[{"net": "A", "seed": 0, "state": "DONE", "t": 1e300}]'},
         ["runs.json row 1 column 't': a time such as"],
+    ),
+    "an outcome that is none": (
+        lambda mapping: mapping["tables"][0]["values"].pop("outcome"),
+        {"runs.csv": "net,seed,state\nA,0,DONE\n"},
+        ["'DONE' is not an outcome here"],
+    ),
+    "a comparison where nothing was trained": (
+        _says(compare={"x": {"a": "theirs", "b": "ours", "on": {"seqlen": 99}}}),
+        {},
+        ["compare.x.on.seqlen: 99 is not a length at which both are trained; allowed: 64"],
+    ),
+    "a gate of no metric": (
+        _says(gates=[{"model": "theirs", "task": "recall", "metric": "acc", "low": 0.5}]),
+        {},
+        ["gates.0.metric: 'acc' is not a metric; allowed: accuracy"],
+    ),
+    "a gate of a metric that no table has": (
+        _says(gates=[{"model": "theirs", "task": "recall", "metric": "loss", "low": 0.5}]),
+        {},
+        ["gates.0.metric: 'loss' is not a metric of recall; allowed: accuracy"],
+    ),
+    "a published length that is none": (
+        _says(published=[PUBLISHED | {"seqlen": 99}]),
+        {},
+        ["published.0.seqlen: 99 is not a length at which theirs is trained on recall; allowed"],
+    ),
+    "published percent": (
+        _says(published=[PUBLISHED | {"value": 97}]),
+        {},
+        ["published.0.value: accuracy is a share from 0 to 1, got 97; for 97 % write 0.97"],
+    ),
+    "a published setting that is none": (
+        _says(published=[PUBLISHED | {"settings": {"training.step": 3}}]),
+        {},
+        ["published.0.settings.training.step: 'step' is not a key of training"],
+    ),
+    "a level that is none": (
+        _says(expect=[{"model": "theirs", "task": "recall", "verdict": "ABOVE chanc"}]),
+        {},
+        ["expect.0.verdict: 'chanc' is not a level of recall; allowed: ceiling, chance"],
+    ),
+    "a test set that is none": (
+        _says(expect=[{"model": "ours", "task": "recall", "verdict": "SOLVED", "test_set": "x"}]),
+        {},
+        ["expect.0.test_set: 'x' is not a test set of recall; allowed: none"],
     ),
 }
 

@@ -52,6 +52,7 @@ def problems(tmp_path, monkeypatch):
         "adding_problem, seqlen: 8}}}\n",
         FINE + "claims: [{statement: s, compare: x, is: NO DIFFERENCE, expected: [0, 1]}]\n",
         "claims: [{statement: s, place: {model: gru, task: adding_problem}, is: NOT SOLVED}]\n",
+        "include: [{model: gru, task: adding_problem, lengths: [32], seeds: [0]}]\n"
         "claims: [{statement: s, scaling: {model: gru, task: adding_problem}, is: RISES}]\n",
     ],
 )
@@ -109,7 +110,7 @@ def test_what_a_grid_has_may_be_declared(problems, text):
         ),
         (
             f"compare: {{x: {A}, metric: solved, margin: 1}}}}\n",
-            "compare.x.margin: a share of seeds, less than 1, is needed, got 1",
+            "compare.x.margin: 1 is no margin of solved, which lies in 0 to 1; allowed: below 1",
         ),
         (
             f"compare: {{x: {A}, metric: steps, on: {{evaluated: 8, seqlen: 8}}}}}}\n",
@@ -162,7 +163,7 @@ def test_what_a_grid_has_may_be_declared(problems, text):
         (
             "claims: [{statement: s, place: {model: gru, task: adding_problem, seqlen: 9}, is: "
             "SOLVED}]\n",
-            "claims.0.place.seqlen: 9 is not a length at which gru is trained; allowed: 8, 16",
+            "claims.0.place.seqlen: 9 is not a length at which gru is trained on adding_problem; ",
         ),
         (
             "claims: [{statement: s, place: {model: rnn, task: adding_problem}, is: SOLVED}]\n",
@@ -170,7 +171,7 @@ def test_what_a_grid_has_may_be_declared(problems, text):
         ),
         (
             "claims: [{statement: s, scaling: {model: lstm, task: parity}, is: FLAT}]\n",
-            "claims.0.scaling: lstm is trained at 1 lengths on parity; a course needs two at least",
+            "claims.0.scaling: lstm is trained at 1 length on parity; a course needs 3 at least",
         ),
     ],
 )

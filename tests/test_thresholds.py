@@ -16,7 +16,7 @@ from seqgrid.study_file import StudyError
     [
         ("{enough_seds: 5}", "enough_seds"),
         ("{enough_seeds: 0}", "at least 1 is needed, got 0"),
-        ("{confidence: 1.5}", "less than 1 is needed, got 1.5"),
+        ("{confidence: 1.5}", "at most 0.999999 is needed, got 1.5"),
         ("{level_share: two}", "a number is needed, got 'two'"),
         ("5", "a mapping is needed"),
     ],

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from seqgrid.rows import Row
 from seqgrid.settings import Chosen
 from seqgrid.study_file import unknown
 
@@ -76,32 +75,3 @@ def problems(expect: list[Expectation], models: list[str], tasks: list[str]) -> 
             if value not in allowed:
                 text = unknown(value, allowed, f"a {what} of this study")
                 yield f"expect.{number}.{what}: {text}"
-
-
-def misplaced(expect: list[Expectation], rows: list[Row]) -> Iterator[str]:
-    """A line for each place that the study's grid does not have."""
-    for number, entry in enumerate(expect):
-        here = [row for row in rows if (row.model, row.task) == (entry.model, entry.task)]
-        if not here:
-            yield (
-                f"expect.{number}: {entry.model} does not run on {entry.task} in this study; "
-                "leave the entry out"
-            )
-            continue
-        trained = sorted({row.cell.seqlen for row in here})
-        if entry.seqlen not in (None, *trained):
-            yield _line(number, "seqlen", entry.seqlen, "trained", entry, trained)
-            continue
-        here = [row for row in here if entry.seqlen in (None, row.cell.seqlen)]
-        evaluated = sorted(set.intersection(*(set(row.evaluation.lengths) for row in here)))
-        if entry.evaluated not in (None, *evaluated):
-            yield _line(number, "evaluated", entry.evaluated, "evaluated", entry, evaluated)
-
-
-def _line(
-    number: int, key: str, value: int | None, how: str, entry: Expectation, allowed: list[int]
-) -> str:
-    return (
-        f"expect.{number}.{key}: {value} is not a length at which {entry.model} is {how} on "
-        f"{entry.task}; allowed: {', '.join(map(str, allowed)) or 'none'}"
-    )

@@ -5,9 +5,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from seqgrid import expectation, registry, sizing, statement_places, statements
+from seqgrid import (
+    expectation,
+    registry,
+    sizing,
+    statement_problems,
+    statement_values,
+    task_metrics,
+)
 from seqgrid.cell import Cell
 from seqgrid.rows import Evaluation, Row
+from seqgrid.statement_places import Scores, Spot, misplaced
 from seqgrid.study_file import StudyError, unknown
 from seqgrid.study_schema import Match, Study
 from seqgrid.templates import Key, Templates, runs
@@ -44,8 +52,11 @@ class Grid:
         if not kept and not self.problems:
             self.problems.append("exclude: it leaves no cell at all")
         self._check_lengths(kept)
-        self.problems += expectation.misplaced(self.study.expect, [row for row, _ in kept])
-        self.problems += statement_places.misplaced(self.study, [row for row, _ in kept])
+        self.problems += misplaced(
+            self.study,
+            list(dict.fromkeys(Spot.of(row) for row, _ in kept)),
+            {task: Scores.of(name) for task, name in files["task"].items()},
+        )
         rows = self._sized([row for row, _ in kept])
         self._check_doubled(rows)
         self._fail()
@@ -123,13 +134,15 @@ class Grid:
     # -- mistakes ------------------------------------------------------------------------------
 
     def _check_labels(self) -> None:
-        models, tasks = list(self.study.models), list(self.study.tasks)
-        for label, task in self.study.tasks.items():
+        models, tasks = list(self.study.models), self.study.tasks
+        for label, task in tasks.items():
             for value in sorted({*(task.models or ())} - {*models}):
                 text = unknown(value, models, "a model of this study")
                 self.problems.append(f"tasks.{label}.models: {text}")
-        self.problems += expectation.problems(self.study.expect, models, tasks)
-        self.problems += statements.problems(self.study)
+        self.problems += expectation.problems(self.study.expect, models, list(tasks))
+        self.problems += statement_problems.problems(self.study)
+        judged = {label: task_metrics.judged(t.task or label) for label, t in tasks.items()}
+        self.problems += statement_values.problems(self.study, judged)
         for key in ("include", "exclude"):
             for number, entry in enumerate(getattr(self.study, key)):
                 for what, allowed in (("model", self.study.models), ("task", self.study.tasks)):

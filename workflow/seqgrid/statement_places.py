@@ -1,78 +1,161 @@
-"""Whether a study's grid has the places and metrics that its statements are about."""
+"""Whether a study has the places, metrics, test sets and levels that its statements are about."""
 
-from collections.abc import Iterable, Iterator
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from seqgrid import task_metrics
-from seqgrid.metric_names import BETTER, SOLVED, SOLVING, STEPS
+from seqgrid import expectation, task_metrics
+from seqgrid.metric_names import BETTER, SOLVING, STEPS
 from seqgrid.rows import Row
-from seqgrid.statements import Comparison, Place, Side
+from seqgrid.statements import Comparison, Side
 from seqgrid.study_file import unknown
 
+COURSE = 3  # training lengths, for any course over them
 
-def misplaced(study: Any, rows: list[Row]) -> Iterator[str]:
-    """A line for each place in these entries that the study's grid does not have."""
-    files = {row.task: row.cell.task for row in rows}
+
+@dataclass(frozen=True)
+class Spot:
+    """A model on a task at one training length, and the lengths it is evaluated at, tokens."""
+
+    model: str
+    task: str
+    variant: str
+    seqlen: int
+    evaluated: tuple[int, ...]
+
+    @classmethod
+    def of(cls, row: Row) -> "Spot":
+        """Where a row of a study's grid stands."""
+        return cls(row.model, row.task, row.variant, row.cell.seqlen, row.evaluation.lengths)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task is scored by.
+
+    test_sets: names of the further ones; None: not known. levels: all names that a level may have.
+    closed: whether there are no other levels than these.
+    """
+
+    metrics: tuple[str, ...]
+    test_sets: tuple[str, ...] | None
+    levels: frozenset[str]
+    closed: bool = False
+
+    @classmethod
+    def of(cls, file: str) -> "Scores":
+        """What the text of a task's file says."""
+        known = (task_metrics.metrics(file), task_metrics.test_sets(file), task_metrics.words(file))
+        return cls(*known)
+
+
+def misplaced(study: Any, spots: list[Spot], scores: Mapping[str, Scores]) -> Iterator[str]:
+    """A line for each place, test set, metric and level in these entries that there is not.
+
+    spots: of the study's grid; scores: by label of a task.
+    """
     for name, entry in study.compare.items():
         yield from _solving(study, f"compare.{name}", entry)
-        yield from _apart(study, rows, name, entry, files)
+        yield from _apart(study, spots, name, entry, scores)
+    for number, entry in enumerate(study.expect):
+        yield from _place(f"expect.{number}", entry, spots)
+        yield from _named(f"expect.{number}", entry, entry.verdict, scores)
     for key in ("gates", "published"):
         for number, entry in enumerate(getattr(study, key)):
-            yield from _metric(f"{key}.{number}.metric", entry.metric, [entry.task], files)
+            yield from _metric(f"{key}.{number}.metric", entry.metric, [entry.task], scores)
+            yield from _place(f"{key}.{number}", entry, spots)
+            yield from _named(f"{key}.{number}", entry, None, scores)
     for number, claim in enumerate(study.claims):
         if (place := claim.place) is not None:
-            here = [r for r in rows if (r.model, r.task) == (place.model, place.task)]
-            yield from _place(f"claims.{number}.place", place, here, f"{place.model}")
+            yield from _place(f"claims.{number}.place", place, spots)
+            yield from _named(f"claims.{number}.place", place, None, scores)
+            yield from _level(f"claims.{number}.is", place.task, claim.verdict, scores)
         if (along := claim.scaling) is not None:
-            lengths = {
-                r.cell.seqlen for r in rows if (r.model, r.task) == (along.model, along.task)
-            }
-            if len(lengths) < 2:
+            lengths = {r.seqlen for r in spots if (r.model, r.task) == (along.model, along.task)}
+            if len(lengths) < COURSE:
                 yield (
-                    f"claims.{number}.scaling: {along.model} is trained at {len(lengths)} lengths "
-                    f"on {along.task}; a course needs two at least"
+                    f"claims.{number}.scaling: {along.model} is trained at {len(lengths)} "
+                    f"length{'s' * (len(lengths) != 1)} on {along.task}; a course needs {COURSE} "
+                    "at least"
                 )
 
 
-def _place(where: str, place: Place, here: list[Row], who: str) -> Iterator[str]:
-    """What is wrong with the lengths of a place whose rows are `here`."""
+def _place(where: str, place: Any, spots: list[Spot]) -> Iterator[str]:
+    """What is wrong with the lengths of an entry with model, task and lengths."""
+    here, who = [r for r in spots if (r.model, r.task) == (place.model, place.task)], place.model
     if not here:
         yield f"{where}: {who} does not run on {place.task} in this study; leave the entry out"
         return
-    trained = sorted({row.cell.seqlen for row in here})
+    on, trained = f" on {place.task}", sorted({spot.seqlen for spot in here})
     if place.seqlen not in (None, *trained):
-        yield f"{where}.seqlen: {_length(place.seqlen, f'{who} is trained', trained)}"
+        yield f"{where}.seqlen: {_length(place.seqlen, f'{who} is trained{on}', trained)}"
         return
-    evaluated = _evaluated([r for r in here if place.seqlen in (None, r.cell.seqlen)])
-    if place.evaluated not in (None, *evaluated):
-        yield f"{where}.evaluated: {_length(place.evaluated, f'{who} is evaluated', evaluated)}"
+    evaluated = _evaluated([r for r in here if place.seqlen in (None, r.seqlen)])
+    wanted = getattr(place, "evaluated", None)
+    if wanted not in (None, *evaluated):
+        yield f"{where}.evaluated: {_length(wanted, f'{who} is evaluated{on}', evaluated)}"
+
+
+def _named(
+    where: str, entry: Any, verdict: str | None, scores: Mapping[str, Scores]
+) -> Iterator[str]:
+    """What is wrong with an entry's test set, and the level that its verdict names."""
+    yield from _test_set(f"{where}.test_set", getattr(entry, "test_set", ""), [entry.task], scores)
+    yield from _level(f"{where}.verdict", entry.task, verdict, scores)
+
+
+def _test_set(
+    where: str, name: str, tasks: Iterable[str], scores: Mapping[str, Scores]
+) -> Iterator[str]:
+    for task in tasks if name else ():
+        allowed = scores[task].test_sets if task in scores else None
+        if allowed is not None and name not in allowed:
+            yield f"{where}: {unknown(name, list(allowed), f'a test set of {task}')}"
+
+
+def _level(
+    where: str, task: str, verdict: str | None, scores: Mapping[str, Scores]
+) -> Iterator[str]:
+    """Whether the level that a verdict names can be one of the task's."""
+    try:
+        name = expectation.parse(verdict)[1] if verdict else ""
+    except ValueError:  # said elsewhere
+        return
+    known = scores.get(task)
+    if not name or known is None or name in known.levels:
+        return
+    if known.closed:
+        yield f"{where}: {unknown(name, sorted(known.levels), f'a level of {task}')}"
+        return
+    near = difflib.get_close_matches(name, known.levels, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    yield f"{where}: '{name}' is not a level of {task}; docs/tasks has the page of each task{hint}"
 
 
 def _apart(
-    study: Any, rows: list[Row], name: str, entry: Comparison, files: dict[str, str]
+    study: Any, spots: list[Spot], name: str, entry: Comparison, scores: Mapping[str, Scores]
 ) -> Iterator[str]:
     """What a comparison asks for and no side, or not both, can have."""
     grids = []
     for which in ("a", "b"):
         side = getattr(entry, which)
         models = [side.model] if side.model else study.groups.get(side.group, [])
-        here = [r for r in rows if r.model in models]
+        here = [r for r in spots if r.model in models]
         if side.task is not None:
             here = [r for r in here if r.task == side.task]
         variants = sorted({r.variant for r in here})
         if side.variant is not None and here and side.variant not in variants:
-            yield (
-                f"compare.{name}.{which}.variant: "
-                f"{unknown(side.variant, variants, 'a variant of these models')}"
-            )
+            words = _variant(side.variant, variants)
+            yield f"compare.{name}.{which}.variant: {words}"
             return
-        lengths = sorted({r.cell.seqlen for r in here})
+        lengths = sorted({r.seqlen for r in here})
         if side.seqlen is not None and side.seqlen not in lengths:
             words = _length(side.seqlen, "this side is trained", lengths)
             yield f"compare.{name}.{which}.seqlen: {words}"
             return
         # Where all of its models run, as tasks and lengths that the other side can have, too.
-        each = [{(r.task, r.cell.seqlen) for r in here if r.model == model} for model in models]
+        each = [{(r.task, r.seqlen) for r in here if r.model == model} for model in models]
         both = set.intersection(*each) if each else set()
         grids.append((side, both, here))
     places = _shared(grids)
@@ -86,7 +169,8 @@ def _apart(
     scored = {side.task or task for side, _, _ in grids for task, _ in wanted}
     tasks = [task for task in study.tasks if task in scored]
     where = f"compare.{name}.metric"
-    yield from _metric(where, entry.metric, tasks, files, SOLVING, f"compare.{name}.on.task")
+    yield from _metric(where, entry.metric, tasks, scores, SOLVING, f"compare.{name}.on.task")
+    yield from _test_set(f"compare.{name}.on.test_set", entry.on.test_set, tasks, scores)
     for seqlen in entry.on.seqlen or ():
         if seqlen not in (lengths := sorted({at for _, at in wanted})):
             yield f"compare.{name}.on.seqlen: {_length(seqlen, 'both are trained', lengths)}"
@@ -94,9 +178,9 @@ def _apart(
         yield f"compare.{name}: the sides do not run at any place that they share"
         return
     wanted = {p for p in wanted if entry.on.seqlen is None or p[1] in entry.on.seqlen}
-    rows = [r for _, _, here in grids for r in here if (r.task, r.cell.seqlen) in wanted]
-    evaluated = _evaluated(rows)
-    if rows and entry.on.evaluated not in (None, *evaluated):
+    spots = [r for _, _, here in grids for r in here if (r.task, r.seqlen) in wanted]
+    evaluated = _evaluated(spots)
+    if spots and entry.on.evaluated not in (None, *evaluated):
         words = _length(entry.on.evaluated, "both are evaluated", evaluated)
         yield f"compare.{name}.on.evaluated: {words}"
 
@@ -105,21 +189,22 @@ def _metric(
     where: str,
     metric: str | None,
     tasks: list[str],
-    files: dict[str, str],
+    scores: Mapping[str, Scores],
     more: Iterable[str] = (),
     remedy: str = "",
 ) -> Iterator[str]:
     """Whether there is such a metric, and each of these tasks is scored in it.
 
-    files: label of a task -> its file; more: what is no metric, and allowed as well; remedy: the
+    more: what is no metric, and allowed as well; remedy: the
     key that can leave tasks out.
     """
     if metric is None or metric in more:
         return
-    if metric not in BETTER:
+    known = {task: scores[task].metrics for task in tasks if task in scores}
+    there = {name for scored in known.values() for name in scored}
+    if metric not in {*BETTER, *there}:
         yield f"{where}: {unknown(metric, [*BETTER, *more], 'a metric')}"
         return
-    known = {task: task_metrics.metrics(files[task]) for task in tasks if task in files}
     having = [task for task, scored in known.items() if metric in scored]
     hint = f"; or set {remedy}: [{', '.join(having)}]" if remedy and having else ""
     for task, scored in known.items():
@@ -140,14 +225,12 @@ def _solving(study: Any, where: str, entry: Comparison) -> Iterator[str]:
             )
     if entry.metric == STEPS and entry.margin is not None:
         yield f"{where}.margin: steps are not tested for equivalence; leave it out"
-    if entry.metric == SOLVED and (entry.margin or 0.0) >= 1:
-        yield f"{where}.margin: a share of seeds, less than 1, is needed, got {entry.margin:g}"
     if entry.metric == STEPS and (entry.on.evaluated is not None or entry.on.test_set):
         key = "test_set" if entry.on.test_set else "evaluated"
         yield f"{where}.on.{key}: steps are of training, at its own length; leave it out"
 
 
-def _shared(grids: list[tuple[Side, set[tuple[str, int]], list[Row]]]) -> set[tuple[str, int]]:
+def _shared(grids: list[tuple[Side, set[tuple[str, int]], list[Spot]]]) -> set[tuple[str, int]]:
     """Tasks and lengths of `on` at which both sides run; a side's own task or length is any's."""
     found = []
     for side, places, _ in grids:
@@ -161,8 +244,30 @@ def _shared(grids: list[tuple[Side, set[tuple[str, int]], list[Row]]]) -> set[tu
     return found[0] & found[1]
 
 
-def _evaluated(rows: list[Row]) -> list[int]:
-    return sorted(set.intersection(*(set(r.evaluation.lengths) for r in rows))) if rows else []
+def _evaluated(spots: list[Spot]) -> list[int]:
+    return sorted(set.intersection(*(set(r.evaluated) for r in spots))) if spots else []
+
+
+def _variant(given: str, allowed: list[str]) -> str:
+    """What is wrong with a variant that is none, and the one that is meant by it."""
+    same = [words for words in allowed if _values(words) == _values(given)]
+    if not same:
+        return unknown(given, allowed, "a variant of these models")
+    listed = ", ".join(allowed)
+    return f"'{given}' is written '{same[0]}'; allowed: {listed}; did you mean '{same[0]}'?"
+
+
+def _values(words: str) -> dict[str, str]:
+    """Key without its group -> value, numbers alike however they are written."""
+    found = {}
+    for part in words.split(","):
+        key, _, value = part.strip().partition("=")
+        try:
+            value = repr(float(value))
+        except ValueError:
+            value = value.strip()
+        found[key.strip().rpartition(".")[2]] = value
+    return found
 
 
 def _length(value: int | None, how: str, allowed: list[int]) -> str:

@@ -4,16 +4,12 @@ Declared before the results are known, each is answered by a rule; nothing is co
 study does not name.
 """
 
-from collections.abc import Iterator
 from math import isfinite
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from seqgrid import expectation
-from seqgrid.metric_names import SOLVED, UNIT
 from seqgrid.settings import Chosen
-from seqgrid.study_file import unknown
 
 # What a claim may be that rests on a comparison, or on a course over lengths; on a place it is a
 # verdict of `expectation`.
@@ -29,8 +25,13 @@ def _side(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
-Lengths = Annotated[list[int], BeforeValidator(_listed, json_schema_input_type=int | list[int])]
-Labels = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Lengths = Annotated[
+    list[int], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=int | list[int])
+]
+Labels = Annotated[
+    list[str], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])
+]
 
 
 def _bounds(value: Any) -> Any:
@@ -62,10 +63,14 @@ class Side(Chosen):
     group: str | None = Field(None, description="label of a group: the mean of its models")
     task: str | None = Field(None, description="label of a task, where the sides differ in it")
     seqlen: int | None = Field(
-        None, description="training sequence length, tokens, where the sides differ in it"
+        None,
+        description="training sequence length, tokens, where the sides differ in it; they can be "
+        "compared only where all that depends on it is alike, as at one length of `on.evaluated`",
     )
     variant: str | None = Field(
-        None, description="swept settings as key=value; the selected variant where left out"
+        None,
+        description="swept settings as key=value, in the order of `sweep`, without what stands "
+        "before the dot: learning_rate=0.001; the selected variant where left out",
     )
 
     @model_validator(mode="after")
@@ -134,7 +139,7 @@ class Along(Chosen):
 class Claim(Chosen):
     """A statement somebody wants to make, and what would support it."""
 
-    statement: str = Field(description="the statement, in words")
+    statement: Words = Field(description="the statement, in words")
     compare: str | None = Field(None, description="name of a comparison of this study")
     place: Place | None = Field(None, description="where a verdict is looked up")
     scaling: Along | None = Field(None, description="whose course over lengths is looked up")
@@ -179,6 +184,8 @@ class Gate(Chosen):
     def _bounded(self) -> Self:
         if self.low is None and self.high is None:
             raise ValueError("give low, high or both")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
         return self
 
 
@@ -197,88 +204,16 @@ class Published(Chosen):
     low: float | None = Field(None, description="lower end of its interval, where one is given")
     high: float | None = Field(None, description="upper end")
     seeds: int | None = Field(None, ge=1, description="runs behind it; not said where left out")
-    source: str = Field(description="paper, table; or repository, file and commit")
+    source: Words = Field(description="paper, table; or repository, file and commit")
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="how it was made: dotted keys as in `sweep`, such as training.learning_rate, "
         "are held against ours; others are printed",
     )
 
-
-def problems(study: Any) -> Iterator[str]:
-    """A line for each label in these entries that the study does not have."""
-    models, tasks, groups = list(study.models), list(study.tasks), list(study.groups)
-    for name, members in study.groups.items():
-        if name in models:
-            yield f"groups.{name}: a model of this study has this label; give another"
-        if not members:
-            yield f"groups.{name}: has no model; allowed: {', '.join(models)}"
-        for value in members:
-            if value not in models:
-                yield f"groups.{name}: {unknown(value, models, 'a model of this study')}"
-    allowed = {"model": models, "task": tasks, "group": groups}
-    for name, entry in study.compare.items():
-        for side in ("a", "b"):
-            yield from _labels(getattr(entry, side), f"compare.{name}.{side}", allowed)
-        for task in entry.on.task or ():
-            if task not in tasks:
-                yield f"compare.{name}.on.task: {unknown(task, tasks, 'a task of this study')}"
-        if entry.a == entry.b:
-            yield f"compare.{name}: a and b are the same"
-        elif shared := _shared(entry, study.groups):
-            words = f"{', '.join(shared)} on both sides, which is no difference"
-            yield f"compare.{name}: {words}; give a group without"
-        if entry.metric in UNIT and entry.metric != SOLVED and (entry.margin or 0) >= 1:
-            yield (
-                f"compare.{name}.margin: {entry.margin:g} is no margin of {entry.metric}, which "
-                "lies in 0 to 1; allowed: below 1"
-            )
-    for number, claim in enumerate(study.claims):
-        here = f"claims.{number}"
-        if claim.compare is not None and claim.compare not in study.compare:
-            text = unknown(claim.compare, list(study.compare), "a comparison of this study")
-            yield f"{here}.compare: {text}"
-        if problem := _word(claim):
-            yield f"{here}.is: {problem}"
-        for key in ("place", "scaling"):
-            if entry := getattr(claim, key):
-                yield from _labels(entry, f"{here}.{key}", allowed)
-    for key in ("gates", "published"):
-        for number, entry in enumerate(getattr(study, key)):
-            yield from _labels(entry, f"{key}.{number}", allowed)
-
-
-def _shared(entry: Comparison, groups: dict[str, list[str]]) -> list[str]:
-    """Models that are on both sides of a comparison of groups at the same place."""
-    sides = (entry.a, entry.b)
-    places = zip(*((side.task, side.seqlen, side.variant) for side in sides), strict=True)
-    apart = any(one != two and None not in (one, two) for one, two in places)
-    if apart or not (entry.a.group or entry.b.group):
-        return []
-    a, b = ([side.model] if side.model else groups.get(side.group or "", []) for side in sides)
-    return [str(model) for model in a if model in b]
-
-
-def _word(claim: Claim) -> str | None:
-    """What is wrong with what a claim says would support it."""
-    if claim.verdict is None:
-        return None
-    if claim.place is not None:
-        try:
-            expectation.parse(claim.verdict)
-        except ValueError as error:
-            return str(error)
-        return None
-    allowed, of = (
-        (COURSES, "a course over lengths") if claim.scaling else (COMPARED, "a comparison")
-    )
-    if claim.verdict in allowed:
-        return None
-    return unknown(claim.verdict, list(allowed), f"an outcome of {of}")
-
-
-def _labels(entry: Any, where: str, allowed: dict[str, list[str]]) -> Iterator[str]:
-    for what, known in allowed.items():
-        value = getattr(entry, what, None)
-        if value is not None and value not in known:
-            yield f"{where}.{what}: {unknown(value, known, f'a {what} of this study')}"
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        ends = [end for end in (self.low, self.value, self.high) if end is not None]
+        if ends != sorted(ends):
+            raise ValueError("low <= value <= high is needed")
+        return self

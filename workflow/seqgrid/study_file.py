@@ -4,7 +4,8 @@ import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,6 +21,7 @@ WORDS = {
     "dict_type": "a mapping is needed",
     "model_type": "a mapping is needed",
     "too_short": "at least one entry is needed",
+    "string_too_short": "text that is not empty is needed",
     "literal_error": "{expected} is needed",
     "greater_than_equal": "at least {ge} is needed",
     "greater_than": "more than {gt} is needed",
@@ -128,7 +130,7 @@ def _line(item: dict[str, Any], model: type[BaseModel], place: Callable[[list[An
         allowed = sorted(_fields(model, location[:-1]))
         return f"{where}: {unknown(str(location[-1]), allowed, 'a key here')}"
     if item["type"] == "missing":
-        return f"{where}: this key is needed; given are {', '.join(map(str, item['input']))}"
+        return f"{where}: this key is needed; given {_keys(item['input'])}"
     if item["type"] == "value_error":
         text = item["msg"].removeprefix("Value error, ")
         return f"{where}: {text}" + (f", got {_shown(item['input'])}" if location else "")
@@ -136,8 +138,13 @@ def _line(item: dict[str, Any], model: type[BaseModel], place: Callable[[list[An
     limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in item.get("ctx", {}).items()}
     text = words.format(**limits) if words else item["msg"]
     if item["type"] == "model_type":
-        text += f" with the keys {', '.join(_fields(model, location))}"
+        keys = _fields(model, location)
+        text += f" with the keys {', '.join(keys)}" if keys else ""
     return f"{where}: {text}, got {_shown(item['input'])}"
+
+
+def _keys(given: Any) -> str:
+    return f"are {', '.join(map(str, given))}" if given else "is nothing"
 
 
 def _shown(value: Any) -> str:
@@ -149,13 +156,27 @@ def _fields(model: type[BaseModel], location: list[Any]) -> list[str]:
     """Names of the keys allowed at a location inside `model`."""
     current: Any = model
     for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            field = current.model_fields.get(str(part))
+        if _is_record(current):
+            named = {f.alias or name: f for name, f in current.model_fields.items()}
+            field = named.get(str(part))
             current = field.annotation if field else None
         else:  # a key or index into dict[str, X] or list[X]
             current = (get_args(current) or (None,))[-1]
-        if hasattr(current, "__metadata__"):  # Annotated[X, ...]
-            current = get_args(current)[0]
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return list(current.model_fields)
-    return []
+        current = _inside(current)
+    if not _is_record(current):
+        return []
+    return [field.alias or name for name, field in current.model_fields.items()]
+
+
+def _is_record(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, BaseModel)
+
+
+def _inside(type_: Any) -> Any:
+    """X of Annotated[X, ...] and of X | None."""
+    if hasattr(type_, "__metadata__"):
+        return _inside(get_args(type_)[0])
+    if isinstance(type_, UnionType) or get_origin(type_) is Union:
+        records = [one for one in map(_inside, get_args(type_)) if _is_record(one)]
+        return records[0] if records else type_
+    return type_

@@ -1,4 +1,4 @@
-"""The metrics that a task is scored in, from the text of its file, as studies are read."""
+"""What a task is scored by, from the text of its file: metrics, test sets, names of levels."""
 
 import ast
 from functools import cache
@@ -27,6 +27,75 @@ def metrics(name: str) -> tuple[str, ...]:
     tolerance = declared.get("tolerance")
     exact = tolerance is None or (isinstance(tolerance, ast.Constant) and tolerance.value is None)
     return (*OF_LOSS[loss], *(() if exact or loss != "mse" else WITHIN))
+
+
+@cache
+def judged(name: str) -> str | None:
+    """The metric that the task file `name` is judged by; None where its text does not say."""
+    given = _declared(FOLDERS["task"] / f"{name}.py").get("metric")
+    return str(given.value) if isinstance(given, ast.Constant) else None
+
+
+@cache
+def test_sets(name: str) -> tuple[str, ...] | None:
+    """Names of the further test sets that it can have; None where its text does not say."""
+    found: list[str] = []
+    for tree in _texts(name):
+        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+        for function in (f for f in functions if f.name == "variations"):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Return):
+                    names = _keys(node.value)
+                    if names is None:
+                        return None
+                    found += names
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def words(name: str) -> frozenset[str]:
+    """Every name in quotes in the file and in those it imports: its levels are among them."""
+    texts = (_text(node) or "" for tree in _texts(name) for node in ast.walk(tree))
+    return frozenset(text for text in texts if text.replace("-", "_").isidentifier())
+
+
+def _keys(node: ast.expr | None) -> list[str] | None:
+    """The keys of a dict, or of either branch of `a if b else c`; None: they are computed."""
+    if isinstance(node, ast.IfExp):
+        both = [_keys(node.body), _keys(node.orelse)]
+        return None if None in both else [key for keys in both for key in keys or ()]
+    if not isinstance(node, ast.Dict):
+        return None
+    texts = [_text(key) for key in node.keys]
+    return None if None in texts else [text for text in texts if text is not None]
+
+
+def _text(node: ast.AST | None) -> str | None:
+    """The text that a constant is; None where it is something else."""
+    known = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return node.value if known else None
+
+
+@cache
+def _texts(name: str) -> tuple[ast.Module, ...]:
+    """The syntax of a task's file, and of the files of tasks that it imports from."""
+    found: dict[str, ast.Module] = {}
+    waiting = [name]
+    while waiting:
+        path = FOLDERS["task"] / f"{waiting.pop()}.py"
+        if path.stem in (*found, "_base") or not path.exists():
+            continue
+        try:
+            tree = ast.parse(path.read_bytes(), filename=str(path))
+        except (OSError, SyntaxError, ValueError):
+            continue
+        found[path.stem] = tree
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == INHERITED.rstrip("."):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(INHERITED):
+                waiting.append(str(node.module).removeprefix(INHERITED))
+    return tuple(found.values())
 
 
 def _declared(path: Path) -> dict[str, ast.expr]:

@@ -11,7 +11,10 @@ class Thresholds(Chosen):
     """What the rules hold numbers against. Shares are of the span, from chance to ceiling."""
 
     confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="coverage of intervals, and 1 - the rate of false outcomes"
+        0.95,
+        gt=0.5,
+        le=0.999999,
+        description="coverage of intervals, and 1 - the rate of false outcomes",
     )
     level_share: float = Field(
         0.02, ge=0, lt=1, description="closer to a level than this is at the level"

@@ -27,6 +27,7 @@ from seqgrid.analysis.final_values import intervals, stale, to_come
 from seqgrid.analysis.groups import counted, short
 from seqgrid.analysis.selection import PRELIMINARY
 from seqgrid.analysis.summary import meta
+from seqgrid.metric_names import BOUNDS
 from seqgrid.thresholds import Thresholds, of
 
 RULE = (
@@ -61,7 +62,6 @@ VOID = (
     ("UNSTABLE ACROSS SEEDS", PLACE, "the seeds are unstable, so no range stands for them"),
 )
 ENDS = ("low", "high")
-BOUNDS = {"accuracy": (0.0, 1.0), "error_rate": (0.0, 1.0), "r2": (-inf, 1.0), "mse": (0.0, inf)}
 
 
 def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
@@ -289,8 +289,18 @@ def _lookup(settings: dict, key: str) -> tuple[Any] | None:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    numbers = [type(v) in (int, float) for v in (a, b)]
-    return isclose(a, b, rel_tol=1e-9) if all(numbers) else a == b
+    one, other = _number(a), _number(b)
+    return a == b if one is None or other is None else isclose(one, other, rel_tol=1e-9)
+
+
+def _number(value: Any) -> float | None:
+    """The number that a value is, or that it is the text of; None where it is neither."""
+    if type(value) not in (int, float, str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _word(value: Any) -> str:

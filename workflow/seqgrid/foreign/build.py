@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from seqgrid import registry, tables
-from seqgrid.foreign import gathered
+from seqgrid.foreign import gathered, places
 from seqgrid.foreign.intervals import interval, standard_error
 from seqgrid.foreign.levels import Known
 from seqgrid.foreign.mapping import Mapping
@@ -42,6 +42,8 @@ def build(mapping: Mapping, folder: Path) -> dict[str, pa.Table]:
     rows = made.rows()
     if known.problems:
         raise Wrong(list(dict.fromkeys(known.problems)))
+    if problems := places.problems(mapping, known, found, runs, rows["levels"]):
+        raise Wrong(problems)
     judged_by = {task: known.metric(task) for task in mapping.tasks}
     about = {"seqgrid.study": json.dumps(_about(mapping, runs, files, judged_by))}
     return {name: tables.from_rows(name, rows[name], about) for name in MADE}

@@ -10,10 +10,10 @@ from seqgrid.foreign.files import File, Record, Unreadable, find, read
 from seqgrid.foreign.levels import Known
 from seqgrid.foreign.mapping import Kind, Mapping
 from seqgrid.foreign.rows import Wrong
+from seqgrid.metric_names import UNIT, impossible
 
 Key = tuple[str, str, int, str, int]  # model, task, training length, variant, seed
 NAMES = ("model", "task", "seqlen_tokens", "variant", "seed")
-SHARES = ("accuracy", "sequence_accuracy", "error_rate")
 NOT_BEGUN = ("missing", "skipped")
 
 
@@ -178,16 +178,9 @@ def contradictions(
 
 
 def _impossible(place: str, metric: str, value: float) -> list[str]:
-    if metric in SHARES and not (0 <= value <= 1 or value != value):
-        return [
-            f"{place}: {metric} is a share from 0 to 1, got {value:g}; of percent say "
-            "scale: {value: 0.01}"
-        ]
-    if metric == "r2" and value > 1:
-        return [f"{place}: r2 is at most 1, got {value:g}"]
-    if metric == "mse" and value < 0:
-        return [f"{place}: mse is at least 0, got {value:g}"]
-    return []
+    words = impossible(metric, value)
+    scale = "; of percent say scale: {value: 0.01}" if metric in UNIT else ""
+    return [f"{place}: {words}{scale}"] if words else []
 
 
 def _said(key: Key) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from seqgrid import expectation, registry, statements
+from seqgrid import expectation, registry, statement_problems, statement_values, task_metrics
 from seqgrid.foreign.mapping import LevelEntry, Mapping, TaskEntry
 from seqgrid.metric_names import BETTER
 from seqgrid.study_file import StudyError, explain, read_yaml, unknown
@@ -56,7 +56,12 @@ def _problems(mapping: Mapping) -> Iterator[str]:
                 yield f"{here}.models: {unknown(model, models, 'a model of this study')}"
         if not entry.task and not entry.levels:
             yield f"{here}: name a task file, or give levels with where they come from"
-    yield from statements.problems(mapping)
+    yield from statement_problems.problems(mapping)
+    judged = {
+        label: entry.metric or task_metrics.judged(entry.task or "")
+        for label, entry in mapping.tasks.items()
+    }
+    yield from statement_values.problems(mapping, judged)
     yield from expectation.problems(mapping.expect, models, tasks)
 
 

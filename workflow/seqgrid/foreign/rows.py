@@ -204,7 +204,8 @@ def _typed(
             continue
         allowed = _allowed(name, mapping)
         if allowed is not None and row[name] not in allowed:
-            text = unknown(str(row[name]), allowed, f"a {name} here")
+            article = "an" if name[0] in "aeiou" else "a"
+            text = unknown(str(row[name]), allowed, f"{article} {name} here")
             more = f"; give what it means under values: {{{name}: {{...}}}}" if theirs else ""
             line = f"{where}: {text}{more}"
             problems += [] if line in problems else [line]
