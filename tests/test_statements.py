@@ -50,7 +50,8 @@ def problems(tmp_path, monkeypatch):
         "compare: {x: {a: {model: gru, variant: learning_rate=0.001}, b: lstm}}\n",
         "compare: {x: {a: {model: lstm, task: parity}, b: {model: lstm, task: "
         "adding_problem, seqlen: 8}}}\n",
-        FINE + "claims: [{statement: s, compare: x, is: NO DIFFERENCE, expected: [0, 1]}]\n",
+        f"compare: {{x: {A}, margin: 0.1}}}}\n"
+        "claims: [{statement: s, compare: x, is: NO DIFFERENCE, expected: [0, 1]}]\n",
         "claims: [{statement: s, place: {model: gru, task: adding_problem}, is: NOT SOLVED}]\n",
         "include: [{model: gru, task: adding_problem, lengths: [32], seeds: [0]}]\n"
         "claims: [{statement: s, scaling: {model: gru, task: adding_problem}, is: RISES}]\n",
@@ -66,6 +67,11 @@ def test_what_a_grid_has_may_be_declared(problems, text):
         (
             f"compare: {{x: {A}, on: {{seqlen: [8, 32]}}}}}}\n",
             "compare.x.on.seqlen: 32 is not a length at which both are trained; allowed: 8, 16",
+        ),
+        (
+            FINE + "claims: [{statement: s, compare: x, is: NO DIFFERENCE}]\n",
+            "claims.0.is: NO DIFFERENCE is a test of a margin, and compare.x has none; add "
+            "`margin` there, in the unit of the metric",
         ),
         (
             f"compare: {{x: {A}, on: {{task: parity}}}}}}\n",

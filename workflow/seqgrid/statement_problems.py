@@ -53,6 +53,11 @@ def problems(study: Any) -> Iterator[str]:
             yield f"{here}.compare: {text}"
         elif claim.compare is not None and study.compare[claim.compare].metric == STEPS:
             yield from _of_steps(here, claim)
+        elif claim.compare is not None and _untestable(claim, study.compare[claim.compare]):
+            yield (
+                f"{here}.is: NO DIFFERENCE is a test of a margin, and compare.{claim.compare} has "
+                "none; add `margin` there, in the unit of the metric"
+            )
         if problem := _word(claim):
             yield f"{here}.is: {problem}"
         for key in ("place", "scaling"):
@@ -71,6 +76,10 @@ def _of_steps(here: str, claim: Claim) -> Iterator[str]:
         yield f"{here}.is: steps are not tested for equivalence; allowed: A BETTER, B BETTER"
     if claim.expected is not None:
         yield f"{here}.expected: steps have an order, and no difference in numbers; leave it out"
+
+
+def _untestable(claim: Claim, entry: Comparison) -> bool:
+    return claim.verdict == "NO DIFFERENCE" and entry.margin is None
 
 
 def _doubled(study: Any) -> Iterator[str]:
