@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= quickstart
 INSTALL := PIP_CONSTRAINT=envs/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+# A file of tests to a worker: what its tests share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .PHONY: help run test test-slow test-slurm test-oracle test-all lint format generated bench clean
 

@@ -322,6 +322,7 @@ def test_status_while_a_run_is_going_on_shows_who_works(project):
     assert "process " in status
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_what_there_is(project):
     project.study(LONG)
     driver = start(project)
