@@ -4,8 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= quickstart
 INSTALL := PIP_CONSTRAINT=envs/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# A file of tests to a worker: what its tests share is made once.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 .PHONY: help run test test-slow test-slurm test-oracle test-all lint format generated bench clean
 
@@ -16,8 +15,8 @@ run: $(VENV)/.runs ## run a study on this machine (STUDY=quickstart) and say whe
 	@$(BIN)/snakemake --config study=$(STUDY)
 	@echo "The report: results/studies/$(STUDY)/report.md"
 
-test: $(VENV)/.tests ## the everyday tests
-	$(PYTEST) -m "not slow and not gpu and not slurm and not oracle"
+test: $(VENV)/.tests ## the everyday tests; a file to a worker, so that what it shares is made once
+	$(PYTEST) --dist loadfile -m "not slow and not gpu and not slurm and not oracle"
 
 test-slow: $(VENV)/.tests ## the tests that take minutes
 	$(PYTEST) -m "slow and not gpu and not slurm and not oracle"
