@@ -17,8 +17,8 @@ ROWS = [(row, needs) for made, needs in PARTS.values() for row in made()]
 @pytest.mark.slow
 @pytest.mark.parametrize(("row", "needs"), ROWS)
 def test_a_statement_comes_as_often_as_it_should(row: Row, needs: tuple[str, ...]):
-    count = measured(row, needs, 60)
-    assert row.known or row.holds(count, 60), f"{count} of 60"
+    count = measured(row, needs, 30)
+    assert row.known or row.holds(count, 30), f"{count} of 30"
 
 
 def test_a_false_statement_is_noticed():
