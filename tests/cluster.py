@@ -170,7 +170,7 @@ class Cluster:
     def start(self) -> None:
         """Bring everything up and wait until all nodes are idle."""
         spools = [f"spool/{name}" for name in self.names]
-        for name in ["etc", "log", "state", "run", "bin", "db", *spools]:
+        for name in ["etc", "log", "state", "run", "bin", "db", "tmp", *spools]:
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o755)
         facts = {"names": self.names, "port": self.port, "extra": self.extra} | self.hardware
@@ -230,14 +230,19 @@ class Cluster:
 
     def _start_accounting(self) -> None:
         data, unix = self.folder / "db", f"--socket={self.folder}/run/mysql"
-        log = "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"
+        # A folder of its own: a server that starts deletes all temporary tables below its tmpdir,
+        # those that the server of another cluster has in use, too.
+        files = (
+            f"--tmpdir={self.folder}/tmp", "--innodb-log-file-size=8M",
+            "--innodb-flush-log-at-trx-commit=0",
+        )  # fmt: skip
         self.run(
-            "mariadb-install-db", "--no-defaults", f"--datadir={data}", *log,
+            "mariadb-install-db", "--no-defaults", f"--datadir={data}", *files,
             f"--user={USER}", "--auth-root-authentication-method=normal",
             "--skip-test-db", "--skip-name-resolve",
         )  # fmt: skip
         self._detached(
-            "mariadbd", "--no-defaults", f"--datadir={data}", *log, f"--user={USER}",
+            "mariadbd", "--no-defaults", f"--datadir={data}", *files, f"--user={USER}",
             unix, f"--port={self.port + 2}", "--bind-address=127.0.0.1", "--skip-name-resolve",
             f"--pid-file={self.folder}/run/mariadbd.pid", "--performance-schema=0",
             "--innodb-buffer-pool-size=64M", "--innodb-doublewrite=0",
