@@ -161,6 +161,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "TOO FEW SEEDS": Example(values=(0.5, 0.6)),
     "SINGLE LR": Example("one learning rate"),
+    "LR UNKNOWN": Example("imported", more={"settings": '{"training": {}}'}),
     "PRELIMINARY SELECTION": Example(
         "two learning rates, no cell evaluated yet",
         (None,) * 3,

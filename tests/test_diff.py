@@ -157,6 +157,16 @@ def test_each_kind_of_change_is_in_its_section(before, tmp_path, change, title, 
     assert "Not compared, since they are not there in both: summary, verdicts" in page
 
 
+def test_a_cell_without_a_run_has_no_provenance_to_differ(before, tmp_path):
+    none = dict.fromkeys(("source_digest", "git_commit", "git_dirty", "versions", "device"), None)
+    gone = {"outcome": "missing", "dtype": None, "backend": None, **none}
+    page, differs = compare(
+        before, put(study(lambda made: cell(made, "gru", 0).update(gone)), tmp_path / "s", False)
+    )
+    assert differs
+    assert "Provenance" not in page
+
+
 def test_settings_of_the_study_are_named_by_their_keys(before, tmp_path):
     config = {"training": {"steps": 300, "learning_rate": 1e-3}, "seeds": [0, 1, 2, 3]}
     page, _ = compare(before, put(study(config=config), tmp_path / "s"))

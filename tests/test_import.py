@@ -118,6 +118,14 @@ def test_runs_that_were_asked_for_and_stand_nowhere_are_missing(study):
     assert found.count("missing") == 3
 
 
+def test_learning_rates_that_no_table_names_are_not_said_to_be_one(study):
+    for named, name in ((False, "LR UNKNOWN"), (True, "SINGLE LR")):
+        rate = {"training": {"learning_rate": 1e-3}} if named else {}
+        _, folder = study(lambda m, rate=rate: m.update(rate))
+        found = {v["verdict"] for v in build(reading.read(folder))["verdicts"].to_pylist()}
+        assert found & {"LR UNKNOWN", "SINGLE LR"} == {name}
+
+
 def test_a_result_that_cannot_be_read_is_not_evaluated(study):
     def change(mapping):
         mapping["tables"][0]["columns"]["result_valid"] = "ok"
@@ -390,6 +398,16 @@ MISTAKES = {
         _says(expect=[{"model": "theirs", "task": "recall", "verdict": "ABOVE chanc"}]),
         {},
         ["expect.0.verdict: 'chanc' is not a level of recall; allowed: ceiling, chance"],
+    ),
+    "a run of a seed that was not asked for": (
+        lambda m: m.update(lengths=[64], seeds=[0]),
+        {},
+        ["runs.csv line 3: theirs on recall at 64 tokens, seed 1: 1 is not in `seeds` ([0])"],
+    ),
+    "a run of a length that was not asked for": (
+        lambda m: m["tasks"]["recall"].update(lengths=[32]),
+        {"runs.csv": RUNS.split("A,1")[0], "scores.csv": SCORES.split("A,1")[0]},
+        ["64 is not in `lengths` ([32]); add it there"],
     ),
     "a test set that is none": (
         _says(expect=[{"model": "ours", "task": "recall", "verdict": "SOLVED", "test_set": "x"}]),

@@ -31,7 +31,7 @@ RULE = (
 )
 NAMES = ("held", "passed")  # in the evidence of a rule that names a level: all it may name
 # Said of every study as such, and no observation.
-LEFT_OUT = ("SINGLE LR", "TOO FEW SEEDS")
+LEFT_OUT = ("SINGLE LR", "LR UNKNOWN", "TOO FEW SEEDS")
 
 
 def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:

@@ -28,6 +28,7 @@ class Cell:
     log2_inputs, seen_examples: log2 of the number of different inputs of the task, and how many
         different training examples were seen.
     known_plateau: steps that the task's longest known plateau lasted before it broke.
+    rate_known: whether a learning rate is named; false for imported studies that name none.
     history: (steps, validation metric, its standard error or NaN), by steps.
     """
 
@@ -52,6 +53,7 @@ class Cell:
     log2_inputs: float | None = None
     seen_examples: int | None = None
     known_plateau: int | None = None
+    rate_known: bool = True
     history: tuple[tuple[int, float, float], ...] = ()
 
     @property

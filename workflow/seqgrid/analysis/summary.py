@@ -222,6 +222,7 @@ class Study:
             solved_step=row["solved_step_steps"],
             solved_seconds=row["solved_seconds"],
             known_plateau=row["known_plateau_steps"],
+            rate_known=_rate_known(row["settings"]),
             best_validation=row["best_validation_metric"],
             log2_inputs=row["log2_inputs"],
             seen_examples=row["seen_examples"],
@@ -231,6 +232,11 @@ class Study:
 
 def _key(row: dict) -> Key:
     return row["model"], row["task"], row["variant"] or "", row["seqlen_tokens"]
+
+
+def _rate_known(settings: str | None) -> bool:
+    training = json.loads(settings or "{}").get("training")
+    return training is None or "learning_rate" in training
 
 
 def _failed(cells: dict[Key, list[dict]], controls: list[dict]) -> dict[Key, tuple[dict, ...]]:

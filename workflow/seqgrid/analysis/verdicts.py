@@ -17,6 +17,7 @@ from seqgrid.analysis.coverage_rules import (
     skipped,
     stale,
     too_few_seeds,
+    unknown_learning_rate,
 )
 from seqgrid.analysis.curve_rules import collapsed, improving, no_clear_plateau, plateau
 from seqgrid.analysis.groups import Group
@@ -108,6 +109,7 @@ RULES: tuple[Rule, ...] = (
     partial,
     too_few_seeds,
     single_learning_rate,
+    unknown_learning_rate,
     preliminary,
     at_grid_edge,
     stale,

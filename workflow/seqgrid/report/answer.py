@@ -235,10 +235,12 @@ def _limits(content: Content) -> list[str]:
             f"anything general from fewer than {about.enough_seeds} final seeds "
             f"({len(few)} of {len(_places(content))} settings)"
         )
-    if single := found["SINGLE LR"]:
-        models = [m for m in content.models if m in {model for model, _, _ in single}]
-        said.append(
-            f"that a model cannot learn a task, where only one learning rate was tried "
-            f"({listing(models, MOST_NAMES)})"
-        )
+    for name, where in (
+        ("SINGLE LR", "only one learning rate was tried"),
+        ("LR UNKNOWN", "no table names the learning rates that were tried"),
+    ):
+        if models := [m for m in content.models if m in {model for model, _, _ in found[name]}]:
+            said.append(
+                f"that a model cannot learn a task, where {where} ({listing(models, MOST_NAMES)})"
+            )
     return [f"Not to be concluded: {'; '.join(said)}."] if said else []
