@@ -31,7 +31,8 @@ def failing(found):
     ("low", "high", "state"),
     [
         (0.8, None, "passed"),
-        (0.8, 0.93, "passed"),
+        (0.8, 0.94, "passed"),
+        (0.8, 0.93, "partial"),
         (0.93, None, "partial"),
         (0.94, None, "failed"),
         (None, 0.9, "failed"),
@@ -97,12 +98,28 @@ def test_a_median_whose_test_interval_meets_the_band_does_not_fail_it():
     assert "interval over test examples" in row["reason"]
 
 
+def test_a_median_inside_passes_only_with_all_of_its_test_interval():
+    def state(half, **band):
+        found = Tables(config={"gates": [GATE | {"low": None, "high": None} | band]})
+        found.levels("copy", [64], chance=0.1, ceiling=1.0)
+        (row,) = gates(found.cells("gru", "copy", 64, [0.98] * 3, half=half))
+        return row["state"]
+
+    assert state(0.01, low=0.95) == "passed"
+    assert state(0.2, low=0.95) == "partial"
+    assert state(0.05, low=0.9, high=1.0) == "passed"  # no accuracy lies beyond 1
+    assert state(float("nan"), low=0.95) == "partial"  # nothing is known of its noise
+    assert state(float("nan"), low=0.99) == "failed"
+
+
 @pytest.mark.parametrize(
     ("rows", "state"),
     [
-        ([{"value": 0.9, "origin": "test"}], "passed"),
-        ([{"value": 0.9, "origin": "test", "seeds": 1}], "partial"),
-        ([{"value": 0.9, "origin": "validation"}], "partial"),
+        ([{"value": 0.9, "origin": "test", "standard_error": 0.01}], "passed"),
+        ([{"value": 0.9, "origin": "test", "standard_error": 0.06}], "partial"),
+        ([{"value": 0.9, "origin": "test"}], "partial"),
+        ([{"value": 0.9, "origin": "test", "standard_error": 0.01, "seeds": 1}], "partial"),
+        ([{"value": 0.9, "origin": "validation", "standard_error": 0.01}], "partial"),
         ([{"value": 0.9, "variant": "a"}, {"value": 0.3, "variant": "b"}], "partial"),
         ([{"value": 0.2, "variant": "a"}, {"value": 0.3, "variant": "b"}], "failed"),
         ([{"value": 0.7, "standard_error": 0.2}], "partial"),

@@ -1,17 +1,18 @@
 """Gates: bands that a study says a known model must fall into before anything is believed.
 
 A gate is a control of the study's own: it holds the median of the final values, at the training
-length and with the selected variant, against its band. It is failed where the interval over test
-examples lies wholly outside, and then every score on the task is in doubt; while cells are to come,
-seeds are too few or another variant may be selected it is partial, and before any has run not run.
-A seed that diverged counts as worse than every number. Where a study that was run elsewhere has no
-cell with a value, a reported mean, median or final value stands in; it passes only if it is the one
-test value there, of no fewer seeds.
+length and with the selected variant, against its band. It is passed where the interval over test
+examples lies wholly inside and failed where it lies wholly outside, and then every score on the
+task is in doubt. Across an end of the band it is partial, as it is while cells are to come, seeds
+are too few or another variant may be selected; before any has run it is not run. A value of which
+no interval is known can fail a gate and passes none. A seed that diverged counts as worse than
+every number. Where a study that was run elsewhere has no cell with a value, a reported mean, median
+or final value stands in; it passes only if it is the one test value there, of no fewer seeds.
 """
 
 import json
 from collections.abc import Iterable
-from math import isnan, nan
+from math import inf, isnan, nan
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from seqgrid.analysis import stats
 from seqgrid.analysis.final_values import intervals, to_come
 from seqgrid.analysis.groups import short
 from seqgrid.analysis.selection import PRELIMINARY
+from seqgrid.metric_names import BOUNDS
 from seqgrid.thresholds import Thresholds, of
 
 REPORTED = ("mean", "median", "final")  # a peak is the best of several looks
@@ -161,12 +163,14 @@ def _of_cells(
     source = f"median of {final} final value{'' if final == 1 else 's'}"
     source += f" and {diverged} diverged seed{'' if diverged == 1 else 's'}" if diverged else ""
     better = (row or {}).get("better") or "higher"
-    ends = list(intervals(row, tested)) if row is not None else []
-    # A value whose interval is not known has none beyond itself.
+    every = intervals(row, tested) if row is not None else ()
+    ends = [own for own in every if not isnan(sum(own))]
     known = {own[0]: stats.widened(*own, len(ends), limits.confidence) for own in ends}
     lows, highs = zip(*(known.get(value, (value, value)) for value in values), strict=True)
     around = stats.median(lows, better), stats.median(highs, better)
-    return _judged(gate, stats.median(values, better), around, source)
+    bare = len(ends) < sum(not isnan(value) for value in values)
+    metric = (row or {}).get("metric", "")
+    return _judged(gate, metric, stats.median(values, better), around, bare, source)
 
 
 def _of_report(gate: dict, said: list[dict], limits: Thresholds) -> tuple[str, str]:
@@ -174,9 +178,10 @@ def _of_report(gate: dict, said: list[dict], limits: Thresholds) -> tuple[str, s
     z = stats.simultaneous_z(len(said), limits.confidence)
     each = []
     for row in said:
-        half = z * (row["standard_error"] or 0.0)
-        around = row["value"] - half, row["value"] + half
-        each.append(_judged(gate, row["value"], around, f"reported {row['statistic']}"))
+        error, value = row["standard_error"], row["value"]
+        around = value - z * (error or 0.0), value + z * (error or 0.0)
+        source = f"reported {row['statistic']}"
+        each.append(_judged(gate, row["metric"], value, around, error is None, source))
     states = {state for state, _ in each}
     if states == {"failed"}:
         return each[0]
@@ -190,19 +195,28 @@ def _of_report(gate: dict, said: list[dict], limits: Thresholds) -> tuple[str, s
     return each[0] if len(states) == 1 else ("partial", "the reported values do not agree on it")
 
 
-def _judged(gate: dict, value: float, around: tuple[float, float], source: str) -> tuple[str, str]:
-    """What a value with its interval over test examples says."""
-    low, high = gate.get("low"), gate.get("high")
+def _judged(
+    gate: dict, metric: str, value: float, around: tuple[float, float], bare: bool, source: str
+) -> tuple[str, str]:
+    """What a value with its interval over test examples says.
+
+    bare: the interval is not known, or not of every seed: there is more noise than `around` holds.
+    """
+    low, high = (
+        end if gate.get(k) is None else gate[k] for k, end in (("low", -inf), ("high", inf))
+    )
+    least, most = BOUNDS.get(metric, (-inf, inf))
+    ends = max(around[0], least), min(around[1], most)
     # Written so that a NaN lies in no band.
-    inside = (low is None or value >= low) and (high is None or value <= high)
-    if inside:
-        return "passed", f"the {source} lies inside the band"
-    beside = (low is None or around[1] >= low) and (high is None or around[0] <= high)
-    words = f"the {source} lies outside the band"
-    if beside and not isnan(value):
-        ends = f"{short(around[0])} to {short(around[1])}"
-        return "partial", f"{words}, its interval over test examples, {ends}, not wholly"
-    return "failed", words
+    words = f"the {source} lies {'inside' if low <= value <= high else 'outside'} the band"
+    if isnan(value) or ends[1] < low or ends[0] > high:
+        return "failed", words
+    if not low <= ends[0] <= ends[1] <= high:
+        between = f"{short(ends[0])} to {short(ends[1])}"
+        return "partial", f"{words}, its interval over test examples, {between}, not wholly"
+    if bare:
+        return "partial", f"{words}, but no interval over test examples is known"
+    return "passed", words
 
 
 def _band(gate: dict[str, Any]) -> str:
