@@ -1,6 +1,7 @@
 """Comparisons of a study's tables: every outcome, and everything that stands against a claim."""
 
 import json
+from math import nan
 
 import pytest
 from tables_factory import Tables
@@ -323,6 +324,20 @@ def test_steps_are_of_runs_whose_test_score_says_that_they_solved_it():
     row = steps([None] * 8, [0.97] * 8, **curve)
     assert row["outcome"] == "B BETTER"
     assert "steps of a >2000 (8x); of b 900 (8x)" in row["statement"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"solved_step_steps": None, "curve": []}, "8 runs of a solved the task before their last"),
+        ({"curve": [nan] * 4 + [0.97]}, "up to 500 steps between validations of a, 100 of b"),
+        ({"curve": [0.1, 0.97]}, ""),
+    ],
+)
+def test_steps_that_nobody_knows_are_not_compared(columns, words):
+    row = steps([0.97] * 8, [0.97] * 8, **columns)
+    assert (row["outcome"] == "NOT COMPARABLE") == bool(words)
+    assert words in row["statement"]
 
 
 def test_steps_to_what_a_shortcut_reaches_are_not_compared():

@@ -512,6 +512,41 @@ def test_the_same_rows_in_every_format(study, name):
     assert [r["value"] for r in rows(folder, "evaluations")] == [pytest.approx(0.91)]
 
 
+def test_steps_to_solve_are_those_of_the_first_validation_at_the_solved_level(study):
+    """Its last step came later: a run that trains on would seem the slower one."""
+    history = {
+        "file": "curves.csv",
+        "rows": "history",
+        "columns": {"model": "net", "seed": "seed", "step_steps": "step", "metric": "what"},
+        "values": {"model": {"A": "theirs", "B": "ours"}},
+        "constants": {"task": "recall", "seqlen_tokens": 64},
+    }
+    history["columns"]["validation_metric"] = "value"
+    solved = {"level": "bar", "kind": "solved", "value": 0.9, "derivation": "theirs"}
+
+    def change(mapping):
+        mapping["tables"].append(history)
+        mapping["tasks"]["recall"]["levels"].append(solved)
+
+    curves = "net,seed,step,what,value\nA,0,300,accuracy,0.95\nA,0,100,accuracy,0.5\n"
+    curves += "A,0,200,accuracy,0.9\nA,1,100,loss,2.5\nB,0,100,accuracy,0.89\n"
+    _, folder = study(change, **{"curves.csv": curves})
+    cells = {(c["model"], c["seed"]): c for c in rows(folder, "cells")}
+    found = [cells[key]["solved_step_steps"] for key in (("theirs", 0), ("theirs", 1), ("ours", 0))]
+    assert found == [200, None, None]
+    assert cells["theirs", 1]["best_validation_metric"] is None  # a loss is no accuracy
+    # What the study itself says goes first.
+    given = RUNS.replace("state\n", "state,at\n", 1).replace("0,DONE", "0,DONE,150")
+    given = given.replace("1,DONE", "1,DONE,").replace("0,CUT", "0,CUT,")
+
+    def says(mapping):
+        change(mapping)
+        mapping["tables"][0]["columns"]["solved_step_steps"] = "at"
+
+    _, folder = study(says, **{"curves.csv": curves, "runs.csv": given})
+    assert rows(folder, "cells")[0]["solved_step_steps"] == 150
+
+
 def test_wide_tables_names_of_files_and_epochs(study, tmp_path):
     def change(mapping):
         mapping["tables"] = [

@@ -200,6 +200,16 @@ def test_a_score_that_falls_behind_its_ceiling_is_said_to():
     assert "more than the change: the score held up better" in words
 
 
+@pytest.mark.parametrize("shares", [[0.752, 0.75, 0.75, 0.749], [0.749, 0.75, 0.75, 0.752]])
+def test_of_a_share_that_is_not_shown_to_change_nothing_follows_for_the_score(shares):
+    ceilings = [0.40, 0.60, 0.81, 0.90]
+    if shares[0] < shares[-1]:
+        ceilings.reverse()
+    row = one(grid(np.multiply(shares, ceilings), ceilings=ceilings, spread=0.003, half=0.004))
+    assert row["outcome"] == "CEILING MOVES"
+    assert ", more than the change. Of the way" in row["statement"]
+
+
 def test_three_of_ten_seeds_at_the_ceiling_are_no_course_at_it():
     whole = [0.998] * 4
     assert one(grid(whole, spread=0.001))["outcome"] == "AT CEILING"

@@ -79,6 +79,16 @@ REFUSED = {
         "published.0.settings.training.step: 'step' is not a key of training; allowed: ",
         "did you mean 'steps'?",
     ),
+    "the same, nested": (
+        published("value: 0.5, settings: {training: {steps: 9, step: 5}}"),
+        "published.0.settings.training.step: 'step' is not a key of training; allowed: ",
+        "did you mean 'steps'?",
+    ),
+    "a setting that is given dotted and nested": (
+        published("value: 0.5, settings: {training: {steps: 9}, training.steps: 9}"),
+        "published.0.settings: training.steps is given twice, dotted and nested",
+        "",
+    ),
     "a misspelt task setting": (
         published("value: 0.5, settings: {task.num_pair: 5}"),
         "published.0.settings.task.num_pair: 'num_pair' is not a key of task; allowed: ",

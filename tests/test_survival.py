@@ -1,7 +1,9 @@
 """Steps to solve: survival curves, their intervals, and the comparison of models."""
 
 import json
+import re
 from math import nan
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tables_factory import Tables
 
 from seqgrid.analysis import convergence, summary, survival
 from seqgrid.analysis.survival import Time, kaplan_meier
+from seqgrid.report import convergence as section
 
 
 def times(solved, censored=()):
@@ -126,6 +129,33 @@ def test_events_are_the_successes_and_missing_seeds_are_not_followed():
     (row,) = (r for r in found["summary"] if r["weights"] == "best")
     assert row["successes"] == sum(r["solved"] for r in found["survival"]) == 2
     assert found["survival"][0]["at_risk"] == 3
+
+
+UNTIMED = (0.95, {"curve": [], "step_steps": 2000})  # solved, and no history says when
+
+
+@pytest.mark.parametrize("curve", [[], [0.1] * 3], ids=["no history", "one that ends early"])
+def test_a_seed_that_solved_the_task_nobody_knows_when_leaves_no_curve(curve):
+    untimed = (0.95, {"curve": curve, "step_steps": 2000})
+    found = built(study([solved(700), untimed], [solved(300), solved(500)]))
+    assert {r["model"] for r in found["survival"]} == {"m1"}
+    assert {r["model"] for r in found["convergence"] if r["model"]} == {"m1"}
+    # A censored one is followed to its last step, whatever its history.
+    assert built(study([(0.4, {"curve": [], "step_steps": 2000})]))["survival"][-1]["censored"] == 1
+
+
+def test_the_section_says_that_nobody_knows_when():
+    made = study([UNTIMED] * 3, [solved(500)] * 3)
+    found = built(made)
+    content = SimpleNamespace(
+        convergence=found["convergence"], tasks=["t"], cells=made.read()["cells"].to_pylist(),
+        rows=lambda task: [r for r in found["summary"] if r["weights"] == "best"],
+        verdicts_of=lambda row: [], figures={},
+    )  # fmt: skip
+    page = section.convergence(content)
+    (row,) = [line for line in page.splitlines() if line.startswith("| m0")]
+    assert re.split(r"\s*\|\s*", row.strip("| "))[3:6] == ["3/3", "not known", "-"]
+    assert "Not known: no history has validations" in " ".join(page.split())
 
 
 def test_no_curve_where_nothing_counts_as_solving():

@@ -219,6 +219,9 @@ class _Comparisons:
 
     def _times(self, place: Place, a: Side, b: Side, groups: list[Group]) -> None:
         """Steps to solve at one place, compared by log-rank."""
+        if why := solving.unknown(groups):
+            place.obstacles.settings += why
+            return
         one, two = map(solving.times, groups)
         seeds, waiting = [], 0
         for seed in sorted(set(one) & set(two)):

@@ -28,6 +28,7 @@ from seqgrid.analysis.groups import counted, short
 from seqgrid.analysis.selection import PRELIMINARY
 from seqgrid.analysis.summary import meta
 from seqgrid.metric_names import BOUNDS
+from seqgrid.statements import dotted
 from seqgrid.thresholds import Thresholds, of
 
 RULE = (
@@ -114,7 +115,7 @@ class _Book:
             None,
         )
         cells = self._cells(place, ours)
-        same, different, unknown = _settings(entry.get("settings") or {}, cells)
+        same, different, unknown = _settings(dotted(entry.get("settings") or {}), cells)
         low, high = self._range(entry, ours, self.thresholds.confidence)
         outcome, statement = self._outcome(entry, place, ours, cells, different, (low, high))
         return {
@@ -199,9 +200,8 @@ class _Book:
         where += " of ours would fall"
         published = [entry["value"] if entry.get(k) is None else entry[k] for k in ENDS]
         whole = any(entry.get(k) is not None for k in ENDS)
-        what = short(entry["value"])
-        if whole:
-            what = f"its interval {short(published[0])} to {short(published[1])}"
+        between = " to ".join(map(short, published))
+        what = f"its interval {between}" if whole else short(entry["value"])
         if published[0] <= high and published[1] >= low:
             if self._wide(ours, ends):
                 return "NOT TESTABLE YET", f"the range is too wide to tell: {where}"

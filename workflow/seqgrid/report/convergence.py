@@ -17,6 +17,11 @@ NOTE = (
     "steps to solve, cut at a horizon that all models of the place share.",
 )
 
+NOT_KNOWN = "not known"
+UNTIMED = (
+    "Not known: no history has validations of these seeds up to their end, so that a solved one "
+    "solved the task some time before its last step, and there is no curve and no median."
+)
 ENDS = (
     "The last columns name seeds, by their validation history alone: improving when the budget "
     "ended, on a plateau, collapsed from a better validation; a column is left out where it is "
@@ -50,8 +55,9 @@ def convergence(content: Content) -> str:
     header = ["model", "task", "length", "solved", "at", "censored", "median", "interval"]
     rules = [rule.lower() for rule in CELL_RULES]
     header, body = without_empty([*header, "mean", *rules], body, rules)
-    ends = [ENDS] if set(rules) & set(header) else []
-    shown = blocks(text(*NOTE, *ends), table(header, body, left=2), more(rows)) if body else ""
+    more_said = [UNTIMED] if any(NOT_KNOWN in row for row in body) else []
+    more_said += [ENDS] if set(rules) & set(header) else []
+    shown = blocks(text(*NOTE, *more_said), table(header, body, left=2), more(rows)) if body else ""
     return blocks(
         shown or "No cell has finished.",
         _tests(content),
@@ -68,7 +74,10 @@ def _reached(content: Content, row: dict) -> set[int]:
 def _solving(row: dict | None, summary: dict, reached: set[int]) -> list[str]:
     """Solved, at, censored, median, its interval and the mean up to the horizon."""
     if row is None:
-        return ["-"] * 6
+        if not (summary["selected"] and summary["successes"]):
+            return ["-"] * 6
+        asked = summary["asked"] - summary["skipped"]
+        return [f"{summary['successes']}/{asked}", NOT_KNOWN, *["-"] * 4]
     ends = row["times_steps"]
     absent = summary["asked"] - summary["skipped"] - row["seeds"]
     solved = [f"{'' if t in reached else 'by '}{count(t)}" for t in ends if t > 0]
