@@ -15,7 +15,8 @@ from seqgrid.report.sections import MOST_ROWS
 ON_CELLS = (RESUME, OPEN, "monitor", LEAVE)
 # What an edit costs beside time, said once under the table of its action.
 TRUTHS = {
-    "more seeds": "New seeds are new cells; no other cell is trained again.",
+    "more seeds": "New seeds are new cells; no other cell is trained again. What several rows ask "
+    "of a group is added once.",
     "more seeds everywhere": "New seeds are new cells; no other cell is trained again. This stands "
     "in place of more seeds for single groups, not beside them: no cell may stand there twice. "
     "What the study excludes stays excluded, and a task with seeds of its own keeps them.",
@@ -37,6 +38,7 @@ def advice(content: Content) -> str:
             _finish(content, rows, unit),
             _again(rows, unit),
             on_cells(rows, unit),
+            _sources(rows),
             *(_action(content, rows, action, unit) for action in _actions(rows)),
         )
         or "Nothing is open."
@@ -125,6 +127,17 @@ def on_cells(rows: list[dict], unit: str) -> str:
     )
 
 
+def _sources(rows: list[dict]) -> str:
+    """What to think of before cells are added beside stale ones."""
+    stale = sum(r["cells"] for r in rows if r["action"] == "train again" and r["cells"])
+    if not stale or not _actions(rows):
+        return ""
+    return text(
+        f"What follows adds cells, which the present sources train, and {stale} cells are stale: "
+        "train those again first, or new and old cells differ in more than what is added."
+    )
+
+
 def _actions(rows: list[dict]) -> list[str]:
     """Actions that change the study's file, in the order of their first row."""
     return [a for a in dict.fromkeys(r["action"] for r in rows) if a in TRUTHS]
@@ -155,7 +168,9 @@ def _action(content: Content, rows: list[dict], action: str, unit: str) -> str:
         lines = ["```yaml", f"# {where}", edits.text(edits.merged(*changes)), "```"]
         whole = f"run `snakemake --config study={content.name}` for all of it"
         several = len({r["command"] for r in shown if r["command"]}) > 1
-        run = f"{whole}, or a command below for its rows alone" if several else "run the command"
+        single = "or a command below for a part of it: paths name the files of models and tasks"
+        parts = f"{whole}, {single}, and labels of one file go together"
+        run = parts if several else "run the command"
         edit = blocks(
             text(f"Set these keys in `{where}`, each list whole, then {run}:"),
             "\n".join(lines),
