@@ -109,14 +109,16 @@ def _extrapolated(
 ) -> tuple[float, tuple[float, float, float]]:
     """The least factor on the budget after which twice as much gains nothing worth it; gains."""
     worth = view.thresholds.worth_share * group.levels.span
-    curves = [resuming.points_of(cell.history, group.levels) for cell in cells]
+    curves = [(resuming.points_of(cell.history, group.levels), cell) for cell in cells]
 
     def gains(times: float) -> tuple[float, float, float]:
         found = []
-        for points in curves:
+        for points, cell in curves:
             best = max(point[1] for point in points)
             made = resuming.to_the_end(points, round(budget * times), group, view.thresholds)
-            found.append((made.value - best, made.low - best, made.high - best))
+            known = cell.known_plateau
+            high = resuming.highest(made, points, group, view.thresholds, known)
+            found.append((made.value - best, made.low - best, high - best))
         value, low, high = (stats.median(list(column)) for column in zip(*found, strict=True))
         return value, low, high
 

@@ -95,10 +95,10 @@ def _stale(view: View) -> Iterator[dict]:
     cells = [c for c in stale if c["outcome"] != "skipped"]
     scores = [c for c in waiting if c["evaluation_stale"] and not c["stale"]]
     if cells or scores:
-        kinds = {"trainings": len(cells), "evaluations of other trainings": len(scores)}
-        words = " and of ".join(f"{n} {what}" for what, n in kinds.items() if n)
+        kinds = {"training": len(cells), "other evaluation": len(scores)}
+        words = " and of ".join(f"{n} {what}{'s' * (n > 1)}" for what, n in kinds.items() if n)
         refused = len(stale) - len(cells)
-        more = f"; it also asks {refused} skipped cells again, which costs nothing"
+        more = f"; it also asks skipped cells again ({refused}), which costs nothing"
         yield {
             "action": "train again",
             "verdict": "STALE",

@@ -116,7 +116,9 @@ def on_cells(rows: list[dict], unit: str) -> str:
     return blocks(
         text(
             "Cells cut short. The gain is that of the best validation by the end of the budget, "
-            "by saturating curves, which know nothing of a break or a collapse still to come "
+            "by saturating curves, which know nothing of a break or a collapse still to come: "
+            "where plateaus as long as its own are known to break on the task, the interval "
+            "reaches to the ceiling, and how much comes cannot be told from this curve "
             "(docs/advice.md has the rules and how often they were right). A cell that is not "
             "resumed stays partial: its value enters no median and no success rate."
         ),
@@ -133,8 +135,8 @@ def _sources(rows: list[dict]) -> str:
     if not stale or not _actions(rows):
         return ""
     return text(
-        f"What follows adds cells, which the present sources train, and {stale} cells are stale: "
-        "train those again first, or new and old cells differ in more than what is added."
+        "What follows adds cells, which the present sources train. Train the stale ones "
+        f"({stale}) again first, or new and old cells differ in more than what is added."
     )
 
 
