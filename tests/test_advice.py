@@ -195,6 +195,63 @@ def test_a_falling_learning_rate_allows_no_forecast_of_a_longer_training():
         assert row["cells"] == 3
 
 
+def swept(solved, variants=((1e-3, ""),)):
+    """Two models of a declared comparison, with these scores; 0.5 where none is given."""
+    config = {
+        "models": {"gru": {}, "lstm": {}},
+        "tasks": {"mqar": {}},
+        "seeds": [0, 1],
+        "compare": {"recall": {"a": {"model": "gru"}, "b": {"model": "lstm"}}},
+    }
+    if variants[1:]:
+        config["sweep"] = {"training.learning_rate": [rate for rate, _ in variants]}
+    made = Tables(config=config, name="small")
+    made.levels("mqar", [64], chance=0.1, ceiling=1.0, solved=0.95)
+    for model in ("gru", "lstm"):
+        for rate, variant in variants:
+            settings = json.dumps({"training": {"learning_rate": rate, "schedule": "constant"}})
+            for seed in (0, 1):
+                value = solved.get((model, rate), 0.5)
+                curve = [0.1, value / 2, value, value, value, value]
+                columns = {"settings": settings, "variant": variant, "curve": curve}
+                made.cell(
+                    model,
+                    "mqar",
+                    64,
+                    seed,
+                    value,
+                    best_validation_metric=value,
+                    **columns,
+                )
+    return made
+
+
+def test_models_of_a_comparison_get_a_sweep_together_the_solved_ones_too():
+    found = rows(swept({("gru", 1e-3): 0.99}), action="sweep the learning rate")
+    edited = {r["model"]: r["edit"].partition("sweep:")[2].strip() for r in found}
+    assert edited["gru"] == edited["lstm"]
+    (gru,) = [r for r in found if r["model"] == "gru"]
+    assert gru["reason"].startswith("compared with lstm")
+
+
+def test_models_of_a_comparison_get_a_wider_grid_together():
+    rates = ((1e-3, "learning_rate=0.001"), (1e-2, "learning_rate=0.01"))
+    best = {("gru", 1e-3): 0.6, ("lstm", 1e-2): 0.6}
+    found = rows(swept(best, rates), action="widen the grid")
+    wide = "{training.learning_rate: [0.0001, 0.001, 0.01, 0.1]}"
+    assert {r["model"]: r["edit"].partition("sweep:")[2].strip() for r in found} == dict.fromkeys(
+        ("gru", "lstm"), wide
+    )
+    assert all("which it is compared with" in r["reason"] for r in found)
+    assert {r["cells"] for r in found} == {4}
+
+
+def test_too_few_seeds_everywhere_are_said_once():
+    found = rows(swept({}))
+    assert [r["verdict"] for r in found if r["action"] == "more seeds everywhere"]
+    assert not [r for r in found if r["verdict"] == "TOO FEW SEEDS"]
+
+
 def test_hours_of_a_gpu_and_of_a_cpu_are_not_mixed():
     made = Tables()
     made.levels("mqar", [64], chance=0.1, ceiling=1.0, solved=0.95)
