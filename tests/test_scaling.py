@@ -420,6 +420,8 @@ def test_what_else_differs_between_lengths_is_said():
     assert "the budget of steps differs: 1,000 at 100" in row["statement"]
     fixed = grid([0.2, 0.3, 0.45, 0.55], settings='{"training": {"data_seed": 7}}')
     assert "share their data" in one(fixed)["statement"]
+    start = grid([0.2, 0.3, 0.45, 0.55], settings='{"training": {"init_seed": 7}}')
+    assert "the seeds share their initialisation" in one(start)["statement"]
 
 
 def test_without_a_ceiling_the_metric_itself_is_followed():

@@ -136,6 +136,8 @@ class _Comparisons:
         scored = entry["metric"] or metric
         if wide := restraints.too_wide(entry["margin"], (a, b), scored, self.margin_share):
             place.notes += (wide,)
+        if start := restraints.one_start((a, b)):
+            obstacles.unknown.append(start)
         if shared := restraints.sharing((a, b), self.imported):
             known = scored not in SOLVING and self.single.known((a, b), where, scored)
             noise = self.single.noise((a, b), where, scored) if known else None
