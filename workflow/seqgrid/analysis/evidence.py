@@ -18,6 +18,7 @@ from seqgrid.analysis.observed import (
 )
 from seqgrid.analysis.selection import PRELIMINARY
 from seqgrid.expectation import parse
+from seqgrid.metric_names import SOLVING
 from seqgrid.statements import COURSES, Claim
 from seqgrid.thresholds import Thresholds
 
@@ -88,6 +89,7 @@ class Evidence:
         barred = [r["outcome"] for r in rows if r["outcome"] in ("NOT COMPARABLE", UNTESTABLE)]
         barred += ["cells are to come" for r in rows if r["missing"]] + part
         barred += _apart([r for r in every if r not in rows])
+        barred += [f"{UNSTABLE}, so no median stands for them"] * any(map(_unstable, rows))
         seen.barred = "; ".join(dict.fromkeys(barred))
         if seen.status == OPEN or claim.expected is not None:
             seen.missing = [path for r in rows for path in r["missing"] or ()]
@@ -256,6 +258,11 @@ def _beyond_flat(row: dict, limits: Thresholds) -> bool:
         return False
     doublings = log2(row["lengths"][-1] / row["lengths"][0])
     return min(map(abs, ends)) * doublings > limits.flat_share
+
+
+def _unstable(row: dict) -> bool:
+    """Whether the seeds of a side of a comparison are; a difference of medians then says little."""
+    return row["metric"] not in SOLVING and UNSTABLE in row["statement"]
 
 
 def _apart(places: list[dict]) -> list[str]:

@@ -153,6 +153,15 @@ class Judge:
             if all(name in verdicts for each in said for verdicts in each):
                 found.level.append(f"both sides are {name}: this place cannot tell them apart")
 
+    def unstable(self, a: Side, b: Side, place: tuple[int, int, str]) -> tuple[str, ...]:
+        """The models of either side that are UNSTABLE ACROSS SEEDS at the place, in words."""
+        return tuple(
+            f"{name} ({member.model})" if len(side.members) > 1 else name
+            for name, side, at in (("a", a, place[0]), ("b", b, place[1]))
+            for member in side.members
+            if "UNSTABLE ACROSS SEEDS" in self._verdicts(member, at, place[2])
+        )
+
     def _verdicts(self, member: Member, evaluated: int, test_set: str) -> dict[str, dict]:
         return {
             v["verdict"]: v

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 
 from seqgrid import thresholds
 from seqgrid.analysis import ledger
+from seqgrid.metric_names import SOLVED, SOLVING
 from seqgrid.report import bytask, checks, cost, reported
 from seqgrid.report.bytask import can_exist
 from seqgrid.report.content import HEADLINES, Content
@@ -21,7 +22,8 @@ DOUBTED = "on tasks whose control failed, of which nothing is said"
 PRELIMINARY = "selected before all of their variants have ended"
 ABOVE = "ABOVE chance or a shortcut, of which no more is said"
 # Headlines that say nothing about quality.
-SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
+UNSTABLE = "UNSTABLE ACROSS SEEDS"
+SILENT = (UNSTABLE, "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
 UNPROVEN = "that its study calls finished, without a valid test result"
 UNTOLD = "CANNOT BE TOLD"
 MOST_NAMES = 4
@@ -187,10 +189,13 @@ def _size(row: dict) -> str:
     """The median difference of a comparison with its interval; of steps there may be none."""
     if row["difference"] is None:
         return f", {row['pairs']} pairs"
-    size = f"median difference {number(row['difference'])}"
+    what = "difference of rates" if row["metric"] == SOLVED else "median difference"
+    size = f"{what} {number(row['difference'])}"
     if row["low"] is not None:
         size += f" [{number(row['low'])}, {number(row['high'])}]"
-    return f", {size}, {row['pairs']} pairs"
+    unstable = row["metric"] not in SOLVING and UNSTABLE in row["statement"]
+    caveat = f", a side {UNSTABLE}" if unstable else ""
+    return f", {size}, {row['pairs']} pairs{caveat}"
 
 
 def _at(row: dict) -> str:
