@@ -170,6 +170,15 @@ def test_steps_and_tokens_are_part_of_the_budget(column, value, blocker):
     assert row["outcome"] == "NOT COMPARABLE"
 
 
+def test_test_sets_of_unlike_size_are_not_the_same():
+    made = study()
+    for row in made.rows["evaluations"]:
+        row["examples"] = 50_000 if row["model"] == "q" else 50
+    row = only(made)
+    assert row["outcome"] == "NOT COMPARABLE"
+    assert row["blockers"] == ["test examples: 50 of a, 50,000 of b"]
+
+
 def test_budgets_that_are_not_recorded_hold_a_claim_back():
     made = study()
     for row in made.rows["cells"]:

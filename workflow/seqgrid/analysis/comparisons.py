@@ -2,7 +2,8 @@
 
 A comparison is declared before its result is known, and judged at each place and over all places.
 A difference is claimed only of pairs of ended runs, with a corrected p-value up to 1 - confidence,
-an interval that excludes zero, equal budgets, the same metric and test set, and no failed control.
+an interval that excludes zero, equal budgets, the same metric and test set, no failed control, and
+no larger losses in other seeds that outweigh it.
 
 The unit is the seed. Data and initial weights derive from the seed alone (`Cell.seed_of`), so that
 the runs of one seed at two lengths or tasks are no two independent ones: over all places a seed has
@@ -123,6 +124,8 @@ class _Comparisons:
         if obstacles.settings:
             return place, None
         scored = entry["metric"] or metric
+        values = metric if scored in SOLVING else scored
+        obstacles.different += self.single.unequal((a, b), where, values)
         if wide := restraints.too_wide(entry["margin"], (a, b), scored, self.margin_share):
             place.notes += (wide,)
         if shared := restraints.sharing((a, b), self.imported):

@@ -68,14 +68,18 @@ class SingleRuns:
                 found = [(b.high - b.low) / 2 for run in runs if (b := self._band(run))]
                 yield len(side.members), found
 
-    def examples(
+    def unequal(
         self, sides: tuple[Side, Side], place: tuple[int, int, str], metric: str
-    ) -> tuple[set[int], ...]:
-        """How many test examples the values of each side rest on, where it is known."""
-        return tuple(
+    ) -> list[str]:
+        """In words, test sets of unlike size, where both sizes are known."""
+        counts = [
             {row["examples"] for row in self._rows(side, at, place[2], metric)} - {None}
             for side, at in zip(sides, place[:2], strict=True)
-        )
+        ]
+        if not all(counts) or counts[0] == counts[1]:
+            return []
+        each = [" and ".join(f"{n:,}" for n in sorted(found)) for found in counts]
+        return [f"test examples: {each[0]} of a, {each[1]} of b"]
 
     def outputs(self, sides: tuple[Side, Side], place: tuple[int, int, str], metric: str) -> float:
         """The fewest scored outputs behind a value, of a group of all its models; else infinite."""
