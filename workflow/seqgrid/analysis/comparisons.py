@@ -69,6 +69,7 @@ class _Comparisons:
         self.sides = Sides(read["cells"].to_pylist(), built["summary"].to_pylist(), groups)
         self.judge = Judge(read["levels"].to_pylist(), built["verdicts"].to_pylist())
         self.groups = successes.Groups(read)
+        self.reported = {row["model"] for row in read["reported"].to_pylist()}
         self.single = SingleRuns(read["evaluations"].to_pylist(), limits.confidence)
 
     # -- places --------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ class _Comparisons:
             if paired_ is not None:
                 pooled.append((place, paired_))
         if not found:
-            blockers = Obstacles(settings=["the sides have not run at the same place"])
+            blockers = Obstacles(settings=[self._apart(entry)])
             row = {"metric": entry["metric"] or "", "better": None, "test_set": ""}
             return [Place(head | row, blockers)]
         apart = [p for p in found if p.obstacles.settings]
@@ -94,6 +95,14 @@ class _Comparisons:
             if len(same) > 1:
                 found.append(self._pooled(head, same, apart))
         return found
+
+    def _apart(self, entry: dict) -> str:
+        """Why there is no place where both sides have run."""
+        ran = {model for model, *_ in self.sides.cells}
+        named = [set(self.sides.models(entry[side])) for side in "ab"]
+        if any(models & self.reported and not models & ran for models in named):
+            return "reported values have no pairs: runs are compared seed by seed"
+        return "the sides have not run at the same place"
 
     def _place(self, head: dict, entry: dict, a: Side, b: Side) -> tuple[Place, Pairs | None]:
         on = entry["on"]

@@ -4,7 +4,7 @@ from math import log2
 
 import pyarrow as pa
 
-from seqgrid.analysis import comparison_words, expectations
+from seqgrid.analysis import comparison_words, expectations, reported
 from seqgrid.analysis.expectations import Places
 from seqgrid.analysis.final_values import stale, to_come
 from seqgrid.analysis.observed import (
@@ -48,6 +48,7 @@ class Evidence:
         self, read: dict[str, pa.Table], built: dict[str, pa.Table], limits: Thresholds
     ) -> None:
         self.limits = limits
+        self.reported = read["reported"].to_pylist()
         self.known = expectations.known(read, built)
         self.comparisons = built["comparisons"].to_pylist()
         self.scaling = built["scaling"].to_pylist()
@@ -138,7 +139,10 @@ class Evidence:
         entry["beyond_noise"] = True  # a bar that some seeds pass by luck supports nothing
         rows = list(Places(self.known, entry).rows())
         if not rows:
-            return Observed("nothing", OPEN, "no cell of the study is there")
+            said = reported.observed(entry, self.reported, self.known["verdicts"])
+            words = "a reported value has no seeds, and supports and refutes nothing"
+            words = words if said else "no cell of the study is there"
+            return Observed("; ".join(dict.fromkeys(said)) or "nothing", OPEN, words)
         said = [self._verdict(claim, row) for row in rows]
         seen = Observed("; ".join(labelled(rows, "observed")))
         seen.status = together([status for status, _ in said])

@@ -53,8 +53,8 @@ def comparisons(content: Content) -> str:
         f"whose p-value, corrected, is at most {1 - confidence:.2g}, with equal budgets, the same",
         "metric and test set, no failed control, and no larger losses in other seeds that outweigh",
         "it. The difference is the median of those of the seeds; its interval excludes zero",
-        "exactly where the test rejects, if it reaches the coverage asked for; the coverage of each",
-        "stands beside it. Over all places a seed counts once, as its runs share data and initial",
+        "exactly where the test rejects, if it reaches the coverage asked for; that of each stands",
+        "beside it. Over all places a seed counts once, as its runs share data and initial",
         "weights. The interval of P(a beats b) is of",
         f"{100 * confidence:.4g} %, not corrected for their number, and decides nothing."
         + (TIMES if any(row["metric"] == STEPS for row in rows) else "")
