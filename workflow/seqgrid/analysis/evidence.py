@@ -16,7 +16,7 @@ from seqgrid.analysis.observed import (
     labelled,
     together,
 )
-from seqgrid.analysis.selection import PRELIMINARY
+from seqgrid.analysis.selection import NO_SELECTION, PRELIMINARY, UNSELECTED
 from seqgrid.expectation import parse
 from seqgrid.metric_names import SOLVING
 from seqgrid.statements import COURSES, Claim
@@ -161,8 +161,11 @@ class Evidence:
         ]
         barred = list(dict.fromkeys(unsound))
         barred += ["cells are to come"] if seen.missing else []
-        barred += ["a place has no value"] if not all(summary) else []
-        without = sum(r["asked"] - r["final"] for r in rows)
+        if any(NO_SELECTION in _names(row) for row in rows):
+            barred.append(UNSELECTED)
+        elif not all(summary):
+            barred.append("a place has no value")
+        without = sum(r["asked"] - r["final"] for r, s in zip(rows, summary, strict=True) if s)
         barred += [f"{without} seeds have no value"] if without and not seen.missing else []
         barred += [PRELIMINARY] if any(s["preliminary"] for s in summary if s) else []
         if any(name.startswith(UNSTABLE) for row in rows for name in _names(row)):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from seqgrid.analysis import fairness
 from seqgrid.analysis.groups import short
+from seqgrid.analysis.selection import NO_SELECTION, UNSELECTED
 from seqgrid.analysis.sides import Member, Side
 
 # Facts of `fairness` that make a budget; what else differs is said and does not stand against it.
@@ -63,6 +64,9 @@ class Judge:
 
     def _scores(self, a: Side, b: Side, place: tuple[int, int, str]) -> Iterator[str]:
         for name, side in (("a", a), ("b", b)):
+            if models := [m.model for m in side.members if m.unselected]:
+                which = f"{name} ({', '.join(models)})" if len(side.members) > 1 else name
+                yield f"{which}: {NO_SELECTION}, {UNSELECTED}"
             evaluated = any(c["evaluated"] for m in side.members for c in m.cells)
             if evaluated and not any(m.row for m in side.members):
                 yield f"no test result of {name} in this metric, at this place"

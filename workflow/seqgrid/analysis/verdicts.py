@@ -34,7 +34,7 @@ from seqgrid.analysis.level_rules import (
 )
 from seqgrid.analysis.rules import Finding, Rule, rule
 from seqgrid.analysis.seed_rules import no_interval, unstable
-from seqgrid.analysis.selection import at_grid_edge, preliminary
+from seqgrid.analysis.selection import at_grid_edge, no_selection, preliminary
 from seqgrid.analysis.unfinished_rules import at_chance_so_far
 
 
@@ -109,6 +109,7 @@ RULES: tuple[Rule, ...] = (
     too_few_seeds,
     single_learning_rate,
     preliminary,
+    no_selection,
     at_grid_edge,
     stale,
 )

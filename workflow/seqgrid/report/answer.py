@@ -4,9 +4,10 @@ from collections import Counter, defaultdict
 
 from seqgrid import thresholds
 from seqgrid.analysis import ledger
+from seqgrid.analysis.selection import NO_SELECTION
 from seqgrid.metric_names import SOLVED, SOLVING
 from seqgrid.report import bytask, checks, cost, reported
-from seqgrid.report.bytask import can_exist
+from seqgrid.report.bytask import can_exist, judged_rows
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
 from seqgrid.report.markdown import blocks, free, listing, number, text
@@ -20,6 +21,7 @@ STALENESS = {
 EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
 DOUBTED = "on tasks whose control failed, of which nothing is said"
 PRELIMINARY = "selected before all of their variants have ended"
+UNSELECTED = "with several variants and none selected, as finished ones have no validation"
 ABOVE = "ABOVE chance or a shortcut, of which no more is said"
 # Headlines that say nothing about quality.
 UNSTABLE = "UNSTABLE ACROSS SEEDS"
@@ -72,7 +74,7 @@ def _covered(content: Content, about: dict) -> list[str]:
 
 def _places(content: Content) -> list[dict]:
     """The settings that can exist: a model on a task at a training length, as selected."""
-    rows = [row for task in content.tasks for row in content.rows(task) if row["selected"]]
+    rows = [row for task in content.tasks for row in judged_rows(content.rows(task))]
     return [row for row in rows if can_exist(row)]
 
 
@@ -152,6 +154,8 @@ def _standing(content: Content, row: dict) -> str:
     found = {verdict["verdict"] for verdict in content.verdicts_of(row)}
     if "CONTROL FAILED" in found:
         return DOUBTED
+    if NO_SELECTION in found:
+        return UNSELECTED
     if "PRELIMINARY SELECTION" in found:
         return PRELIMINARY
     label, _ = content.headline(row)
@@ -162,7 +166,7 @@ def _standing(content: Content, row: dict) -> str:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN, PRELIMINARY, DOUBTED]
+    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN, PRELIMINARY, UNSELECTED, DOUBTED]
     return (order.index(name) if name in order else len(order)), name
 
 
