@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 from tables_factory import Tables
+from test_comparison_rows import reported
 
 from seqgrid import tables
 from seqgrid.analysis import claims, comparisons, summary
@@ -171,6 +172,16 @@ def test_a_place_that_the_tables_do_not_have_is_not_testable():
 
 
 # -- expected numbers -----------------------------------------------------------------------------
+
+
+def test_a_claim_names_what_was_judged_of_a_reported_value_and_does_not_rest_on_it():
+    study = Tables(config={})
+    study.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.75)
+    study.rows["reported"].append(reported("p"))
+    row = judged(study, {"place": PLACE, "verdict": "AT CHANCE"})
+    assert row["observed"] == "AT CHANCE, of a reported mean"
+    assert row["status"] == "not testable yet"
+    assert row["reason"] == "a reported value has no seeds, and supports and refutes nothing"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,13 @@ def only(made):
     return found[0]
 
 
+def reported(model, value=0.01):
+    """A row of `reported`."""
+    who = {"model": model, "task": "mqar", "seqlen_tokens": 64, "evaluated_seqlen_tokens": 64}
+    value = {"value": value, "standard_error": 0.002, "statistic": "mean", "seeds": 3}
+    return who | value | {"metric": "accuracy", "origin": "test", "source": "r.csv line 2"}
+
+
 def training(**training):
     return json.dumps({"training": {"batch_size": 64, "learning_rate": 0.001} | training})
 
@@ -171,6 +178,15 @@ def test_steps_and_tokens_are_part_of_the_budget(column, value, blocker):
     assert row["outcome"] == "NOT COMPARABLE"
 
 
+def test_test_sets_of_unlike_size_are_not_the_same():
+    made = study()
+    for row in made.rows["evaluations"]:
+        row["examples"] = 50_000 if row["model"] == "q" else 50
+    row = only(made)
+    assert row["outcome"] == "NOT COMPARABLE"
+    assert row["blockers"] == ["test examples: 50 of a, 50,000 of b"]
+
+
 def test_budgets_that_are_not_recorded_hold_a_claim_back():
     made = study()
     for row in made.rows["cells"]:
@@ -253,6 +269,16 @@ def test_sides_that_never_met_and_a_metric_that_nobody_has_are_said():
     assert [row["outcome"] for row in found] == ["NOT COMPARABLE"] * 2
     assert found[0]["blockers"] == ["the sides have not run at the same place"]
     assert found[1]["blockers"][0] == "no test result of a in this metric, at this place"
+
+
+def test_reported_values_have_no_pairs():
+    made = Tables(config={"compare": X})
+    made.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.95)
+    for model in "pq":
+        made.rows["reported"].append(reported(model))
+    row = only(made)
+    assert row["outcome"] == "NOT COMPARABLE"
+    assert row["blockers"] == ["reported values have no pairs: runs are compared seed by seed"]
 
 
 def test_a_selection_that_may_change_holds_the_answer_back():

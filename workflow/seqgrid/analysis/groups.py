@@ -77,12 +77,14 @@ class Selection:
 
     asked, finished: cells of all variants together, those that can exist and those that have
         ended, which one that diverged has.
+    unvalidated: finished cells of several variants that have no validation to select by.
     """
 
     selected: bool = True
     variants: tuple[str, ...] = ("",)
     asked: int = 0
     finished: int = 0
+    unvalidated: int = 0
 
     @property
     def preliminary(self) -> bool:

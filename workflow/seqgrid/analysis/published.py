@@ -25,7 +25,7 @@ from seqgrid import tables
 from seqgrid.analysis import stats
 from seqgrid.analysis.final_values import intervals, stale, to_come
 from seqgrid.analysis.groups import counted, short
-from seqgrid.analysis.selection import PRELIMINARY
+from seqgrid.analysis.selection import PRELIMINARY, UNSELECTED
 from seqgrid.analysis.summary import meta
 from seqgrid.metric_names import BOUNDS
 from seqgrid.statements import dotted
@@ -60,6 +60,7 @@ VOID = (
     ("UNLEARNABLE AS SCORED", PLACE, "the ceiling is chance, so no score shows anything"),
     ("ABOVE CEILING", PLACE, "a score lies beyond the best there can be"),
     ("ABOVE MODEL CEILING", PLACE, "a score lies beyond the best said to be possible for it"),
+    ("NO SELECTION", PLACE[:3], UNSELECTED),
     ("UNSTABLE ACROSS SEEDS", PLACE, "the seeds are unstable, so no range stands for them"),
 )
 ENDS = ("low", "high")
@@ -250,9 +251,7 @@ def _at(verdict: dict, place: dict, about: tuple[str, ...], ours: dict | None) -
 
 
 def _finals(row: dict | None) -> list[float]:
-    if row is None:
-        return []
-    pairs = zip(row["values"], row["finals"], strict=True)
+    pairs = zip(row["values"], row["finals"], strict=True) if row else ()
     return [value for value, final in pairs if final and value is not None and not isnan(value)]
 
 

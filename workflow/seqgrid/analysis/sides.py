@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import inf, isclose, isinf, isnan
+from math import inf, isinf, isnan
 
+from seqgrid.analysis.bounds import bounded, difference
 from seqgrid.metric_names import SOLVING
 
 # How a cell stands in a comparison. One that diverged has come to an end, and is worse than any
@@ -30,6 +31,7 @@ class Member:
     cells: its cells of the chosen variant; `rivals`: those of all variants.
     rows: of each variant, its row of `summary`; empty unless one was selected among several.
     selects: whether higher or lower validations select.
+    unselected: whether it has several variants and nothing selects one, which `variant` is not.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Member:
     rivals: list[dict]
     rows: dict[str, dict] = field(default_factory=dict)
     selects: str = "higher"
+    unselected: bool = False
 
     @property
     def better(self) -> str:
@@ -189,18 +192,6 @@ class Pairs:
         return {s for s, (a, b) in self.values.items() if isinf(a) and isinf(b)}
 
 
-def difference(a: float, b: float) -> float:
-    """A - b; none where they are equal but for rounding, which a sign test would take for one."""
-    return 0.0 if isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) else a - b
-
-
-def bounded(value: float | None, chance: float | None, better: str) -> float | None:
-    """A value for a mean: one worse than chance, or none, is chance where that is known."""
-    if chance is None or value is None:
-        return value if value is not None else chance
-    return max(value, chance) if better == "higher" else min(value, chance)
-
-
 def pairs(a: Side, b: Side, better: str) -> Pairs:
     """The seeds of both sides."""
     grouped = len(a.members) > 1 or len(b.members) > 1
@@ -278,7 +269,8 @@ class Sides:
         rows = self.summary.get((model, task, seqlen), [])
         selected = variant is None
         if variant is None:
-            variant = next((r["variant"] for r in rows if r["selected"]), "")
+            first = rivals[0]["variant"] or "" if rivals else ""
+            variant = next((r["variant"] for r in rows if r["selected"]), first)
         cells = [c for c in rivals if (c["variant"] or "") == variant]
         if not cells:
             return None
@@ -292,7 +284,8 @@ class Sides:
         several = selected and len({cell["variant"] for cell in rivals}) > 1
         selects = next((r["better"] for r in rows if r["primary"]), "higher")
         about = (model, task, seqlen, variant, placed.get(variant), cells, rivals)
-        return Member(*about, placed if several else {}, selects)
+        nothing = several and not any(r["selected"] for r in rows)
+        return Member(*about, placed if several else {}, selects, nothing)
 
 
 def words(side: dict) -> str:

@@ -35,7 +35,7 @@ from seqgrid.analysis.level_rules import (
 )
 from seqgrid.analysis.rules import Finding, Rule, rule
 from seqgrid.analysis.seed_rules import no_interval, unstable
-from seqgrid.analysis.selection import at_grid_edge, preliminary
+from seqgrid.analysis.selection import at_grid_edge, no_selection, preliminary
 from seqgrid.analysis.unfinished_rules import at_chance_so_far
 
 
@@ -111,6 +111,7 @@ RULES: tuple[Rule, ...] = (
     single_learning_rate,
     unknown_learning_rate,
     preliminary,
+    no_selection,
     at_grid_edge,
     stale,
 )

@@ -4,8 +4,10 @@ from collections import Counter, defaultdict
 
 from seqgrid import thresholds
 from seqgrid.analysis import ledger
+from seqgrid.analysis.selection import NO_SELECTION
+from seqgrid.metric_names import SOLVED, SOLVING
 from seqgrid.report import bytask, checks, cost, reported
-from seqgrid.report.bytask import can_exist
+from seqgrid.report.bytask import can_exist, judged_rows
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
 from seqgrid.report.markdown import blocks, free, listing, number, text
@@ -19,9 +21,11 @@ STALENESS = {
 EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
 DOUBTED = "on tasks whose control failed, of which nothing is said"
 PRELIMINARY = "selected before all of their variants have ended"
+UNSELECTED = "with several variants and none selected, as finished ones have no validation"
 ABOVE = "ABOVE chance or a shortcut, of which no more is said"
 # Headlines that say nothing about quality.
-SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
+UNSTABLE = "UNSTABLE ACROSS SEEDS"
+SILENT = (UNSTABLE, "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
 UNPROVEN = "that its study calls finished, without a valid test result"
 UNTOLD = "CANNOT BE TOLD"
 MOST_NAMES = 4
@@ -70,7 +74,7 @@ def _covered(content: Content, about: dict) -> list[str]:
 
 def _places(content: Content) -> list[dict]:
     """The settings that can exist: a model on a task at a training length, as selected."""
-    rows = [row for task in content.tasks for row in content.rows(task) if row["selected"]]
+    rows = [row for task in content.tasks for row in judged_rows(content.rows(task))]
     return [row for row in rows if can_exist(row)]
 
 
@@ -150,6 +154,8 @@ def _standing(content: Content, row: dict) -> str:
     found = {verdict["verdict"] for verdict in content.verdicts_of(row)}
     if "CONTROL FAILED" in found:
         return DOUBTED
+    if NO_SELECTION in found:
+        return UNSELECTED
     if "PRELIMINARY SELECTION" in found:
         return PRELIMINARY
     label, _ = content.headline(row)
@@ -160,7 +166,7 @@ def _standing(content: Content, row: dict) -> str:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN, PRELIMINARY, DOUBTED]
+    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN, PRELIMINARY, UNSELECTED, DOUBTED]
     return (order.index(name) if name in order else len(order)), name
 
 
@@ -187,10 +193,13 @@ def _size(row: dict) -> str:
     """The median difference of a comparison with its interval; of steps there may be none."""
     if row["difference"] is None:
         return f", {row['pairs']} pairs"
-    size = f"median difference {number(row['difference'])}"
+    what = "difference of rates" if row["metric"] == SOLVED else "median difference"
+    size = f"{what} {number(row['difference'])}"
     if row["low"] is not None:
         size += f" [{number(row['low'])}, {number(row['high'])}]"
-    return f", {size}, {row['pairs']} pairs"
+    unstable = row["metric"] not in SOLVING and UNSTABLE in row["statement"]
+    caveat = f", a side {UNSTABLE}" if unstable else ""
+    return f", {size}, {row['pairs']} pairs{caveat}"
 
 
 def _at(row: dict) -> str:

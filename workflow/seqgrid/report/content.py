@@ -45,6 +45,7 @@ CAVEATS = (
     "PARTIAL",
     "TOO FEW SEEDS",
     "PRELIMINARY SELECTION",
+    "NO SELECTION",
     "STALE",
 )
 # Left out of the results tables: study-wide, or a matter of learning curves.

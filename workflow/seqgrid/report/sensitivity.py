@@ -92,7 +92,7 @@ def _note(content: Content, at: dict[str, dict]) -> str:
     """What was chosen on a line of the table, and what weakens the choice."""
     chosen = next((row for row in at.values() if row["selected"]), None)
     if chosen is None:
-        return ""
+        return selection.NO_SELECTION
     words = [chosen["variant"]]
     for verdict in content.verdicts_of(chosen):
         if verdict["verdict"] == "AT GRID EDGE":
