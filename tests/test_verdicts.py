@@ -34,7 +34,7 @@ def test_solved_counts_seeds_and_steps():
 
 def test_solved_says_how_many_seeds_test_noise_could_turn():
     told = verdicts(study([0.951, 0.97, 0.5]))["SOLVED"]
-    assert told["label"] == "SOLVED 2/3"
+    assert told["label"] == "SOLVED 2/3 (1 surely)"
     assert (
         "2 of 3 seeds reached 0.95 accuracy, 1 of them by more than test noise"
         in (told["statement"])
@@ -343,7 +343,7 @@ def test_solved_takes_more_than_a_few_lucky_answers():
     made.cells("lucky", "coin", 64, [1.0] * 3, half=0.6)
     assert not any(label.startswith("SOLVED") for label in named(made))
     made = Tables().levels("coin", [64], chance=0.5, ceiling=1.0, solved=0.99)
-    made.cells("able", "coin", 64, [1.0] * 3, half=0.01)
+    made.cells("able", "coin", 64, [1.0] * 3, half=0.005)
     assert "SOLVED 3/3" in named(made)
 
 

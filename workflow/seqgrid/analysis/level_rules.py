@@ -62,7 +62,7 @@ def above_ceiling(group: Group) -> Finding | None:
     "k of n: k seeds finished and reached the solved level on the test split with the weights best "
     "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
     "unfinished and failed ones are unknown, diverged ones have not solved it. Where an interval "
-    "({confidence} jointly) holds that level, it is said how many lie beyond it for sure. Steps "
+    "({confidence} jointly) holds that level, it is said how many lie beyond it: m surely. Steps "
     "and seconds are those of training up to the first validation at the solved level, each the "
     "median over the seeds that solved it and of which it is known. Not said where a shortcut "
     "reaches the solved level.",
@@ -81,7 +81,7 @@ def solved(group: Group) -> Finding | None:
     close = sum(cell in group.beside_bar for cell in group.solved)
     open_ += f", {k - close} of them by more than test noise" if close else ""
     return (
-        f"SOLVED {k}/{n}",
+        f"SOLVED {k}/{n}" + (f" ({k - close} surely)" if close else ""),
         f"{k} of {n} seeds reached {short(bar)} {group.metric}{open_}{after}",
         {
             "solved": k,
