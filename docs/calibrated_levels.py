@@ -51,8 +51,8 @@ def judged(*names: str) -> Callable[[Built], bool]:
 
 
 def labelled(label: str) -> Callable[[Built], bool]:
-    """Whether a verdict with this label was given."""
-    return lambda built: any(r["label"] == label for r in built["verdicts"])
+    """Whether a verdict with this label was given, with or without what is said behind it."""
+    return lambda built: any(f"{r['label']} (".startswith(f"{label} (") for r in built["verdicts"])
 
 
 def grouped(built: Built) -> bool:

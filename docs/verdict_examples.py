@@ -125,6 +125,9 @@ EXAMPLES: dict[str, Example] = {
         more={"model_ceiling": ("a bag", 0.4)},
     ),
     "AT SHORTCUT": Example(values=(0.3, 0.31, 0.295)),
+    "SHORTCUT NOT EXCLUDED": Example(
+        values=(0.985, 0.991, 0.99), levels=LEVELS | {"solved": 0.99, "shortcuts": {"last": 0.985}}
+    ),
     "AT CHANCE": Example(values=(0.1, 0.105, 0.095)),
     "ABOVE": Example(values=(0.6, 0.55, 0.62)),
     "UNSTABLE ACROSS SEEDS": Example(values=(0.996, 0.095, 0.098)),

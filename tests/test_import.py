@@ -161,6 +161,16 @@ def _column(table, ours, theirs):
     return change
 
 
+def _intervals(**columns):
+    """A change of the mapping: columns of percent on the interval of a score."""
+
+    def change(mapping):
+        mapping["tables"][1]["columns"] |= columns
+        mapping["tables"][1]["scale"] |= dict.fromkeys(columns, 0.01)
+
+    return change
+
+
 def _set(**changes):
     return lambda mapping: mapping.update(changes)
 
@@ -389,6 +399,29 @@ MISTAKES = {
         {},
         ["published.0.value: accuracy is a share from 0 to 1, got 97; for 97 % write 0.97"],
     ),
+    "a level in percent": (
+        lambda mapping: mapping["tasks"]["recall"]["levels"][1].update(value=100),
+        {},
+        [
+            "tasks.recall.levels.1.value: ceiling: accuracy is a share from 0 to 1, got 100; for "
+            "100 % write 1"
+        ],
+    ),
+    "an interval that leaves its value out": (
+        _intervals(low="low", high="high"),
+        {"scores.csv": "net,seed,acc,low,high\nA,0,99,8,12\n"},
+        ["scores.csv line 2: low <= value <= high is needed, got 0.08, 0.99, 0.12"],
+    ),
+    "an interval the wrong way round": (
+        _intervals(low="low", high="high"),
+        {"scores.csv": "net,seed,acc,low,high\nA,0,50,60,40\n"},
+        ["scores.csv line 2: low <= value <= high is needed, got 0.6, 0.5, 0.4"],
+    ),
+    "a negative standard error": (
+        _intervals(standard_error="se"),
+        {"scores.csv": "net,seed,acc,se\nA,0,50,-1\n"},
+        ["scores.csv line 2: a standard_error is 0 or more, got -0.01"],
+    ),
     "a published setting that is none": (
         _says(published=[PUBLISHED | {"settings": {"training.step": 3}}]),
         {},
@@ -614,6 +647,36 @@ def test_intervals_are_of_what_is_known():
     assert interval("loss", 2.0, {"examples": 100}, 1) == {}
     assert interval("r2", 0.5, {}, 1) == {}
     assert interval("accuracy", float("nan"), {"examples": 10}, 1) == {}
+
+
+def test_an_interval_of_no_width_is_none():
+    assert interval("accuracy", 0.5, {"standard_error": 0.0}, 1) == {}
+    assert interval("accuracy", 0.5, {"low": 0.5, "high": 0.5}, 1) == {}
+    assert interval("mse", 0.0, {"examples": 100}, 1) == {}
+    exact = interval("saved_mb", 16.0, {"standard_error": 0.0}, 1)
+    assert exact["low"] == exact["high"] == 16
+    counted = interval("accuracy", 1.0, {"low": 1.0, "high": 1.0, "examples": 100}, 1)
+    assert (counted["low"], counted["high"]) == wilson(1.0, 100)
+
+
+def test_a_row_that_states_an_interval_of_no_width_has_none(study):
+    columns = _intervals(low="low", high="high")
+    code, folder = study(columns, **{"scores.csv": "net,seed,acc,low,high\nA,0,99,99,99\n"})
+    assert code == 0
+    (found,) = rows(folder, "evaluations")
+    assert (found["low"], found["high"]) == wilson(0.99, 200)
+
+
+def test_a_reported_value_of_one_has_the_width_that_its_examples_leave(study):
+    def change(mapping):
+        about = {"rows": "reported", "columns": {"model": "net", "value": "acc"}}
+        mapping["tables"][1] |= about
+        mapping["tables"][1]["constants"] |= {"statistic": "mean"}
+
+    code, folder = study(change, **{"scores.csv": "net,acc\nA,100\n"})
+    assert code == 0
+    (found,) = rows(folder, "reported")
+    assert 1 - 1.96 * found["standard_error"] == pytest.approx(wilson(1.0, 200)[0], abs=1e-4)
 
 
 def test_the_interval_of_r2_covers_a_constant_guess():

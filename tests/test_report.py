@@ -15,7 +15,10 @@ import pytest
 from report_text import section, tables_of
 from tables_factory import Tables, everything
 
+from seqgrid.analysis.build import build
+from seqgrid.report import answer, seeds
 from seqgrid.report.__main__ import main, write
+from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, STALE, number, table
 
 
@@ -84,8 +87,32 @@ def test_every_seed_is_printed_and_what_is_not_final_carries_the_mark(folder, pa
         )
         for seed, value, final in zip(row["seeds"], row["values"], row["finals"], strict=True):
             shown = line[f"seed {seed}"]
-            assert shown.rstrip(DAGGER + STALE) == number(value) or value is None
+            assert shown.split(" ± ")[0].rstrip(DAGGER + STALE) == number(value) or value is None
             assert (DAGGER in shown) == (value is not None and not final)
+
+
+def test_each_seed_has_its_interval_and_a_count_of_solved_seeds_those_beyond_noise(tmp_path):
+    made = Tables().levels("recall", [64], chance=0.1, ceiling=1.0, solved=0.95)
+    made.cells("surely", "recall", 64, [0.99, 0.98, 0.97], half=0.005)
+    made.cells("partly", "recall", 64, [0.99, 0.96, 0.955], half=0.02)
+    made.cells("hardly", "recall", 64, [0.951, 0.951, 0.2], half=0.02)
+    for row in made.rows["evaluations"]:
+        row["examples"] = 1000
+        if row["model"] == "hardly" and row["seed"] == 2:
+            row |= {"low": None, "high": None}
+    read = made.read()
+    content = Content.of(tmp_path, read, build(read))
+    [rows] = tables_of(seeds.seeds(content))
+    assert {row["test examples"] for row in rows} == {"1,000"}
+    shown = {row["model"]: [row[f"seed {seed}"] for seed in range(3)] for row in rows}
+    assert shown["partly"] == ["0.9900 ± 0.02", "0.9600 ± 0.02", "0.9550 ± 0.02"]
+    assert shown["hardly"][2] == "0.2000"
+    said = " ".join(answer.answer(content).split())
+    assert "1 SOLVED by every seed (surely on recall)" in said
+    assert "1 SOLVED by every seed, not all surely (partly on recall)" in said
+    assert "1 SOLVED by some seeds, none surely (hardly on recall)" in said
+    assert "SOLVED 3/3: surely at 64. SOLVED 3/3 (1 surely): partly at 64." in said
+    assert "m lie beyond it by more than test noise" in said
 
 
 def test_numbers_of_an_incomplete_group_carry_the_mark_everywhere(page):
@@ -104,10 +131,10 @@ def test_three_seeds_are_never_labelled_95_percent(folder, page):
 
 
 def test_the_answer_opens_with_coverage_and_compares_nothing(page):
-    answer = section(page, "Answer")
-    assert answer.strip().startswith("38 of 45 cells have finished and are evaluated")
+    answer = " ".join(section(page, "Answer").split())
+    assert answer.startswith("38 of 45 cells have finished and are evaluated")
     assert "3 more cannot exist" in answer
-    assert answer.index("SOLVED 3/3: attention at 64, 128") < answer.index("SOLVED 1/3")
+    assert answer.index("SOLVED 3/3 (0 surely): attention at 64, 128") < answer.index("SOLVED 1/3")
     assert "AT SHORTCUT (random_value_in_context): lstm at 128" in answer
     assert not re.search(r"better than|outperform|worse than|best model|degrad", answer)
 

@@ -34,7 +34,7 @@ def test_solved_counts_seeds_and_steps():
 
 def test_solved_says_how_many_seeds_test_noise_could_turn():
     told = verdicts(study([0.951, 0.97, 0.5]))["SOLVED"]
-    assert told["label"] == "SOLVED 2/3"
+    assert told["label"] == "SOLVED 2/3 (1 surely)"
     assert (
         "2 of 3 seeds reached 0.95 accuracy, 1 of them by more than test noise"
         in (told["statement"])
@@ -343,7 +343,7 @@ def test_solved_takes_more_than_a_few_lucky_answers():
     made.cells("lucky", "coin", 64, [1.0] * 3, half=0.6)
     assert not any(label.startswith("SOLVED") for label in named(made))
     made = Tables().levels("coin", [64], chance=0.5, ceiling=1.0, solved=0.99)
-    made.cells("able", "coin", 64, [1.0] * 3, half=0.01)
+    made.cells("able", "coin", 64, [1.0] * 3, half=0.005)
     assert "SOLVED 3/3" in named(made)
 
 
@@ -538,6 +538,60 @@ def test_a_score_beside_a_shortcut_is_not_above_it_as_well():
     assert wide["AT SHORTCUT"]["statement"].startswith("no seed can be told from value at 0.25")
     near = verdicts(study([0.79] * 3, {"chance": 0.1, "ceiling": 0.8}, half=0.001))
     assert "comes within 2 % of the span of the ceiling 0.8" in near["AT CEILING"]["statement"]
+
+
+CLOSE = {"chance": 0.1, "ceiling": 1.0, "solved": 0.99, "shortcuts": {"greedy": 0.985, "bag": 0.3}}
+
+
+@pytest.mark.parametrize(
+    ("values", "half", "said"),
+    [
+        # Beyond the solved level for sure: within 2 % of the span of the shortcut, and not at it.
+        ([1.0] * 4, 0.0005, {"SOLVED", "AT CEILING", "ABOVE greedy"}),
+        # At both: no test example tells a solver from the shortcut.
+        ([0.99] * 4, 0.02, {"SOLVED", "SHORTCUT NOT EXCLUDED (greedy)", "ABOVE bag"}),
+        ([0.986] * 4, 0.01, {"SHORTCUT NOT EXCLUDED (greedy)", "ABOVE bag"}),
+        # At the shortcut, and below the solved level for sure.
+        ([0.985] * 4, 0.001, {"AT SHORTCUT (greedy)", "ABOVE bag"}),
+        # One seed solved it for sure, so not all are at the shortcut.
+        ([0.999, 0.985, 0.985, 0.985], 0.002, {"SOLVED", "ABOVE bag"}),
+    ],
+)
+def test_a_shortcut_beside_the_solved_level_is_one_or_the_other_or_neither(values, half, said):
+    found = verdicts(study(values, CLOSE, half=half))
+    names = ("SOLVED", "AT CEILING", "AT SHORTCUT", "SHORTCUT NOT EXCLUDED", "ABOVE")
+    labels = [found[n]["label"] if n != "SOLVED" else n for n in names if n in found]
+    assert set(labels) == said
+    if open_ := found.get("SHORTCUT NOT EXCLUDED"):
+        assert "reaches the solved level 0.99" in open_["statement"]
+
+
+def test_between_a_shortcut_and_the_ceiling_the_nearer_is_held_or_none():
+    def said(value, half, **levels):
+        found = verdicts(study([value] * 3, {"chance": 0.1} | levels, half=half))
+        return found.keys() & {"AT CEILING", "AT SHORTCUT", "SHORTCUT NOT EXCLUDED"}
+
+    near = {"ceiling": 1.0, "shortcuts": {"greedy": 0.99}}
+    assert said(1.0, 0.001, **near) == {"AT CEILING"}
+    assert said(0.995, 0.02, **near) == {"SHORTCUT NOT EXCLUDED"}
+    assert said(0.99, 0.001, **near) == {"AT SHORTCUT"}
+    estimate = {"ceiling": 0.9, "shortcuts": {"greedy": 0.88}}
+    assert said(0.89, 0.001, **estimate) == {"SHORTCUT NOT EXCLUDED"}
+    assert said(0.88, 0.005, **estimate) == {"AT SHORTCUT"}
+
+
+def test_a_claim_of_a_shortcut_is_refuted_by_seeds_that_solved_the_task_for_sure():
+    def met(value, half):
+        made = Tables(config={"expect": []}).levels("task", [64], **CLOSE)
+        read = made.cells("model", "task", 64, [value] * 3, half=half).read()
+        rows = expectations.known(read, summary.build(read))
+        entry = {"model": "model", "task": "task", "seqlen": 64, "evaluated": None, "test_set": ""}
+        entry |= {"verdict": "AT SHORTCUT (greedy)", "why": ""}
+        return next(expectations.Places(rows, entry).rows())["met"]
+
+    assert met(1.0, 0.0005) is False
+    assert met(0.99, 0.02) is None
+    assert met(0.985, 0.001) is True
 
 
 def test_what_lies_close_above_a_shortcut_is_neither_shown_nor_refuted_to_be_above_it():

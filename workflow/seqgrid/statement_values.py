@@ -19,7 +19,7 @@ def problems(study: Any, judged: Judged) -> Iterator[str]:
         if metric in UNIT and (entry.margin or 0.0) >= 1:
             yield (
                 f"compare.{name}.margin: {entry.margin:g} is no margin of {metric}, which lies in "
-                f"0 to 1; allowed: below 1{_percent(entry.margin, metric)}"
+                f"0 to 1; allowed: below 1{percent(entry.margin, metric)}"
             )
     for number, claim in enumerate(study.claims):
         given = claim.expected if isinstance(claim.expected, list) else [claim.expected]
@@ -45,11 +45,12 @@ def problems(study: Any, judged: Judged) -> Iterator[str]:
 def _values(where: str, metric: str | None, given: list, difference: bool = False) -> Iterator[str]:
     for value in given:
         if words := impossible(metric, value, difference):
-            yield f"{where}: {words}{_percent(value, metric)}"
+            yield f"{where}: {words}{percent(value, metric)}"
             return
 
 
-def _percent(value: float, metric: str | None) -> str:
+def percent(value: float, metric: str | None) -> str:
+    """What to write for a value that was given in percent; empty where it cannot be one."""
     if metric not in UNIT or not 1 < abs(value) <= 100:
         return ""
     return f"; for {value:g} % write {value / 100:g}"

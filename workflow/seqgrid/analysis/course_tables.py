@@ -95,7 +95,8 @@ def _point(row: dict, said: list[dict], errors: dict[tuple, float]) -> Point:
         if counts
     ]
     growing = {v["seed"] for v in said if v["verdict"] == "IMPROVING"}
-    at = (json.loads(v["evidence"] or "{}") for v in said if v["verdict"] == "AT SHORTCUT")
+    near = ("AT SHORTCUT", "SHORTCUT NOT EXCLUDED")
+    at = (json.loads(v["evidence"] or "{}") for v in said if v["verdict"] in near)
     levels = Levels(chance=row["chance"], ceiling=row["ceiling"])
     return Point(
         row["seqlen_tokens"],

@@ -32,7 +32,9 @@ def excludes(group: Group, rule: str, level: str) -> bool:
 def _held(group: Group, rule: str, level: str) -> list[tuple[float, float]]:
     """Each level that scores may be at, and by how much they may miss it."""
     if rule == "AT SHORTCUT":
-        return [(v, slack(group)) for name, v in group.levels.shortcuts if level in ("", name)]
+        # What lies beyond the solved level for sure is beyond every shortcut below it.
+        miss = 0.0 if group.surely_solved else slack(group)
+        return [(v, miss) for name, v in group.levels.shortcuts if level in ("", name)]
     if rule == "AT CEILING" and group.levels.ceiling is not None:
         return [(group.levels.ceiling, slack(group))]
     if rule == "AT MODEL CEILING" and group.model_ceiling is not None:

@@ -217,6 +217,11 @@ class Group:
         bar, pairs = self.levels.goodness(self.levels.bar), zip(self.final, self.bands, strict=True)
         return tuple(cell for cell, (worse, better) in pairs if worse < bar <= better)
 
+    @property
+    def surely_solved(self) -> tuple[Cell, ...]:
+        """The seeds that solved the task by more than test noise."""
+        return tuple(cell for cell in self.solved if cell not in self.beside_bar)
+
     def together(self, least: float = -inf) -> tuple[float, float]:
         """Interval over test examples of the mean of the seeds whose own reaches `least` goodness.
 
@@ -241,6 +246,11 @@ class Group:
     def beyond(self, level: float) -> bool:
         """Whether every final cell's interval lies on the better side of the level."""
         return bool(self.bands) and all(w > self.levels.goodness(level) for w, _ in self.bands)
+
+    def reaches(self, level: float) -> bool:
+        """Whether every final cell's interval, and that of their mean, may lie at it or beyond."""
+        held = [*self.bands, self.together()]
+        return all(better >= self.levels.goodness(level) for _, better in held)
 
     def at(self, level: float, slack: float) -> bool:
         """Whether every interval, each narrow, and that of their mean hold it, within the slack."""

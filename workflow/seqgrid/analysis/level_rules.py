@@ -1,4 +1,7 @@
-"""The rules that hold a group's scores against its levels: chance, shortcuts, ceilings, solved."""
+"""The rules that hold a group's scores against its levels: chance, the ceilings, the solved level.
+
+Those on shortcuts stand in `shortcut_rules`.
+"""
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.groups import Group, short, values_of
@@ -54,32 +57,12 @@ def above_ceiling(group: Group) -> Finding | None:
 
 
 @rule(
-    "SHORTCUT SUFFICES",
-    "level",
-    "A solver without the skill tested reaches the solved level, so that no score at that level "
-    "shows the skill: SOLVED is not said.",
-)
-def shortcut_suffices(group: Group) -> Finding | None:
-    """The threshold of success does not separate."""
-    held = group.levels.sufficient
-    if not held or group.levels.unlearnable or not group.final:
-        return None
-    name, value = held[0]
-    return (
-        f"SHORTCUT SUFFICES ({name})",
-        f"{name} scores {short(value)} without the skill tested, and solved is "
-        f"{short(group.levels.solved or 0.0)}",
-        {"shortcuts": dict(held), "solved": group.levels.solved},
-    )
-
-
-@rule(
     "SOLVED",
     "level",
     "k of n: k seeds finished and reached the solved level on the test split with the weights best "
     "on validation, with an interval that excludes chance, of n seeds asked for and not skipped; "
     "unfinished and failed ones are unknown, diverged ones have not solved it. Where an interval "
-    "({confidence} jointly) holds that level, it is said how many lie beyond it for sure. Steps "
+    "({confidence} jointly) holds that level, it is said how many lie beyond it: m surely. Steps "
     "and seconds are those of training up to the first validation at the solved level, each the "
     "median over the seeds that solved it and of which it is known. Not said where a shortcut "
     "reaches the solved level.",
@@ -98,7 +81,7 @@ def solved(group: Group) -> Finding | None:
     close = sum(cell in group.beside_bar for cell in group.solved)
     open_ += f", {k - close} of them by more than test noise" if close else ""
     return (
-        f"SOLVED {k}/{n}",
+        f"SOLVED {k}/{n}" + (f" ({k - close} surely)" if close else ""),
         f"{k} of {n} seeds reached {short(bar)} {group.metric}{open_}{after}",
         {
             "solved": k,
@@ -118,20 +101,21 @@ def solved(group: Group) -> Finding | None:
     "Every final seed's interval ({confidence} jointly, over test examples) excludes chance and "
     "holds the ceiling, as does that of their mean: they cannot be told from the best score there "
     "can be. No half interval is more than {interval_share} of the span. A ceiling below a perfect "
-    "score, which may be an estimate, counts as held within {level_share} of the span.",
+    "score, which may be an estimate, counts as held within {level_share} of the span. Where a "
+    "shortcut is as near, the intervals must hold the ceiling itself and exclude the shortcut.",
 )
 def at_ceiling(group: Group) -> Finding | None:
     """No seed can be told from the ceiling."""
-    levels = group.levels
-    if levels.ceiling is None or withheld(group) or not group.above_chance:
+    ceiling = group.levels.ceiling
+    if ceiling is None or not beside_ceiling(group):
         return None
-    perfect = levels.ceiling == (1.0 if levels.better == "higher" else 0.0)
-    if not group.at(levels.ceiling, 0.0 if perfect else slack(group)):
+    rivals = near(group)
+    if rivals and not (group.at(ceiling, 0.0) and all(group.beyond(v) for _, v in rivals)):
         return None
     return (
         "AT CEILING",
-        f"{_stands(group, levels.ceiling)} the ceiling {short(levels.ceiling)}",
-        {"ceiling": levels.ceiling, **evidence(group)},
+        f"{stands(group, ceiling)} the ceiling {short(ceiling)}",
+        {"ceiling": ceiling, **evidence(group)},
     )
 
 
@@ -152,7 +136,7 @@ def at_model_ceiling(group: Group) -> Finding | None:
         return None
     return (
         f"AT MODEL CEILING ({ceiling.name})",
-        f"{_stands(group, ceiling.value, 'its distance from chance')} {short(ceiling.value)}, the "
+        f"{stands(group, ceiling.value, 'its distance from chance')} {short(ceiling.value)}, the "
         f"best there can be {ceiling.derivation}",
         {"model_ceiling": ceiling.value, "name": ceiling.name, **evidence(group)},
     )
@@ -181,29 +165,6 @@ def above_model_ceiling(group: Group) -> Finding | None:
         f"{group.named(seeds)} lies beyond {short(ceiling.value)}, said to be the "
         f"best there can be {ceiling.derivation}: the model sees more than its file says",
         {"model_ceiling": ceiling.value, "name": ceiling.name, "seeds": seeds, **evidence(group)},
-    )
-
-
-@rule(
-    "AT SHORTCUT",
-    "level",
-    "Every final seed's interval ({confidence} jointly) excludes chance and holds the score of a "
-    "named solver without the skill tested, or comes within {level_share} of the span, as does "
-    "that of their mean; no half interval is more than {interval_share} of the span. The nearest "
-    "such level is named.",
-)
-def at_shortcut(group: Group) -> Finding | None:
-    """The score is what a solver without the skill gets."""
-    held = _held(group)
-    if not held:
-        return None
-    middle = stats.median(group.values, group.levels.better)
-    name, value = min(held, key=lambda pair: abs(pair[1] - middle))
-    return (
-        f"AT SHORTCUT ({name})",
-        f"{_stands(group, value)} {name} at {short(value)}, which needs none of the skill tested",
-        {"shortcut": name, "level": value, "held": dict(held), **evidence(group)}
-        | {"close": [name for name, value in held if not group.at(value, 0.0)]},
     )
 
 
@@ -237,45 +198,30 @@ def at_chance(group: Group) -> Finding | None:
     return "AT CHANCE", words, {"chance": levels.chance, "below": below, **evidence(group)}
 
 
-@rule(
-    "ABOVE",
-    "level",
-    "The best of chance and the shortcuts that every final seed's interval ({confidence} jointly) "
-    "excludes on its better side, and that AT SHORTCUT does not hold.",
-)
-def above(group: Group) -> Finding | None:
-    """The highest level that every seed has passed."""
-    if withheld(group):
-        return None
-    at = {name for name, _ in _held(group)}
-    passed = [
-        (name, value)
-        for name, value in group.levels.passable
-        if name not in at and group.beyond(value)
-    ]
-    if not passed:
-        return None
-    name, value = passed[-1]
-    return (
-        f"ABOVE {name}",
-        f"{group.value_of or 'every final seed'} lies above {name} at {short(value)}",
-        {"level": value, "name": name, "passed": dict(passed), **evidence(group)},
-    )
-
-
 def withheld(group: Group) -> bool:
     """Whether nothing can be said of quality: no score can show any, or one cannot be."""
     return group.levels.unlearnable or above_ceiling.find(group) is not None
 
 
-def _held(group: Group) -> list[tuple[str, float]]:
-    """The shortcuts that every seed is at."""
+def beside_ceiling(group: Group) -> bool:
+    """Whether every seed holds the ceiling, one that may be an estimate within the slack."""
+    levels = group.levels
+    if levels.ceiling is None or withheld(group) or not group.above_chance:
+        return False
+    perfect = levels.ceiling == (1.0 if levels.better == "higher" else 0.0)
+    return group.at(levels.ceiling, 0.0 if perfect else slack(group))
+
+
+def near(group: Group) -> list[tuple[str, float]]:
+    """The shortcuts that every seed holds within the slack; none where all surely solved it."""
     if withheld(group) or not group.final or not group.above_chance:
+        return []
+    if len(group.surely_solved) == len(group.final):
         return []
     return [pair for pair in group.levels.shortcuts if group.at(pair[1], slack(group))]
 
 
-def _stands(group: Group, level: float, whole: str = "the span") -> str:
+def stands(group: Group, level: float, whole: str = "the span") -> str:
     """How every value stands to a level that it is at; where only the slack holds it, so said."""
     if group.at(level, 0.0):
         return f"{group.cannot_be_told} from"

@@ -154,7 +154,7 @@ class Judge:
             if here:
                 found.different.append(f"{name}: {'; '.join(dict.fromkeys(here))}")
         for name in AT_LEVEL:
-            if all(name in verdicts for each in said for verdicts in each):
+            if all(_at(name, verdicts) for each in said for verdicts in each):
                 found.level.append(f"both sides are {name}: this place cannot tell them apart")
 
     def unstable(self, a: Side, b: Side, place: tuple[int, int, str]) -> tuple[str, ...]:
@@ -178,6 +178,12 @@ class Judge:
                 or (v["evaluated_seqlen_tokens"], v["test_set"]) == (evaluated, test_set)
             )
         }
+
+
+def _at(name: str, verdicts: dict[str, dict]) -> bool:
+    """Whether scores are at a level, or at the ceiling if not at a shortcut beside it."""
+    either = verdicts.get("SHORTCUT NOT EXCLUDED") if name == "AT CEILING" else None
+    return name in verdicts or bool(either and json.loads(either["evidence"])["ceiling"])
 
 
 def _settings(cells: list[dict], key: str) -> dict:

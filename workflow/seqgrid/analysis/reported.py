@@ -11,18 +11,17 @@ from dataclasses import replace
 from seqgrid.analysis.coverage_rules import control_failed
 from seqgrid.analysis.groups import Cell, Group
 from seqgrid.analysis.level_rules import (
-    above,
     above_ceiling,
     above_model_ceiling,
     at_ceiling,
     at_chance,
     at_model_ceiling,
-    at_shortcut,
     unlearnable,
 )
 from seqgrid.analysis.levels import Levels, ModelCeiling
 from seqgrid.analysis.rules import Verdict
 from seqgrid.analysis.seed_rules import no_interval
+from seqgrid.analysis.shortcut_rules import above, at_shortcut, shortcut_not_excluded
 
 RULES = (
     control_failed,
@@ -32,6 +31,7 @@ RULES = (
     above_model_ceiling,
     at_model_ceiling,
     at_shortcut,
+    shortcut_not_excluded,
     at_chance,
     above,
     no_interval,

@@ -22,20 +22,23 @@ from seqgrid.analysis.coverage_rules import (
 from seqgrid.analysis.curve_rules import collapsed, improving, no_clear_plateau, plateau
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.level_rules import (
-    above,
     above_ceiling,
     above_model_ceiling,
     at_ceiling,
     at_chance,
     at_model_ceiling,
-    at_shortcut,
-    shortcut_suffices,
     solved,
     unlearnable,
 )
 from seqgrid.analysis.rules import Finding, Rule, rule
 from seqgrid.analysis.seed_rules import no_interval, unstable
 from seqgrid.analysis.selection import at_grid_edge, no_selection, preliminary
+from seqgrid.analysis.shortcut_rules import (
+    above,
+    at_shortcut,
+    shortcut_not_excluded,
+    shortcut_suffices,
+)
 from seqgrid.analysis.unfinished_rules import at_chance_so_far
 
 
@@ -92,6 +95,7 @@ RULES: tuple[Rule, ...] = (
     above_model_ceiling,
     at_model_ceiling,
     at_shortcut,
+    shortcut_not_excluded,
     at_chance,
     above,
     unstable,

@@ -10,10 +10,11 @@ import pyarrow as pa
 from seqgrid import registry, tables
 from seqgrid.analysis.places import levels_by_place
 from seqgrid.foreign import gathered, places
-from seqgrid.foreign.intervals import interval, standard_error
+from seqgrid.foreign.intervals import interval, standard_error, stated
 from seqgrid.foreign.levels import Known
 from seqgrid.foreign.mapping import Mapping
 from seqgrid.foreign.rows import EXTRA, Wrong
+from seqgrid.metrics import Z
 from seqgrid.study_schema import Study
 
 Rows = list[dict[str, Any]]
@@ -189,9 +190,8 @@ class _Made:
         return found | {"examples": row["examples"]}
 
     def _evaluation(self, row: dict[str, Any]) -> dict[str, Any]:
-        given = {
-            n: v for n, v in row.items() if n not in ("_place", "standard_error", *gathered.NAMES)
-        }
+        left_out = ("_place", "standard_error", "low", "high", *gathered.NAMES)
+        given = {n: v for n, v in row.items() if n not in left_out}
         run = self.runs[gathered.key_of(row)]
         return (
             _who(gathered.key_of(row))
@@ -209,11 +209,14 @@ class _Made:
         scored = self._scored(row)
         ceiling = {name: value for name, value in scored.items() if name.startswith("model_")}
         source = row["_place"]
-        error = given.get("standard_error")
+        error = stated(row["metric"], row)
         if error is None and scored.get("low") is not None:
             # As of one run: whether the runs had test examples in common is not known.
             outputs = self.known.outputs(row["task"], row["evaluated_seqlen_tokens"])
-            error = standard_error(row["metric"], row["value"], scored["examples"], outputs)
+            value, ends = row["value"], (scored["low"], scored["high"])
+            # 0 for a share of 0 or 1: then that whose interval holds Wilson's.
+            error = standard_error(row["metric"], value, scored["examples"], outputs)
+            error = error or max(value - ends[0], ends[1] - value) / Z
             source += f"; standard error from {scored['examples']} examples, as of one run"
         return given | ceiling | {"standard_error": error, "source": source}
 

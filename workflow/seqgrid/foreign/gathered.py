@@ -7,6 +7,7 @@ from typing import Any
 
 from seqgrid.foreign import rows as rows_
 from seqgrid.foreign.files import File, Record, Unreadable, find, read
+from seqgrid.foreign.intervals import out_of_order
 from seqgrid.foreign.levels import Known
 from seqgrid.foreign.mapping import Kind, Mapping
 from seqgrid.foreign.rows import Wrong
@@ -168,6 +169,7 @@ def contradictions(
             )
         if value is not None:
             problems += _impossible(row["_place"], metric, value)
+            problems += (f"{row['_place']}: {line}" for line in out_of_order(value, row))
     for row in found["evaluations"]:
         run = runs[key_of(row)]
         if row["origin"] == "mixed":

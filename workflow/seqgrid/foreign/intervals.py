@@ -1,17 +1,21 @@
 """Intervals of values whose single examples nobody kept."""
 
+from collections.abc import Iterator
 from math import sqrt
 from typing import Any
 
+from seqgrid.metric_names import BETTER
 from seqgrid.metrics import Z, wilson
 
 SHARES = ("accuracy", "sequence_accuracy", "error_rate")
+ROUNDED = 1e-9  # by how much a value may lie beyond an end that is meant to be the same number
 
 
 def interval(metric: str, value: float, row: dict[str, Any], outputs: int) -> dict[str, Any]:
     """`low`, `high` and `interval`, 95 %; empty where nothing can be said.
 
-    Given ends are taken as they are, a stated standard error as value +- 1.96 of it. A share of n
+    Given ends are taken as they are, a stated standard error as value +- 1.96 of it; neither where
+    that has no width, which no number of examples could give a metric known here. A share of n
     examples has Wilson's interval (Wilson 1927), as if all outputs of an example were right or
     wrong together. R2 and MSE of n examples have that of a mean of squared normal errors, whose
     standard error is MSE x sqrt(2 / (n D)), D outputs an example.
@@ -22,9 +26,10 @@ def interval(metric: str, value: float, row: dict[str, Any], outputs: int) -> di
         row: with `low`, `high`, `standard_error` and `examples`, or some of them.
         outputs: D.
     """
-    if row.get("low") is not None and row.get("high") is not None:
-        return {"low": row["low"], "high": row["high"], "interval": "as given"}
-    error, n = row.get("standard_error"), row.get("examples")
+    low, high = row.get("low"), row.get("high")
+    if low is not None and high is not None and (low < high or _counted(metric)):
+        return {"low": low, "high": high, "interval": "as given"}
+    error, n = stated(metric, row), row.get("examples")
     if value != value:
         return {}
     if error is not None:
@@ -36,7 +41,28 @@ def interval(metric: str, value: float, row: dict[str, Any], outputs: int) -> di
         return {"low": low, "high": high, "interval": f"Wilson over {n} examples"}
     error = standard_error(metric, value, n, outputs)
     words = f"normal, errors of {n} examples x {outputs} outputs taken as normal"
-    return {} if error is None else _normal(metric, value, error, words)
+    return _normal(metric, value, error, words) if error else {}
+
+
+def out_of_order(value: float, row: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the interval or the standard error that a row states of its value."""
+    low, high, error = (row.get(name) for name in ("low", "high", "standard_error"))
+    given = low is not None and high is not None
+    if given and (low > high or value < low - ROUNDED or value > high + ROUNDED):
+        yield f"low <= value <= high is needed, got {low:g}, {value:g}, {high:g}"
+    if error is not None and error < 0:
+        yield f"a standard_error is 0 or more, got {error:g}"
+
+
+def stated(metric: str, row: dict[str, Any]) -> float | None:
+    """The standard error that a row gives its value; 0 is that of a number counted, not tested."""
+    error = row.get("standard_error")
+    return error if error or _counted(metric) else None
+
+
+def _counted(metric: str) -> bool:
+    """Whether a metric may be no mean over test examples, as a number of bytes is none."""
+    return metric not in BETTER
 
 
 def standard_error(metric: str, value: float, n: int, outputs: int) -> float | None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from seqgrid import expectation, registry, statement_problems, statement_values, task_metrics
 from seqgrid.foreign.mapping import LevelEntry, Mapping, TaskEntry
-from seqgrid.metric_names import BETTER
+from seqgrid.metric_names import BETTER, impossible
 from seqgrid.study_file import StudyError, explain, read_yaml, unknown
 
 # Kinds of levels -> those that they may not lie beyond, at the same place.
@@ -50,6 +50,11 @@ def _problems(mapping: Mapping) -> Iterator[str]:
             if metric and metric not in BETTER and not (entry.better and metric == entry.metric):
                 text = unknown(metric, list(BETTER), "a metric known here")
                 yield f"{here}.{key}: {text}; of another one say also `better: higher` or `lower`"
+        for number, level in enumerate(entry.levels):
+            metric = _metric(entry, level)
+            if words := impossible(metric, level.value):
+                hint = statement_values.percent(level.value, metric)
+                yield f"{here}.levels.{number}.value: {level.level}: {words}{hint}"
         yield from (f"{here}.levels: {line}" for line in _out_of_order(entry))
         for model in entry.models or ():
             if model not in models:

@@ -7,7 +7,7 @@ from seqgrid.analysis import ledger
 from seqgrid.analysis.selection import NO_SELECTION
 from seqgrid.metric_names import SOLVED, SOLVING
 from seqgrid.report import bytask, checks, cost, reported
-from seqgrid.report.bytask import can_exist, judged_rows
+from seqgrid.report.bytask import SURELY, can_exist, judged_rows
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
 from seqgrid.report.markdown import blocks, free, listing, number, text
@@ -19,6 +19,7 @@ STALENESS = {
     "reused": "reused, trained by another study or for another run",
 }
 EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a statement yet"
+NOT_ALL, NONE = ", not all surely", ", none surely"  # beyond the solved level
 DOUBTED = "on tasks whose control failed, of which nothing is said"
 PRELIMINARY = "selected before all of their variants have ended"
 UNSELECTED = "with several variants and none selected, as finished ones have no validation"
@@ -161,12 +162,21 @@ def _standing(content: Content, row: dict) -> str:
     label, _ = content.headline(row)
     name = next((n for n in HEADLINES if label.startswith(n)), "NO STATEMENT")
     if name == "SOLVED":
-        return EVERY if row["successes"] == row["asked"] - row["skipped"] else SOME
+        said = EVERY if row["successes"] == row["asked"] - row["skipped"] else SOME
+        return said + ("" if SURELY not in label else NONE if f"(0 {SURELY}" in label else NOT_ALL)
     return ABOVE if name == "ABOVE" else OPEN if name in SILENT else name
 
 
 def _rank(name: str) -> tuple[int, str]:
-    order = [EVERY, SOME, *HEADLINES, ABOVE, OPEN, PRELIMINARY, UNSELECTED, DOUBTED]
+    order = [
+        *(f"{n}{m}" for n in (EVERY, SOME) for m in ("", NOT_ALL, NONE)),
+        *HEADLINES,
+        ABOVE,
+        OPEN,
+        PRELIMINARY,
+        UNSELECTED,
+        DOUBTED,
+    ]
     return (order.index(name) if name in order else len(order)), name
 
 

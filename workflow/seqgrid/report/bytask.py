@@ -7,6 +7,12 @@ from seqgrid.analysis.selection import NO_SELECTION
 from seqgrid.report.content import CAVEATS, HEADLINES, Content
 from seqgrid.report.markdown import blocks, item, text
 
+SURELY = "surely)"  # in the label of SOLVED, where an interval holds the solved level
+EXPLAINED = (
+    "SOLVED k/n (m surely): of the k seeds at the solved level m lie beyond it by more than test "
+    "noise; all k do where no such number stands."
+)
+
 
 def tasks(content: Content) -> str:
     """What was found task by task; a caveat that all share is said once."""
@@ -34,7 +40,9 @@ def tasks(content: Content) -> str:
         said = f"All{apart} have in common: {'; '.join(everywhere.values())}."
     note = text(
         "Task by task, with training lengths in tokens and weights best on validation; the rules "
-        f"stand under Verdict rules. {said}"
+        "stand under Verdict rules.",
+        said,
+        EXPLAINED if any(SURELY in line for line in lines) else "",
     )
     return blocks(note, "\n".join(lines))
 

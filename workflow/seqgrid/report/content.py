@@ -24,6 +24,7 @@ HEADLINES = (
     "ABOVE MODEL CEILING",
     "AT MODEL CEILING",
     "AT SHORTCUT",
+    "SHORTCUT NOT EXCLUDED",
     "AT CHANCE",
     "ABOVE",
     "UNSTABLE ACROSS SEEDS",
@@ -37,6 +38,7 @@ CAVEATS = (
     "CONTROL FAILED",
     "ABOVE MODEL CEILING",
     "SHORTCUT SUFFICES",
+    "SHORTCUT NOT EXCLUDED",
     "SEEN IN TRAINING",
     "NO INTERVAL",
     "UNSTABLE ACROSS SEEDS",
@@ -51,7 +53,7 @@ CAVEATS = (
 # Left out of the results tables: study-wide, or a matter of learning curves.
 ELSEWHERE = ("SINGLE LR", "LR UNKNOWN", "AT GRID EDGE", "PLATEAU", "NO CLEAR PLATEAU")
 # They say more than the highest level passed.
-STRONGER = ("SOLVED", "AT CEILING", "AT MODEL CEILING", "AT SHORTCUT")
+STRONGER = ("SOLVED", "AT CEILING", "AT MODEL CEILING", "AT SHORTCUT", "SHORTCUT NOT EXCLUDED")
 
 
 @dataclass

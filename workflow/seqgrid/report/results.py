@@ -23,8 +23,9 @@ LEGEND = text(
     "Median, interval, min and max are over the final seeds; values that are not final stand in a "
     "column of their own. The coverage of an interval is how often such an interval holds the "
     "median over all seeds; with few seeds, fewer than six for 95 %, it is the whole range and "
-    "stays below what is asked for. Success: seeds at the solved level of seeds asked for, with "
-    "the Wilson interval; unknown cells count as failures in its lower end and as successes in its "
+    "stays below what is asked for. Intervals over test examples, on which verdicts on levels "
+    "rest, stand under Seeds. Success: seeds at the solved level of seeds asked for, with the "
+    "Wilson interval; unknown cells count as failures in its lower end and as successes in its "
     "upper end."
 )
 
