@@ -30,8 +30,8 @@ def _seeds_table(rows: list[dict]) -> str:
                 row["model"],
                 *([row["variant"]] if swept else []),
                 str(row["seqlen_tokens"]),
-                number(row["minimum"]),
-                number(row["maximum"]),
+                marks.added(number(row["minimum"]), marks.behind([row])),
+                marks.added(number(row["maximum"]), marks.behind([row])),
                 *(values.get(s, "") for s in seeds[:MOST_COLUMNS]),
             ]
         )
