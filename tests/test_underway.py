@@ -2,6 +2,8 @@
 
 import io
 import os
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +15,7 @@ from seqgrid.analysis.build import build
 from seqgrid.collect import gather
 from seqgrid.outcome import Progress
 from seqgrid.report import __main__ as report
+from seqgrid.report import coverage, marks
 from seqgrid.store import Part
 
 
@@ -75,10 +78,42 @@ def test_a_first_part_under_way_counts_and_one_on_a_silent_host_does_not(results
 def test_a_result_is_not_hidden_by_who_evaluates_it_or_trains_the_cell_anew(results):
     part = results.part("finished", history=history())
     evaluator = taken(part.cell_folder)
-    assert cells(results)[0][:2] == ("finished", None)
+    assert cells(results)[0] == ("finished", None, 100)
     begin(results, 1, "again1")
-    assert cells(results)[0][:2] == ("finished", None)
+    assert cells(results)[0] == ("finished", 0, 100)
     evaluator.release()
+    assert cells(results)[0] == ("finished", None, 100)
+
+
+def test_a_result_that_a_run_under_way_will_replace_stays_and_the_run_is_named(results):
+    """The values are those of the run before, stale as they are; nothing else is advised."""
+    results.part("finished", history=history(), stale=True)
+    trainer = taken(begin(results, 1, "again1").cell_folder)
+    begin(results, 1, "again1").write_beat(step=65)
+    read = gathered(results)
+    trainer.release()
+    first = read["cells"].to_pylist()[0]
+    shown = [first[k] for k in ("outcome", "complete", "stale", "step_steps", "reached_steps")]
+    assert shown == ["finished", True, True, 100, 65]
+    built = build(read)
+    assert "running" not in {v["verdict"].lower() for v in built["verdicts"].to_pylist()}
+    advice = built["advice"].to_pylist()
+    assert not [r for r in advice if r["verdict"] == "STALE"]  # that is what the new run is for
+    (row,) = [r for r in advice if r["scope"] == "cell"]
+    assert (row["action"], row["verdict"], row["command"]) == ("monitor", "RUNNING", None)
+    assert row["reason"].startswith("trained again, step 65 of ")
+    content: Any = SimpleNamespace(cells=read["cells"].to_pylist())
+    said = " ".join(coverage._again(content).split())
+    assert "Being trained again when the tables were made: 1." in said
+    assert f"| 65 of {first['budget_steps']:,} | finished{marks.STALE} |" in said
+
+
+def test_a_new_run_counts_its_own_steps_and_not_those_of_the_run_it_replaces(results):
+    results.part("finished", history=history(), stale=True, progress=Progress(step=300))
+    cut(results, run="again1")
+    trainer = taken(begin(results, 2, "again1").cell_folder)
+    assert cells(results)[0] == ("finished", 40, 300)
+    trainer.release()
 
 
 def test_a_failed_cell_that_is_trained_again_is_running(results):

@@ -82,7 +82,9 @@ class Collector:
             row["error"] = s.evaluation.error
             row["reason"] += "; the evaluation failed"
         if (reached := underway.reached(s, self.results)) is not None:
-            row |= {"outcome": "running", "reason": underway.REASON, "reached_steps": reached}
+            row["reached_steps"] = reached
+            if not underway.again(s):
+                row |= {"outcome": "running", "reason": underway.REASON}
         if last is None:
             return row
         progress = last.progress

@@ -133,8 +133,9 @@ COLLECTED: dict[str, list[Column]] = {
         (
             "reached_steps",
             INT,
-            "step that a cell with the outcome 'running' had reached then; what is known of it, as "
-            "`step_steps` and the history, ends with its last part",
+            "step that a training under way had reached then: of a cell with the outcome "
+            "'running', whose `step_steps` and history end with its last part; else of a new run, "
+            "and all other columns are of the one before, whose result it is to replace",
         ),
         ("budget_steps", INT, "optimiser steps asked for"),
         ("seen_tokens", INT, "tokens seen, padding included"),

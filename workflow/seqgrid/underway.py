@@ -19,11 +19,18 @@ def step(holder: dict[str, Any], standing: Standing, results: Path) -> int:
 
 
 def reached(standing: Standing, results: Path) -> int | None:
-    """The step reached by a cell that is being trained and has no result; None for any other."""
-    if standing.next not in ("train", "resume") or standing.state in KEPT:
+    """The step that the training of a cell has reached; None where it is not being trained."""
+    if standing.next not in ("train", "resume"):
         return None
     holder = plan.running(standing, results)
     if holder is None:
         return None
-    before = standing.last.progress.step if standing.last else 0  # it goes on from there
+    # It goes on from where its own run ended last, which need not be the one that is reported.
+    outcomes = (*standing.outcomes, *standing.others)
+    before = max((o.progress.step for o in outcomes if o.run == standing.run), default=0)
     return max(before, step(holder, standing, results))
+
+
+def again(standing: Standing) -> bool:
+    """Whether a training under way is to replace a result, which is shown until it has ended."""
+    return standing.state in KEPT

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.analysis import group_advice, resuming, study_advice
+from seqgrid.analysis import group_advice, ledger, resuming, study_advice
 from seqgrid.analysis.advice_view import View, about
 
 CUT = ("timed_out", "interrupted", "killed")
@@ -32,17 +32,20 @@ def _cells(view: View) -> Iterator[dict]:
         fallen = {row["seed"] for row in view.verdicts[key].get("COLLAPSED", [])}
         for cell in group.cells:
             row = rows[cell.seed]
-            reached = row["reached_steps"] or cell.step or 0
+            known = row["reached_steps"]
+            reached = (cell.step or 0) if known is None else known
             left = view.rates.remaining(row | {"step_steps": reached})
             common = about(key, cell.seed) | {"cells": 1, "hours": left}
-            if cell.outcome == "running":
+            if cell.outcome == "running" or ledger.trained_again(row):
                 words = f"step {reached:,} of {cell.budget or 0:,}: wait for its end"
+                if ledger.trained_again(row):
+                    words = f"trained again, {words}; what is shown is of the run before"
                 yield common | {"action": "monitor", "verdict": "RUNNING", "reason": words}
+                continue
             if cell.outcome not in CUT or (cell.outcome == "killed" and not cell.history):
                 continue
-            seen = [n for n in (view.broken[key[1]], cell.known_plateau) if n is not None]
             judged = resuming.judge(
-                cell, group, view.thresholds, max(seen, default=None), cell.seed in fallen
+                cell, group, view.thresholds, cell.known_plateau, cell.seed in fallen
             )
             again = "killed" if cell.outcome == "killed" else None
             yield common | {

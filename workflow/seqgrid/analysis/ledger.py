@@ -15,6 +15,11 @@ def standing(cell: dict) -> str:
     return "finished, not evaluated" if outcome == "finished" and not cell["evaluated"] else outcome
 
 
+def trained_again(cell: dict) -> bool:
+    """Whether a run under way is to replace the result that the cell has."""
+    return cell["reached_steps"] is not None and cell["outcome"] != "running"
+
+
 def coverage(cells: list[dict]) -> dict:
     """Counts of the whole grid: cells, done, skipped, stale, and each way of not being done."""
     found: dict[str, int] = defaultdict(int)

@@ -68,6 +68,7 @@ def _finish(view: View) -> Iterator[dict]:
 def _mend(view: View) -> Iterator[dict]:
     for outcome, advice in MEND.items():
         cells = [c for c in view.everything if c["outcome"] == outcome]
+        cells = [c for c in cells if not ledger.trained_again(c)]
         if cells:
             cost = view.rates.another if outcome in ANEW else view.rates.remaining
             yield {
@@ -91,15 +92,20 @@ def _mend(view: View) -> Iterator[dict]:
 
 
 def _stale(view: View) -> Iterator[dict]:
-    cells = [c for c in view.everything if c["stale"] and c["outcome"] != "skipped"]
-    scores = [c for c in view.everything if c["evaluation_stale"] and not c["stale"]]
+    waiting = [c for c in view.everything if not ledger.trained_again(c)]
+    stale = [c for c in waiting if c["stale"]]
+    cells = [c for c in stale if c["outcome"] != "skipped"]
+    scores = [c for c in waiting if c["evaluation_stale"] and not c["stale"]]
     if cells or scores:
-        words = f"sources of {len(cells)} trainings, scored anew after it, and of {len(scores)} "
-        words += "evaluations besides have changed"
+        kinds = {"trainings": len(cells), "evaluations of other trainings": len(scores)}
+        words = " and of ".join(f"{n} {what}" for what, n in kinds.items() if n)
+        refused = len(stale) - len(cells)
+        more = f"; it also asks {refused} skipped cells again, which costs nothing"
         yield {
             "action": "train again",
             "verdict": "STALE",
-            "reason": f"{words} since: worth it if the change matters",
+            "reason": f"the sources of {words} have changed since: worth it if the change "
+            f"matters{more if refused else ''}",
             "hours": total([view.rates.another(c) for c in cells]),
             "cells": len(cells) + len(scores),
             "command": view.command(rerun="stale"),
@@ -109,7 +115,9 @@ def _stale(view: View) -> Iterator[dict]:
 def _mixed(view: View) -> Iterator[dict]:
     """Cells of several sources, devices or versions that no change of sources explains."""
     for cell in view.everything:
-        if cell["mixed_sources"] and not cell["stale"] and cell["outcome"] == "finished":
+        if ledger.trained_again(cell) or cell["stale"]:
+            continue
+        if cell["mixed_sources"] and cell["outcome"] == "finished":
             names = ("model", "task", "variant", "seqlen_tokens", "seed")
             yield {name: cell[name] for name in names} | {
                 "scope": "cell",

@@ -66,6 +66,7 @@ def coverage(content: Content) -> str:
         lengths,
         _without_result(content),
         _reused(content),
+        _again(content),
         _cut_short(content),
     )
 
@@ -181,7 +182,32 @@ def _reused(content: Content) -> str:
 
 def _steps(cell: dict) -> int:
     """Steps done; of a cell under way, those it had reached when the tables were made."""
-    return cell["reached_steps"] or cell["step_steps"] or 0
+    reached = cell["reached_steps"] if cell["outcome"] == "running" else None
+    return reached or cell["step_steps"] or 0
+
+
+def _again(content: Content) -> str:
+    """Cells whose result a run under way is to replace."""
+    cells = [c for c in content.cells if ledger.trained_again(c)]
+    if not cells:
+        return ""
+    body = [
+        [
+            *(_label(c), c["task"], str(c["seqlen_tokens"]), str(c["seed"])),
+            f"{count(c['reached_steps'])} of {count(c['budget_steps'])}",
+            f"{c['outcome']}{marks.STALE if c['stale'] else ''}",
+        ]
+        for c in cells[:MOST_ROWS]
+    ]
+    header = ["model", "task", "length", "seed", "new run at step", "shown"]
+    return blocks(
+        text(
+            f"Being trained again when the tables were made: {len(cells)}. Until a new run has "
+            "ended, all values in this report are of the one before."
+        ),
+        table(header, body, left=2),
+        more(cells, "cells.parquet"),
+    )
 
 
 def _cut_short(content: Content) -> str:
