@@ -2,7 +2,6 @@
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.groups import Group, short, values_of
-from seqgrid.analysis.levels import ModelCeiling
 from seqgrid.analysis.rules import Finding, rule
 
 
@@ -130,57 +129,8 @@ def at_ceiling(group: Group) -> Finding | None:
         return None
     return (
         "AT CEILING",
-        f"{_stands(group, levels.ceiling)} the ceiling {short(levels.ceiling)}",
+        f"{stands(group, levels.ceiling)} the ceiling {short(levels.ceiling)}",
         {"ceiling": levels.ceiling, **evidence(group)},
-    )
-
-
-@rule(
-    "AT MODEL CEILING",
-    "level",
-    "Every final seed's interval ({confidence} jointly) excludes chance and holds, within "
-    "{level_share} of its distance from chance, the best score of any model that sees as little of "
-    "the order of positions as this one does, as does that of their mean; no half interval is more "
-    "than {interval_share} of the span. No training can raise a score beyond that level.",
-)
-def at_model_ceiling(group: Group) -> Finding | None:
-    """The model scores all that it can."""
-    ceiling = group.model_ceiling
-    if ceiling is None or withheld(group) or not group.above_chance:
-        return None
-    if not group.at(ceiling.value, model_slack(group, ceiling)):
-        return None
-    return (
-        f"AT MODEL CEILING ({ceiling.name})",
-        f"{_stands(group, ceiling.value, 'its distance from chance')} {short(ceiling.value)}, the "
-        f"best there can be {ceiling.derivation}",
-        {"model_ceiling": ceiling.value, "name": ceiling.name, **evidence(group)},
-    )
-
-
-@rule(
-    "ABOVE MODEL CEILING",
-    "level",
-    "A final seed's interval ({confidence} jointly) lies beyond the best score of any model that "
-    "sees as little of the order of positions, by more than {level_share} of its distance from "
-    "chance: what is said of this model's sight is wrong, or the answers leak.",
-)
-def above_model_ceiling(group: Group) -> Finding | None:
-    """The explanation by what the model cannot see is refuted."""
-    ceiling, levels = group.model_ceiling, group.levels
-    if ceiling is None or withheld(group):
-        return None
-    limit = levels.goodness(ceiling.value) + model_slack(group, ceiling)
-    seeds = [
-        c.seed for c, (worse, _) in zip(group.final, group.bands, strict=True) if worse > limit
-    ]
-    if not seeds:
-        return None
-    return (
-        f"ABOVE MODEL CEILING ({ceiling.name})",
-        f"{group.named(seeds)} lies beyond {short(ceiling.value)}, said to be the "
-        f"best there can be {ceiling.derivation}: the model sees more than its file says",
-        {"model_ceiling": ceiling.value, "name": ceiling.name, "seeds": seeds, **evidence(group)},
     )
 
 
@@ -201,7 +151,7 @@ def at_shortcut(group: Group) -> Finding | None:
     name, value = min(held, key=lambda pair: abs(pair[1] - middle))
     return (
         f"AT SHORTCUT ({name})",
-        f"{_stands(group, value)} {name} at {short(value)}, which needs none of the skill tested",
+        f"{stands(group, value)} {name} at {short(value)}, which needs none of the skill tested",
         {"shortcut": name, "level": value, "held": dict(held), **evidence(group)}
         | {"close": [name for name, value in held if not group.at(value, 0.0)]},
     )
@@ -275,7 +225,7 @@ def _held(group: Group) -> list[tuple[str, float]]:
     return [pair for pair in group.levels.shortcuts if group.at(pair[1], slack(group))]
 
 
-def _stands(group: Group, level: float, whole: str = "the span") -> str:
+def stands(group: Group, level: float, whole: str = "the span") -> str:
     """How every value stands to a level that it is at; where only the slack holds it, so said."""
     if group.at(level, 0.0):
         return f"{group.cannot_be_told} from"
@@ -288,12 +238,6 @@ def _median_of(values: list, unit: str, solved: int) -> str:
     """A median over the seeds that solved the task; of how many, where not of all."""
     of = f" (of {len(values)} of them)" if len(values) < solved else ""
     return f"{short(stats.median(values, 'lower'))} {unit}{of}"
-
-
-def model_slack(group: Group, ceiling: ModelCeiling) -> float:
-    """Of its own distance from chance: that of the task's ceiling can be ten times as far."""
-    chance = group.levels.chance
-    return 0.0 if chance is None else group.thresholds.level_share * abs(ceiling.value - chance)
 
 
 def slack(group: Group) -> float:

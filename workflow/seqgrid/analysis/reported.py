@@ -11,14 +11,13 @@ from seqgrid.analysis.groups import Cell, Group
 from seqgrid.analysis.level_rules import (
     above,
     above_ceiling,
-    above_model_ceiling,
     at_ceiling,
     at_chance,
-    at_model_ceiling,
     at_shortcut,
     unlearnable,
 )
 from seqgrid.analysis.levels import Levels, ModelCeiling
+from seqgrid.analysis.model_ceiling_rules import above_model_ceiling, at_model_ceiling
 from seqgrid.analysis.rules import Verdict
 from seqgrid.analysis.seed_rules import no_interval
 
