@@ -14,7 +14,7 @@ import numpy as np
 from seqgrid.analysis import successes
 from seqgrid.analysis.groups import Group, short
 from seqgrid.analysis.paired import Judged, Paired
-from seqgrid.analysis.sides import Pairs
+from seqgrid.analysis.pairs import Pairs
 
 DIFFER = ("A BETTER", "B BETTER")
 UNSTABLE = "UNSTABLE ACROSS SEEDS"

@@ -6,11 +6,11 @@ from seqgrid import thresholds
 from seqgrid.analysis import ledger
 from seqgrid.analysis.selection import NO_SELECTION
 from seqgrid.metric_names import SOLVED, SOLVING
-from seqgrid.report import bytask, checks, cost, reported
+from seqgrid.report import bytask, checks, comparisons, cost, reported
 from seqgrid.report.bytask import SURELY, can_exist, judged_rows
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
-from seqgrid.report.markdown import blocks, free, listing, number, text
+from seqgrid.report.markdown import blocks, free, interval, listing, number, text
 
 STALENESS = {
     "stale": "trained by sources that have changed since",
@@ -205,11 +205,12 @@ def _size(row: dict) -> str:
         return f", {row['pairs']} pairs"
     what = "difference of rates" if row["metric"] == SOLVED else "median difference"
     size = f"{what} {number(row['difference'])}"
-    if row["low"] is not None:
-        size += f" [{number(row['low'])}, {number(row['high'])}]"
+    if row["low"] is not None or row["high"] is not None:
+        size += f" {interval(row['low'], row['high'])}"
     unstable = row["metric"] not in SOLVING and UNSTABLE in row["statement"]
     caveat = f", a side {UNSTABLE}" if unstable else ""
-    return f", {size}, {row['pairs']} pairs{caveat}"
+    since = ", of values whose sources have changed since" if comparisons.stale(row) else ""
+    return f", {size}, {row['pairs']} pairs{caveat}{since}"
 
 
 def _at(row: dict) -> str:
