@@ -104,7 +104,7 @@ class Study:
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.failed = _failed(self.cells, read["controls"].to_pylist())
         self.levels = levels_by_place(read["levels"].to_pylist(), self.thresholds)
-        self.primary = _primary(evaluations, self.levels)
+        self.primary = _primary(evaluations, about.get("judged_by") or {}, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
             if row["step_steps"] is not None:
@@ -256,9 +256,11 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
     return replace(cell, value=value, **counted)
 
 
-def _primary(evaluations: list[dict], levels: dict[tuple, Levels]) -> dict[str, str]:
-    """The metric each task is judged by: as its evaluations say, else one with a solved level."""
-    found = {r["task"]: r["metric"] for r in evaluations if r["primary"]}
+def _primary(
+    evaluations: list[dict], judged_by: dict[str, str], levels: dict[tuple, Levels]
+) -> dict[str, str]:
+    """What each task is judged by: by its evaluations, its file, else one with a solved level."""
+    found = judged_by | {r["task"]: r["metric"] for r in evaluations if r["primary"]}
     for (task, *_, metric), level in levels.items():
         if task not in found and level.solved is not None:
             found[task] = metric
