@@ -224,3 +224,28 @@ def test_a_click_sorts_by_size_and_a_third_one_restores(tmp_path):
     assert up == "(chance) less half two ten hour words none all"
     assert down == "(chance) words hour ten two half less none all"
     assert after == before == "ten (chance) words none hour two all half less"
+
+
+PHONE = """<pre id="wide"></pre><iframe src="page.html" style="width: 390px"></iframe><script>
+addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentDocument.documentElement;
+  document.getElementById("wide").textContent = page.scrollWidth;
+});
+</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
+def test_only_tables_and_figures_are_wider_than_a_phone(tmp_path):
+    from seqgrid.report.html_page import render
+
+    word, wide = "x" * 80, "| one | two " * 9 + "|"
+    markdown = f"# {word}\n\n{word}\n\n- `{word}`\n\n{wide}\n{'| - ' * 18}|\n{wide}\n"
+    (tmp_path / "page.html").write_text(render(markdown, tmp_path, {}), encoding="utf-8")
+    (tmp_path / "phone.html").write_text(PHONE, encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    done = subprocess.run(
+        [BROWSER, *options, "--dump-dom", (tmp_path / "phone.html").as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert 0 < int(re.search(r'id="wide">(\d+)<', done.stdout)[1]) <= 390
