@@ -104,7 +104,9 @@ class Study:
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.failed = _failed(self.cells, read["controls"].to_pylist())
         self.levels = levels_by_place(read["levels"].to_pylist(), self.thresholds)
-        self.primary = _primary(evaluations, about.get("judged_by") or {}, self.levels)
+        # What a study from elsewhere is judged by may have no value here but those reported.
+        judged_by = {} if about.get("imported") else about.get("judged_by") or {}
+        self.primary = _primary(evaluations, judged_by, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
             if row["step_steps"] is not None:
