@@ -22,6 +22,7 @@ from seqgrid.analysis.places import (
     levels_by_place,
     model_ceiling,
     place_of,
+    primary,
 )
 from seqgrid.metric_names import BETTER
 from seqgrid.thresholds import Thresholds, of
@@ -104,9 +105,7 @@ class Study:
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.failed = _failed(self.cells, read["controls"].to_pylist())
         self.levels = levels_by_place(read["levels"].to_pylist(), self.thresholds)
-        # What a study from elsewhere is judged by may have no value here but those reported.
-        judged_by = {} if about.get("imported") else about.get("judged_by") or {}
-        self.primary = _primary(evaluations, judged_by, self.levels)
+        self.primary = primary(about, evaluations, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
             if row["step_steps"] is not None:
@@ -274,17 +273,6 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
     value = nan if row["value"] is None or not isfinite(row["value"]) else row["value"]
     counted = {name: row[name] for name in ("low", "high", "origin", "scored", "correct")}
     return replace(cell, value=value, **counted)
-
-
-def _primary(
-    evaluations: list[dict], judged_by: dict[str, str], levels: dict[tuple, Levels]
-) -> dict[str, str]:
-    """What each task is judged by: by its evaluations, its file, else one with a solved level."""
-    found = judged_by | {r["task"]: r["metric"] for r in evaluations if r["primary"]}
-    for (task, *_, metric), level in levels.items():
-        if task not in found and level.solved is not None:
-            found[task] = metric
-    return found
 
 
 def _success(group: Group) -> dict:
