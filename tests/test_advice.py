@@ -17,13 +17,12 @@ LEVELS = Levels(chance=0.1, ceiling=1.0, solved=0.95, shortcuts=(("bag", 0.4),))
 RISING = 0.15 + 0.5 * STEPS / 2000
 
 
-def judged(curve, levels=LEVELS, broken=100, ceiling=None, error=0.01, fell=False, **fields):
+def judged(curve, levels=LEVELS, broken=100, ceiling=None, error=0.01, fell=False,
+           metric="accuracy", **fields):  # fmt: skip
     """What is said of a cell whose validations were these, of 2,000 steps asked for."""
     history = tuple((int(s), float(v), error) for s, v in zip(STEPS, curve, strict=False))
     cell = Cell(0, "timed_out", step=100 * len(curve), budget=2000, history=history, **fields)
-    group = Group(
-        *("m", "t", "", 64, 64, "", "", "accuracy", levels, (cell,)), model_ceiling=ceiling
-    )
+    group = Group(*("m", "t", "", 64, 64, "", "", metric, levels, (cell,)), model_ceiling=ceiling)
     return resuming.judge(cell, group, Thresholds(), broken, fell)
 
 
@@ -37,6 +36,26 @@ def test_a_curve_that_still_rises_is_resumed_with_the_gain_it_promises():
     assert (found.action, found.rule) == ("resume", "IMPROVING")
     assert found.low <= found.gain <= found.high
     assert 0.1 < found.gain < 0.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "better", "bounded"),
+    [("accuracy", "higher", True), ("mse", "lower", True), ("loss", "lower", False)],
+)
+def test_without_levels_nothing_is_expected_beyond_what_the_metric_can_be(metric, better, bounded):
+    curve = np.linspace(0.1, 0.96, 10)
+    curve = curve if better == "higher" else 1 - curve
+    found = judged(curve, Levels(better), metric=metric)
+    assert (found.high <= 0.04 + 1e-9) == bounded
+
+
+def test_where_chance_is_not_known_no_plateau_is_given_up():
+    curve = flat(0.5)
+    curve[2] = 0.6
+    assert judged(curve).rule == "PLATEAU"
+    found = judged(curve, Levels(ceiling=1.0))
+    assert (found.action, found.rule) == ("cannot be told", "PLATEAU MAY BREAK")
+    assert found.reason.endswith("; chance is not known")
 
 
 def test_a_plateau_above_chance_is_left_only_where_it_is_longer_than_any_that_broke():

@@ -8,12 +8,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import isnan
+from math import inf, isfinite, isnan
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.extrapolation import Forecast, forecast
 from seqgrid.analysis.groups import Cell, Group, short
 from seqgrid.analysis.levels import Levels
+from seqgrid.metric_names import BOUNDS
 from seqgrid.thresholds import Thresholds
 
 RESUME, LEAVE, OPEN = "resume", "do not resume", "cannot be told"
@@ -38,7 +39,7 @@ RULES = {
     "`worth_share` of the span and reaches neither the next shortcut nor the solved level, and the "
     "curve has been flat for longer than any curve of the task was that rose later.",
     "PLATEAU MAY BREAK": "cannot be told: as PLATEAU, but another curve of the task was flat for "
-    "as long and rose later, or no curve of the task has risen yet.",
+    "as long and rose later, or no curve of the task has risen yet, or chance is not known.",
     "WIDE INTERVAL": "cannot be told: the interval of the extrapolation holds gains that are worth "
     "the cost, and its middle is not.",
 }
@@ -147,7 +148,9 @@ def _by_curve(
     flat = flat_steps(points, tolerance(levels, thresholds, points))
     known = "none of the task broke so far" if broken is None else f"one broke after {broken:,}"
     words += f"; flat for {flat:,} steps, {known}"
-    if broken is None or flat <= broken:
+    if levels.chance is None:
+        words += "; chance is not known"
+    if broken is None or flat <= broken or levels.chance is None:
         return Judged(OPEN, "PLATEAU MAY BREAK", words, *said)
     return Judged(LEAVE, "PLATEAU", words, *said)
 
@@ -179,10 +182,13 @@ def highest(
 
 
 def _top(group: Group) -> float | None:
-    """The lower one of the ceilings of the task and of the model; None where none is known."""
+    """The lowest ceiling, of the task, the model and the metric; None where none is known."""
     levels, model = group.levels, group.model_ceiling
-    ceilings = (levels.ceiling, model.value if model else None)
-    return min((levels.goodness(v) for v in ceilings if v is not None), default=None)
+    worst, best = BOUNDS.get(group.metric, (-inf, inf))
+    perfect = best if levels.better == "higher" else worst
+    ceilings = (levels.ceiling, model.value if model else None, perfect)
+    limits = [levels.goodness(v) for v in ceilings if v is not None and isfinite(v)]
+    return min(limits, default=None)
 
 
 def points_of(history: Sequence[Point], levels: Levels) -> list[Point]:

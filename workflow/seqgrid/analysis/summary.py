@@ -23,6 +23,7 @@ from seqgrid.analysis.places import (
     levels_by_place,
     model_ceiling,
     place_of,
+    primary,
 )
 from seqgrid.metric_names import BETTER
 from seqgrid.thresholds import Thresholds, of
@@ -102,7 +103,7 @@ class Study:
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.failed = _failed(self.cells, read["controls"].to_pylist())
         self.levels = levels_by_place(read["levels"].to_pylist(), self.thresholds)
-        self.primary = _primary(evaluations, self.levels)
+        self.primary = primary(about, evaluations, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
             if row["step_steps"] is not None:
@@ -259,15 +260,6 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
     value = nan if row["value"] is None or not isfinite(row["value"]) else row["value"]
     counted = {name: row[name] for name in ("low", "high", "origin", "scored", "correct")}
     return replace(cell, value=value, **counted)
-
-
-def _primary(evaluations: list[dict], levels: dict[tuple, Levels]) -> dict[str, str]:
-    """The metric each task is judged by: as its evaluations say, else one with a solved level."""
-    found = {r["task"]: r["metric"] for r in evaluations if r["primary"]}
-    for (task, *_, metric), level in levels.items():
-        if task not in found and level.solved is not None:
-            found[task] = metric
-    return found
 
 
 def _success(group: Group) -> dict:
