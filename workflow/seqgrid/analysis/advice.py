@@ -44,9 +44,8 @@ def _cells(view: View) -> Iterator[dict]:
                 continue
             if cell.outcome not in CUT or (cell.outcome == "killed" and not cell.history):
                 continue
-            seen = [n for n in (view.broken[key[1]], cell.known_plateau) if n is not None]
             judged = resuming.judge(
-                cell, group, view.thresholds, max(seen, default=None), cell.seed in fallen
+                cell, group, view.thresholds, cell.known_plateau, cell.seed in fallen
             )
             again = "killed" if cell.outcome == "killed" else None
             yield common | {

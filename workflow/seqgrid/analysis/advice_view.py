@@ -6,7 +6,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from seqgrid import thresholds
-from seqgrid.analysis import edits, resuming
+from seqgrid.analysis import edits
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.rates import Rates
 from seqgrid.analysis.summary import Key, Study, meta
@@ -42,19 +42,6 @@ class View:
     def groups(self) -> dict[Key, Group]:
         """Each group at its training length, by the metric its task is judged by."""
         return {key: self.study.groups(key)[0][1] for key in self.cells}
-
-    @cached_property
-    def broken(self) -> dict[str, int | None]:
-        """Steps of the longest plateau of each task that broke."""
-        curves = defaultdict(list)
-        rise: dict[str, float] = {}
-        for key, group in self.groups.items():
-            rise[key[1]] = self.thresholds.worth_share * group.levels.span
-            for cell in group.cells:
-                if points := resuming.points_of(cell, group.levels):
-                    slack = resuming.tolerance(group.levels, self.thresholds, points)
-                    curves[key[1]].append((points, slack))
-        return {task: resuming.longest_broken(curves[task], rise[task]) for task in rise}
 
     def command(self, cell: str | None = None, rerun: str | None = None) -> str | None:
         """The command for cells of this study; None for one that was run elsewhere."""

@@ -73,9 +73,9 @@ def improving(cell: Cell, levels: Levels) -> Finding | None:
     "cell",
     "The cell finished without solving the task, and over the last {window_share} of its "
     "validations (at least {window_points}), and longer than the longest plateau that is known to "
-    "have broken on the task, even the upper end of the slope's {confidence} interval gains less "
-    "than {plateau_share} of the span or one standard error. A plateau inside the chance band does "
-    "not show that more training is useless.",
+    "have broken on the task, by its file or in any cell of this study, even the upper end of the "
+    "slope's {confidence} interval gains less than {plateau_share} of the span or one standard "
+    "error. A plateau inside the chance band does not show that more training is useless.",
 )
 def plateau(cell: Cell, levels: Levels) -> Finding | None:
     """Training stopped when it no longer helped."""
@@ -103,7 +103,8 @@ def plateau(cell: Cell, levels: Levels) -> Finding | None:
     "cell",
     "The cell finished without solving the task and has gained nothing over the last "
     "{window_share} of its validations (at least {window_points}), by the rule of PLATEAU; but a "
-    "plateau as long as that is known to have broken on the task, so that it shows no end.",
+    "plateau as long as that is known to have broken on the task, by its file or in any cell of "
+    "this study, so that it shows no end.",
 )
 def no_clear_plateau(cell: Cell, levels: Levels) -> Finding | None:
     """The end is flat, and too short to say so."""

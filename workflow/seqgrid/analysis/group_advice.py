@@ -110,7 +110,7 @@ def _extrapolated(
 ) -> tuple[float, tuple[float, float, float]]:
     """The least factor on the budget after which twice as much gains nothing worth it; gains."""
     worth = view.thresholds.worth_share * group.levels.span
-    curves = [resuming.points_of(cell, group.levels) for cell in cells]
+    curves = [resuming.points_of(cell.history, group.levels) for cell in cells]
 
     def gains(times: float) -> tuple[float, float, float]:
         found = []

@@ -27,7 +27,8 @@ class Cell:
     scored, correct: outputs behind the value, and how many of them are right; None as well.
     log2_inputs, seen_examples: log2 of the number of different inputs of the task, and how many
         different training examples were seen.
-    known_plateau: steps that the task's longest known plateau lasted before it broke.
+    known_plateau: steps that the task's longest known plateau lasted before it broke, as the task's
+        file says or in this study.
     history: (steps, validation metric, its standard error or NaN), by steps.
     """
 

@@ -4,8 +4,10 @@ The validation curve alone decides. A curve inside the chance band is never give
 chance is how most of these tasks begin, and nothing in it says when it will break.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isnan
 
 from seqgrid.analysis import stats
@@ -63,7 +65,7 @@ def judge(
         cell: with its history and budget.
         group: its group at the training length, with levels and the model's ceiling.
         thresholds: of the study.
-        broken: steps of the longest plateau of the task that broke; None where none did.
+        broken: steps of the longest plateau of the task known to have broken; None: none is.
         fell: whether the rule COLLAPSED fired.
     """
     levels = group.levels
@@ -72,7 +74,7 @@ def judge(
     if cell.solved_step is not None and not levels.sufficient:
         words = f"solved on validation at step {cell.solved_step:,}"
         return Judged(LEAVE, "SOLVED", words)
-    points = points_of(cell, levels) or _known(cell, levels)
+    points = points_of(cell.history, levels) or _known(cell, levels)
     if not points:
         return Judged(OPEN, "TOO FEW VALIDATIONS", "no validation is known")
     best = max(points, key=lambda point: point[1])
@@ -153,11 +155,11 @@ def to_the_end(points: list[Point], horizon: int, group: Group, thresholds: Thre
     return forecast(steps, goodness, errors, horizon, ceiling, thresholds.confidence)
 
 
-def points_of(cell: Cell, levels: Levels) -> list[Point]:
-    """The validations of a cell, turned so that more is better; unknown errors are 0."""
+def points_of(history: Sequence[Point], levels: Levels) -> list[Point]:
+    """Validations turned so that more is better; unknown errors are 0."""
     return [
         (step, levels.goodness(value), 0.0 if isnan(error) else error)
-        for step, value, error in cell.history
+        for step, value, error in history
         if not isnan(value)
     ]
 
@@ -186,13 +188,10 @@ def longest_broken(curves: Iterable[tuple[Sequence[Point], float]], rise: float)
     """
     found = []
     for points, slack in curves:
-        best, top = [], float("-inf")
-        for _, goodness, _ in points:
-            top = max(top, goodness)
-            best.append(top)
+        best = list(accumulate((goodness for _, goodness, _ in points), max))
         for start, level in enumerate(best):
-            after = next((i for i in range(start, len(best)) if best[i] > level + slack), None)
-            if after is not None and best[-1] >= level + slack + rise:
+            after = bisect_right(best, level + slack)
+            if after < len(best) and best[-1] >= level + slack + rise:
                 found.append(points[after][0] - points[start][0])
     return max(found, default=None)
 

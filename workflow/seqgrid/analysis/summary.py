@@ -14,7 +14,7 @@ from math import inf, isfinite, isnan, nan
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.analysis import gates, judging, selection, stats
+from seqgrid.analysis import gates, judging, resuming, selection, stats
 from seqgrid.analysis.groups import Cell, Group, Selection
 from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.places import (
@@ -111,6 +111,7 @@ class Study:
                 point = (row["validation_metric"], row["validation_standard_error"])
                 value, error = (nan if p is None else p for p in point)
                 self.history[(*_key(row), row["seed"])].append((row["step_steps"], value, error))
+        self.broken = self._broken()
         self.selection = {key: self._selection(key) for key in self.keys}
         self.standing = {key: self._standing(key) for key in self.keys}
 
@@ -125,9 +126,7 @@ class Study:
         for place, weights, metric in places:
             rows = self.values[key].get((place, weights, metric), {})
             cells = tuple(_with_value(cell, rows.get(cell.seed)) for cell in blank)
-            better = BETTER.get(metric) or self._better(task)
-            bare = Levels(better, thresholds=self.thresholds)
-            levels = self.levels.get((task, *place, metric), bare)
+            levels = self._levels(task, place, metric)
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
             ceiling = model_ceiling(rows.values())
@@ -208,8 +207,27 @@ class Study:
         directions = [v.better for (t, *_, m), v in self.levels.items() if (t, m) == (task, metric)]
         return directions[0] if directions else BETTER.get(metric, "higher")
 
+    def _levels(self, task: str, place: tuple[int, str, str], metric: str) -> Levels:
+        bare = Levels(BETTER.get(metric) or self._better(task), thresholds=self.thresholds)
+        return self.levels.get((task, *place, metric), bare)
+
+    def _broken(self) -> dict[str, int]:
+        """Steps of the longest plateau of each task that broke, whatever the model or length."""
+        found: dict[str, int] = {}
+        for (_, task, _, seqlen, _), curve in self.history.items():
+            levels = self._levels(task, (seqlen, "", ""), self.primary.get(task, ""))
+            points = resuming.points_of(sorted(curve), levels)
+            if not points or not levels.span:
+                continue  # nothing says how large a rise would matter
+            slack = resuming.tolerance(levels, self.thresholds, points)
+            rise = self.thresholds.worth_share * levels.span
+            if steps := resuming.longest_broken([(points, slack)], rise):
+                found[task] = max(steps, found.get(task, 0))
+        return found
+
     def _cell(self, key: Key, row: dict) -> Cell:
         curve = sorted(self.history.get((*key, row["seed"]), []))
+        known = [row["known_plateau_steps"], self.broken.get(key[1])]
         return Cell(
             seed=row["seed"],
             outcome=row["outcome"] or "missing",
@@ -221,7 +239,7 @@ class Study:
             budget=row["budget_steps"],
             solved_step=row["solved_step_steps"],
             solved_seconds=row["solved_seconds"],
-            known_plateau=row["known_plateau_steps"],
+            known_plateau=max((n for n in known if n is not None), default=None),
             best_validation=row["best_validation_metric"],
             log2_inputs=row["log2_inputs"],
             seen_examples=row["seen_examples"],
