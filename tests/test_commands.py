@@ -11,7 +11,7 @@ from seqgrid.report import __main__ as report
 
 
 @pytest.fixture
-def ends(monkeypatch, capfd):
+def ends(monkeypatch, capsys):
     """A function that runs a command which raises: its exit code and what it says."""
 
     def run(problem):
@@ -20,8 +20,8 @@ def ends(monkeypatch, capfd):
 
         module = SimpleNamespace(main=main)
         monkeypatch.setattr(command.importlib, "import_module", lambda _: module)
-        monkeypatch.setattr(command.os, "dup2", lambda *_: None)
-        return command.main(["cost"]), capfd.readouterr().err
+        monkeypatch.setattr(command, "_silence", lambda: None)
+        return command.main(["cost"]), capsys.readouterr().err
 
     return run
 

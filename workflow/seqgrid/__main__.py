@@ -39,10 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:  # of a file that is named, or else of what this prints to
         if not isinstance(error, BrokenPipeError):  # as by `| head`, which has what it wanted
             say(f"seqgrid {given[0]}: {error.filename or 'its output'}: {error.strerror or error}")
-        # What could not be printed is not tried again at the end of the process.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 1
     return code
+
+
+def _silence() -> None:
+    """What could not be printed is not tried again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
