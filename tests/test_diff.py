@@ -231,8 +231,8 @@ def test_wrong_calls_are_one_line(before, tmp_path, monkeypatch, capsys):
     pq.write_table(other.replace_schema_metadata(cells.schema.metadata), path)
     for words, said in (
         ([str(before), "words"], "words/cells.parquet has columns of other types than 'cells'"),
-        ([str(before), "x" * 5000], "xxx"),
-        (["nowhere", str(before)], "nowhere is no folder, and results/studies/nowhere is none"),
+        ([str(before), "x" * 5000], "'xxx"),
+        (["nowhere", str(before)], "'nowhere' is not a folder, or a study in results/studies"),
         ([str(before), "old"], "old/levels.parquet is missing: collect the study first"),
     ):
         assert main(words) == 2

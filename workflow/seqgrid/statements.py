@@ -76,7 +76,7 @@ class Side(Chosen):
     variant: str | None = Field(
         None,
         description="swept settings as key=value, in the order of `sweep`, without what stands "
-        "before the dot: learning_rate=0.001; the selected variant where left out",
+        "before the dot: learning_rate=0.001, or 1e-3; the selected variant where left out",
     )
 
     @model_validator(mode="after")

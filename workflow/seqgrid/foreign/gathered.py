@@ -68,14 +68,12 @@ def gather(
 
 
 def _about(entry: Any, file: File, rows: int, folder: Path) -> dict[str, Any]:
-    used = {*entry.columns.values(), *entry.wide, *entry.only}
-    used |= {parse.column for parse in entry.parse}
     return {
         "file": os.path.relpath(file.path, folder),
         "sha256": file.sha256,
         "rows": rows,
         "of": entry.rows,
-        "unread": [name for name in file.columns if name not in used],
+        "unread": [name for name in file.columns if name not in entry.theirs],
     }
 
 
