@@ -292,6 +292,25 @@ def test_a_selection_that_may_change_holds_the_answer_back():
     assert row["blockers"] == ["a variant was selected before all had ended"]
 
 
+def test_a_side_of_which_no_variant_is_selected_is_not_comparable():
+    made = study(p=(), q=())
+    for rate, values in ((0.001, LOW), (0.01, HIGH)):
+        for model in "pq":
+            made.cells(model, "mqar", 64, values, variant=f"learning_rate={rate}")
+    for row in made.rows["cells"]:
+        if row["model"] == "q":
+            row["best_validation_metric"] = None
+    row = only(made)
+    assert row["outcome"] == "NOT COMPARABLE"
+    words = "b: NO SELECTION, no variant is selected, as finished ones have no validation"
+    assert row["blockers"] == [words]
+    assert "the variant of b" not in row["statement"]
+    named = {"variant": "learning_rate=0.01"}
+    sides = {"a": {"model": "p"} | named, "b": {"model": "q"} | named}
+    made.about["config"] = {"compare": {"x": sides}}
+    assert only(made)["outcome"] == "NO DIFFERENCE SHOWN"  # of variants that both sides name
+
+
 def test_seeds_closer_than_the_test_can_tell_give_no_effect_size():
     assert only(study())["effect_size"] > 1
     row = only(study(p=[0.8 + 0.0001 * i for i in range(8)], q=[0.4] * 8))
