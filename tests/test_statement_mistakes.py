@@ -6,8 +6,8 @@ import pytest
 from grid_factory import write_study
 
 from seqgrid import registry, study, task_metrics
-from seqgrid.analysis import stats
-from seqgrid.analysis.published import _equal
+from seqgrid.analysis import successes
+from seqgrid.analysis.published_settings import equal
 from seqgrid.study_file import StudyError
 from seqgrid.thresholds import Thresholds
 
@@ -336,15 +336,15 @@ def test_the_text_of_a_task_tells_its_metric_test_sets_and_levels(name):
 
 
 def test_numbers_are_held_together_as_numbers():
-    assert _equal(30, "30")
-    assert _equal("1e-3", 0.001)
-    assert not _equal("31", 30)
-    assert not _equal("cosine", 0)
-    assert not _equal(True, 1.5)
+    assert equal(30, "30")
+    assert equal("1e-3", 0.001)
+    assert not equal("31", 30)
+    assert not equal("cosine", 0)
+    assert not equal(True, 1.5)
 
 
 def test_confidence_can_be_as_near_to_1_as_can_be_computed():
-    interval = stats.paired_rates(3, 0, 6, Thresholds(confidence=0.999999).confidence)
+    interval = successes.paired_rates(3, 0, 6, Thresholds(confidence=0.999999).confidence)
     assert -1 <= interval.low < 0 < interval.high <= 1
 
 

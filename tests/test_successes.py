@@ -9,7 +9,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from tables_factory import Tables
 from test_comparison_rows import X, only, rows
 
-from seqgrid.analysis import paired, stats, successes
+from seqgrid.analysis import paired, successes
 
 # -- the test ------------------------------------------------------------------------------------
 
@@ -48,14 +48,14 @@ def test_the_interval_of_rates_is_of_the_differences_that_a_score_test_does_not_
         return (only_a - only_b - n * d) / np.sqrt(n * (2 * best + d - d**2))
 
     for only_a, only_b, n in ((3, 1, 12), (2, 7, 30), (6, 1, 7), (1, 1, 5)):
-        found = stats.paired_rates(only_a, only_b, n)
+        found = successes.paired_rates(only_a, only_b, n)
         assert z(found.low, only_a, only_b, n) == pytest.approx(1.95996, abs=1e-3)
         assert z(found.high, only_a, only_b, n) == pytest.approx(-1.95996, abs=1e-3)
-        mirrored = stats.paired_rates(only_b, only_a, n)
+        mirrored = successes.paired_rates(only_b, only_a, n)
         assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
     # No run differs: the score test of a difference d has z = sqrt(n d / (1 - d)).
-    assert stats.paired_rates(0, 0, 10).high == pytest.approx(3.8415 / 13.8415, abs=1e-4)
-    assert (stats.paired_rates(9, 0, 9).high, stats.paired_rates(0, 9, 9).low) == (1, -1)
+    assert successes.paired_rates(0, 0, 10).high == pytest.approx(3.8415 / 13.8415, abs=1e-4)
+    assert (successes.paired_rates(9, 0, 9).high, successes.paired_rates(0, 9, 9).low) == (1, -1)
 
 
 @pytest.mark.parametrize("n", [2, 6, 10])

@@ -14,8 +14,8 @@ from seqgrid.analysis import (
 )
 from seqgrid.analysis.obstacles import Obstacles
 from seqgrid.analysis.paired import Judged, Paired
+from seqgrid.analysis.pairs import Pairs
 from seqgrid.analysis.restraints import Shared
-from seqgrid.analysis.sides import Pairs
 from seqgrid.analysis.single_runs import Told
 from seqgrid.analysis.stats import Interval
 from seqgrid.metric_names import SOLVED, STEPS

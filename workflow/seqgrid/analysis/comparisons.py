@@ -29,8 +29,9 @@ from seqgrid.analysis import (
 from seqgrid.analysis.comparison_rows import Place, finished
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.obstacles import Judge, Obstacles
+from seqgrid.analysis.pairs import Pairs, pairs
 from seqgrid.analysis.restraints import Shared
-from seqgrid.analysis.sides import FINAL, NEVER, Pairs, Side, Sides, pairs, words
+from seqgrid.analysis.sides import FINAL, NEVER, Side, Sides, words
 from seqgrid.analysis.single_runs import SingleRuns
 from seqgrid.analysis.summary import Study, meta
 from seqgrid.metric_names import SOLVED, SOLVING, STEPS

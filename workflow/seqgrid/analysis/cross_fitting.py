@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, isnan
 
-from seqgrid.analysis import sides, stats
+from seqgrid.analysis import stats
 from seqgrid.analysis.groups import short
 from seqgrid.analysis.paired import Judged, Paired
-from seqgrid.analysis.sides import Member, Pairs, Side
+from seqgrid.analysis.pairs import Pairs
+from seqgrid.analysis.pairs import pairs as paired_seeds
+from seqgrid.analysis.sides import Member, Side
 
 ENDED = "finished"
 
@@ -22,7 +24,7 @@ def pairs(a: Side, b: Side, better: str) -> Pairs | None:
     if not any(member.rows for side in (a, b) for member in side.members):
         return None
     found = [replace(side, members=tuple(map(_crossed, side.members))) for side in (a, b)]
-    return sides.pairs(*found, better)
+    return paired_seeds(*found, better)
 
 
 def held_back(crossed: Paired, found: Paired, judged: Judged) -> list[str]:

@@ -5,7 +5,8 @@ a verdict is an interval of a final seed that cannot be had with it.
 """
 
 from seqgrid.analysis.groups import Group
-from seqgrid.analysis.level_rules import model_slack, slack
+from seqgrid.analysis.level_rules import slack
+from seqgrid.analysis.model_ceiling_rules import model_slack
 
 AT = ("AT SHORTCUT", "AT CEILING", "AT MODEL CEILING")
 

@@ -293,5 +293,5 @@ def values_of(cells: tuple[Cell, ...]) -> dict:
 
 
 def short(value: float) -> str:
-    """A number in a statement."""
-    return f"{value:.4g}"
+    """A number in a statement: four digits; from 10,000 a whole number, up to a million."""
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seqgrid.analysis.sides import Pairs
+from seqgrid.analysis.pairs import Pairs
 
 
 def means(found: list[Pairs]) -> tuple[list[int], list[int], list[float], int]:

@@ -16,13 +16,13 @@ shrinks with every seed, would be missed by results that are the same.
 
 import json
 from collections.abc import Sequence
-from math import inf, isclose, isnan, nan
+from math import inf, isnan, nan
 from typing import Any
 
 import pyarrow as pa
 
 from seqgrid import tables
-from seqgrid.analysis import stats
+from seqgrid.analysis import published_settings, stats
 from seqgrid.analysis.final_values import intervals, stale, to_come
 from seqgrid.analysis.groups import counted, short
 from seqgrid.analysis.selection import PRELIMINARY
@@ -40,15 +40,6 @@ RULE = (
     "ceiling, another variant may be selected, the number lies between the two, or the range or "
     "the published interval is so wide that nearly any number would do: half of it is more than "
     "`unstable_share` of the span."
-)
-RECORDS = {"model": "model_settings", "task": "task_settings"}  # others are named as in a study
-# What moves a score most: where nothing is said of them, that is said.
-STANDARD = (
-    "training.steps",
-    "training.batch_size",
-    "training.examples",
-    "training.learning_rate",
-    "training.schedule",
 )
 TASK = ("task",)
 PLACE = ("model", "task", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
@@ -114,7 +105,7 @@ class _Book:
             None,
         )
         cells = self._cells(place, ours)
-        same, different, unknown = _settings(entry.get("settings") or {}, cells)
+        same, different, unknown = published_settings.held(entry.get("settings") or {}, cells)
         low, high = self._range(entry, ours, self.thresholds.confidence)
         outcome, statement = self._outcome(entry, place, ours, cells, different, (low, high))
         return {
@@ -254,54 +245,3 @@ def _finals(row: dict | None) -> list[float]:
         return []
     pairs = zip(row["values"], row["finals"], strict=True)
     return [value for value, final in pairs if final and value is not None and not isnan(value)]
-
-
-def _settings(said: dict, cells: list[dict]) -> tuple[list[str], list[str], list[str]]:
-    """The settings that are the same, those that differ, and those nobody can hold together."""
-    ours = [_read(cell) for cell in cells]
-    same, different, unknown = [], [], []
-    for key, theirs in said.items():
-        found = [_lookup(settings, key) for settings in ours]
-        first = found[0] if found else None
-        if first is None or any(other != first for other in found):
-            unknown.append(f"{key}: {_word(theirs)} there")
-        elif _equal(first[0], theirs):
-            same.append(f"{key}: {_word(theirs)}")
-        else:
-            different.append(f"{key}: {_word(theirs)} there, {_word(first[0])} here")
-    unknown += [f"{key}: not said there" for key in STANDARD if key not in said]
-    return same, different, unknown
-
-
-def _read(cell: dict) -> dict:
-    try:
-        found = json.loads(cell["settings"] or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _lookup(settings: dict, key: str) -> tuple[Any] | None:
-    """The value of a dotted key in a tuple of one, as it can be null; None where there is none."""
-    group, _, name = key.partition(".")
-    record = settings.get(RECORDS.get(group, group))
-    return (record[name],) if isinstance(record, dict) and name in record else None
-
-
-def _equal(a: Any, b: Any) -> bool:
-    one, other = _number(a), _number(b)
-    return a == b if one is None or other is None else isclose(one, other, rel_tol=1e-9)
-
-
-def _number(value: Any) -> float | None:
-    """The number that a value is, or that it is the text of; None where it is neither."""
-    if type(value) not in (int, float, str):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _word(value: Any) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

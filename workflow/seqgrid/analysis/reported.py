@@ -10,13 +10,12 @@ from seqgrid.analysis.coverage_rules import control_failed
 from seqgrid.analysis.groups import Cell, Group
 from seqgrid.analysis.level_rules import (
     above_ceiling,
-    above_model_ceiling,
     at_ceiling,
     at_chance,
-    at_model_ceiling,
     unlearnable,
 )
 from seqgrid.analysis.levels import Levels, ModelCeiling
+from seqgrid.analysis.model_ceiling_rules import above_model_ceiling, at_model_ceiling
 from seqgrid.analysis.rules import Verdict
 from seqgrid.analysis.seed_rules import no_interval
 from seqgrid.analysis.shortcut_rules import above, at_shortcut, shortcut_not_excluded

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from seqgrid.analysis import stats
 from seqgrid.analysis.groups import short
 from seqgrid.analysis.paired import Judged, Paired, compare
-from seqgrid.analysis.sides import Side, pairs
+from seqgrid.analysis.pairs import pairs
+from seqgrid.analysis.sides import Side
 from seqgrid.metric_names import SOLVED, SOLVING, UNIT
 
 OPPOSITE = {"A BETTER": -1, "B BETTER": 1}

@@ -1,7 +1,7 @@
 """The rules about the seeds of a group: whether one number can stand for them."""
 
 from itertools import combinations, pairwise
-from math import inf, prod
+from math import inf, isnan, prod
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.groups import Cell, Group, short
@@ -45,7 +45,7 @@ def unstable(group: Group) -> Finding | None:
         words += f"{_named(group, lower)}; {_named(group, upper)} (among values spread evenly so "
         words += f"large a gap has probability {chance:.2g}; a long tail makes it likelier)"
     else:
-        kind, words = "", f"values from {short(low)} to {short(high)}"
+        kind, words = "", f"values from {_ends(group.values)}"
     return (
         f"UNSTABLE ACROSS SEEDS{f' ({kind})' if kind else ''}",
         f"{_success(group)}{words}: no mean or median stands for them",
@@ -123,6 +123,14 @@ def _success(group: Group) -> str:
 
 def _named(group: Group, cells: list[Cell]) -> str:
     values = [c.value for c in cells if c.value is not None]
-    low, high = stats.extremes(values, group.levels.better)
-    ends = short(low) if low == high else f"{short(low)} to {short(high)}"
-    return f"{ends} (seed {', '.join(str(c.seed) for c in cells)})"
+    return f"{_ends(values)} (seed {', '.join(str(c.seed) for c in cells)})"
+
+
+def _ends(values: list[float]) -> str:
+    """`low to high` of those that are numbers, and how many are none."""
+    known = [value for value in values if not isnan(value)]
+    if not known:
+        return "no number"
+    ends = " to ".join(dict.fromkeys((short(min(known)), short(max(known)))))
+    none = len(values) - len(known)
+    return f"{ends}, and {none} of {len(values)} is no number" if none else ends

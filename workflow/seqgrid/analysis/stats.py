@@ -6,7 +6,7 @@ a `numpy.random.Generator` that the caller gives.
 
 Sources: Wilson, J. Am. Stat. Assoc. 22 (1927) 209, for `wilson`; David & Nagaraja, Order
 Statistics, 3rd ed., section 7.1, for `median_interval`; Agarwal et al., arXiv:2108.13264, for
-`iqm` as a summary of few runs; Tango, Stat. Med. 17 (1998) 891, for `paired_rates`.
+`iqm` as a summary of few runs.
 """
 
 from bisect import bisect_left
@@ -199,30 +199,6 @@ def square_and_add(
     low = value - np.hypot(a[0] - a[1], b[2] - b[0])
     high = value + np.hypot(a[2] - a[0], b[0] - b[1])
     return value, float(low), float(high)
-
-
-def paired_rates(only_a: int, only_b: int, n: int, coverage: float = CONFIDENCE) -> Interval:
-    """Score interval of the difference of two success rates a - b over the same n >= 1 units.
-
-    only_a, only_b: units in which that side alone succeeds. The differences that a score test does
-    not reject, each with the rate of `only_b` that is likeliest under it (Tango, equations 9 to
-    13). Its coverage is nominal: `score` is asymptotic, though sound where both rates are 0 or 1.
-    """
-    from scipy.optimize import brentq
-
-    z, value = simultaneous_z(1, coverage), (only_a - only_b) / n
-
-    def score(difference: float) -> float:
-        middle = (2 * n - only_a + only_b) * difference - only_a - only_b
-        last = -only_b * difference * (1 - difference)
-        rate = (np.sqrt(middle**2 - 8 * n * last) - middle) / (4 * n)  # of only_b
-        variance = n * (2 * rate + difference * (1 - difference))
-        return (only_a - only_b - n * difference) / np.sqrt(max(variance, 1e-300))
-
-    edge = 1 - 1e-9  # at 1 itself there is no variance
-    low = -1.0 if score(-edge) <= z else brentq(lambda d: score(d) - z, -edge, min(value, edge))
-    high = 1.0 if score(edge) >= -z else brentq(lambda d: score(d) + z, max(value, -edge), edge)
-    return Interval(float(low), float(high), "Tango 1998, score, nominal", coverage)
 
 
 def superiority(a: Sequence[float], b: Sequence[float]) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 from seqgrid.analysis import edits, ledger
 from seqgrid.analysis.advice_view import View
+from seqgrid.analysis.groups import short
 from seqgrid.analysis.rates import seeds_for_median, total
 
 # What a plain run goes on with; an end that is final asks for `rerun`.
@@ -159,8 +160,9 @@ def _scored(view: View) -> Iterator[dict]:
             "task": task,
             "action": "score differently",
             "verdict": "UNLEARNABLE AS SCORED",
-            "reason": f"at {at} tokens the ceiling {levels.ceiling:.4g} is chance: change metric, "
-            "mask or targets in the task's file; more training, seeds or tuning show nothing",
+            "reason": f"at {at} tokens the ceiling {short(levels.ceiling or 0.0)} is chance: "
+            "change metric, mask or targets in the task's file; more training, seeds or tuning "
+            "show nothing",
             "cells": len([c for c in view.everything if c["task"] == task]),
         }
 

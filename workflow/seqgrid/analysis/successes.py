@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
+import numpy as np
+
 from seqgrid.analysis import paired, stats
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.paired import Paired
-from seqgrid.analysis.sides import Pairs
+from seqgrid.analysis.pairs import Pairs
 from seqgrid.analysis.stats import Interval
 
 
@@ -65,8 +67,8 @@ def interval(found: Paired, outcome: str, coverage: float) -> Interval:
     if not found.differences or n < 2:
         return Interval(-inf, inf, "none", 0.0)
     only_a, only_b = (sum(d == side for d in found.differences) for side in (1.0, -1.0))
-    low = stats.paired_rates(only_a, only_b + waiting, n, coverage)
-    high = stats.paired_rates(only_a + waiting, only_b, n, coverage)
+    low = paired_rates(only_a, only_b + waiting, n, coverage)
+    high = paired_rates(only_a + waiting, only_b, n, coverage)
     ends = {"A BETTER": (0.0, inf), "B BETTER": (-inf, 0.0)}.get(outcome)
     least, most = (
         (max(low.low, ends[0]), min(high.high, ends[1]))
@@ -76,6 +78,30 @@ def interval(found: Paired, outcome: str, coverage: float) -> Interval:
     return Interval(
         least, most, f"{low.method}; with zero as McNemar's exact test has it", coverage
     )
+
+
+def paired_rates(only_a: int, only_b: int, n: int, coverage: float = stats.CONFIDENCE) -> Interval:
+    """Score interval of the difference of two success rates a - b over the same n >= 1 units.
+
+    only_a, only_b: units in which that side alone succeeds. The differences that a score test does
+    not reject, each with the rate of `only_b` that is likeliest under it (Tango, equations 9 to
+    13). Its coverage is nominal: `score` is asymptotic, though sound where both rates are 0 or 1.
+    """
+    from scipy.optimize import brentq
+
+    z, value = stats.simultaneous_z(1, coverage), (only_a - only_b) / n
+
+    def score(difference: float) -> float:
+        middle = (2 * n - only_a + only_b) * difference - only_a - only_b
+        last = -only_b * difference * (1 - difference)
+        rate = (np.sqrt(middle**2 - 8 * n * last) - middle) / (4 * n)  # of only_b
+        variance = n * (2 * rate + difference * (1 - difference))
+        return (only_a - only_b - n * difference) / np.sqrt(max(variance, 1e-300))
+
+    edge = 1 - 1e-9  # at 1 itself there is no variance
+    low = -1.0 if score(-edge) <= z else brentq(lambda d: score(d) - z, -edge, min(value, edge))
+    high = 1.0 if score(edge) >= -z else brentq(lambda d: score(d) + z, max(value, -edge), edge)
+    return Interval(float(low), float(high), "Tango 1998, score, nominal", coverage)
 
 
 def listed(values: Sequence[tuple[float, float]], coverage: float) -> str:

@@ -137,7 +137,7 @@ class Study:
     def summarise(self, key: Key, weights: str, group: Group) -> dict:
         """One row of `summary`."""
         better, final = group.levels.better, group.values
-        interval = stats.median_interval(final, better, self.thresholds.confidence)
+        interval = _interval(final, better, self.thresholds.confidence)
         minimum, maximum = stats.extremes(final, better)
         shortcut = max(
             group.levels.shortcuts, key=lambda s: group.levels.goodness(s[1]), default=(None, None)
@@ -245,6 +245,15 @@ class Study:
             seen_examples=row["seen_examples"],
             history=tuple(dict((p[0], p) for p in curve).values()),
         )
+
+
+def _interval(values: list[float], better: str, confidence: float) -> stats.Interval:
+    """The interval of a median; none where an end of it is no number, and so no bound."""
+    found = stats.median_interval(values, better, confidence)
+    if not found.coverage or not isnan(found.low + found.high):
+        return found
+    known = sum(not isnan(value) for value in values)
+    return stats.Interval(nan, nan, f"none: {known} of {len(values)} values are numbers", 0.0)
 
 
 def _key(row: dict) -> Key:

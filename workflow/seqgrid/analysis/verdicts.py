@@ -1,11 +1,11 @@
 """The rules that turn numbers into statements: one pure function each, with its threshold named.
 
 A rule looks at a group of seeds, and says nothing where it does not apply. `level_rules` has those
-on levels, `seed_rules` those on how seeds agree, `coverage_rules` those on how cells ended,
-`curve_rules` those on one cell's training, `unfinished_rules` that on a run cut short. No rule
-compares models, variants or lengths: a level can move with the length, and a comparison needs
-pairs. Shares are of the span, the distance from chance to ceiling. Thresholds
-are those of `seqgrid.thresholds`, which a study may set.
+on levels, `model_ceiling_rules` those on what one model can see, `seed_rules` those on how seeds
+agree, `coverage_rules` those on how cells ended, `curve_rules` those on one cell's training,
+`unfinished_rules` that on a run cut short. No rule compares models, variants or lengths: a level
+can move with the length, and a comparison needs pairs. Shares are of the span, the distance from
+chance to ceiling. Thresholds are those of `seqgrid.thresholds`, which a study may set.
 """
 
 from seqgrid.analysis.coverage_rules import (
@@ -22,13 +22,12 @@ from seqgrid.analysis.curve_rules import collapsed, improving, no_clear_plateau,
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.level_rules import (
     above_ceiling,
-    above_model_ceiling,
     at_ceiling,
     at_chance,
-    at_model_ceiling,
     solved,
     unlearnable,
 )
+from seqgrid.analysis.model_ceiling_rules import above_model_ceiling, at_model_ceiling
 from seqgrid.analysis.rules import Finding, Rule, rule
 from seqgrid.analysis.seed_rules import no_interval, unstable
 from seqgrid.analysis.selection import at_grid_edge, preliminary

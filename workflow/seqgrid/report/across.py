@@ -1,7 +1,8 @@
 """One number a model over all tasks and lengths, in the section on results."""
 
+from seqgrid.report import marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import STALE, blocks, item, number, table, text
+from seqgrid.report.markdown import blocks, interval, item, number, table, text
 
 NOTE = text(
     "The interquartile mean (IQM) of the share of the way from chance (0) to the ceiling of the "
@@ -20,8 +21,8 @@ def across(content: Content) -> str:
         [
             row["model"],
             str(len(row["seeds"])),
-            number(row["iqm"]) + (STALE if row["stale"] else ""),
-            f"[{number(row['low'])}, {number(row['high'])}]" if row["coverage"] else "-",
+            number(row["iqm"]) + marks.behind(_behind(content, row)),
+            interval(row["low"], row["high"]) if row["coverage"] else "-",
             row["interval"],
         ]
         for row in whole
@@ -39,3 +40,15 @@ def across(content: Content) -> str:
         table(["model", "seeds", "IQM", "interval", "how"], body, words=1) if body else "",
         blocks("Without a number:", "\n".join(left)) if left else "",
     )
+
+
+def _behind(content: Content, row: dict) -> list[dict]:
+    """The rows of `summary` that a number is over."""
+    return [
+        found
+        for task in content.tasks
+        for found in content.rows(task)
+        if found["selected"]
+        and found["model"] == row["model"]
+        and f"{task} {found['seqlen_tokens']}" in row["places"]
+    ]

@@ -9,7 +9,16 @@ from seqgrid.analysis.rates import Rates
 from seqgrid.analysis.resuming import LEAVE, OPEN, RESUME
 from seqgrid.analysis.study_advice import goes_on
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, code, number, seconds, table, text, without_empty
+from seqgrid.report.markdown import (
+    blocks,
+    code,
+    interval,
+    number,
+    seconds,
+    table,
+    text,
+    without_empty,
+)
 from seqgrid.report.sections import MOST_ROWS
 
 ON_CELLS = (RESUME, OPEN, "monitor", LEAVE)
@@ -103,8 +112,8 @@ def on_cells(rows: list[dict], unit: str) -> str:
             str(r["seed"]),
             r["action"],
             r["verdict"],
-            "-" if r["gain"] is None else number(r["gain"]),
-            "-" if r["gain"] is None else f"[{number(r['gain_low'])}, {number(r['gain_high'])}]",
+            number(r["gain"]),
+            interval(r["gain_low"], r["gain_high"]),
             _hours(r["hours"]),
             r["reason"],
         ]
@@ -138,8 +147,8 @@ def _action(content: Content, rows: list[dict], action: str, unit: str) -> str:
         [
             *_who(r),
             r["verdict"],
-            "-" if r["gain"] is None else number(r["gain"]),
-            "-" if r["gain"] is None else f"[{number(r['gain_low'])}, {number(r['gain_high'])}]",
+            number(r["gain"]),
+            interval(r["gain_low"], r["gain_high"]),
             _count(r["cells"]),
             _hours(r["hours"]),
             r["reason"],

@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 
 from seqgrid import thresholds
 from seqgrid.analysis import ledger
-from seqgrid.report import bytask, checks, cost, reported
+from seqgrid.report import bytask, checks, comparisons, cost, reported
 from seqgrid.report.bytask import SURELY, can_exist
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
-from seqgrid.report.markdown import blocks, free, listing, number, text
+from seqgrid.report.markdown import blocks, free, interval, listing, number, text
 
 STALENESS = {
     "stale": "trained by sources that have changed since",
@@ -197,9 +197,10 @@ def _size(row: dict) -> str:
     if row["difference"] is None:
         return f", {row['pairs']} pairs"
     size = f"median difference {number(row['difference'])}"
-    if row["low"] is not None:
-        size += f" [{number(row['low'])}, {number(row['high'])}]"
-    return f", {size}, {row['pairs']} pairs"
+    if row["low"] is not None or row["high"] is not None:
+        size += f" {interval(row['low'], row['high'])}"
+    since = ", of values whose sources have changed since" if comparisons.stale(row) else ""
+    return f", {size}, {row['pairs']} pairs{since}"
 
 
 def _at(row: dict) -> str:

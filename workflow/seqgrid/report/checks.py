@@ -3,9 +3,9 @@
 import json
 
 from seqgrid.analysis import expectations
-from seqgrid.report import gates
+from seqgrid.report import gates, marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, blocks, code, free, item, listing, number, table, text
+from seqgrid.report.markdown import blocks, code, free, item, listing, number, table, text
 from seqgrid.thresholds import of
 
 KNOWN = ("passed", "failed")
@@ -22,7 +22,7 @@ def expected(content: Content) -> str:
             row["expected"],
             MET[row["met"]],
             "-" if row["solved"] is None else f"{row['solved']}/{row['asked']}",
-            number(row["median"]) + (DAGGER if row["final"] < row["asked"] else ""),
+            marks.added(number(row["median"]), marks.behind(_found(content, row))),
             row["observed"] or "-",
             row["reason"],
         ]
@@ -41,6 +41,11 @@ def expected(content: Content) -> str:
         table(header, body, left=4, words=2),
         blocks("Where they are known from:", "\n".join(dict.fromkeys(known))) if known else "",
     )
+
+
+def _found(content: Content, row: dict) -> list[dict]:
+    found = content.row_at(row)
+    return [found] if found else []
 
 
 def said(content: Content) -> list[str]:

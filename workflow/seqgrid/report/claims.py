@@ -3,7 +3,18 @@
 from collections import Counter
 
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import STALE, blocks, code, free, item, listing, number, table, text
+from seqgrid.report.markdown import (
+    STALE,
+    blocks,
+    code,
+    free,
+    interval,
+    item,
+    listing,
+    number,
+    table,
+    text,
+)
 from seqgrid.thresholds import of
 
 EXAMPLE = (
@@ -106,7 +117,6 @@ def _range(low: float, high: float) -> str:
 
 
 def _interval(row: dict) -> str:
-    if row["value_low"] is None or row["value_high"] is None:
-        return "-"
     covered = f" ({row['coverage']:.1%})" if row["coverage"] else ""
-    return f"{number(row['value_low'])} to {number(row['value_high'])}{covered}"
+    ends = interval(row["value_low"], row["value_high"])
+    return ends if ends == "-" else f"{ends}{covered}"

@@ -4,9 +4,11 @@ from collections import Counter
 from math import isinf
 
 from seqgrid import thresholds
+from seqgrid.analysis.groups import short
 from seqgrid.metric_names import SOLVED, STEPS
+from seqgrid.report import marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import blocks, code, item, listing, number, table, text
+from seqgrid.report.markdown import blocks, code, interval, item, listing, number, table, text
 
 EXAMPLE = (
     "compare:",
@@ -93,7 +95,7 @@ def _row(row: dict) -> list[str]:
         row["comparison"],
         place(row),
         f"{row['pairs'] or 0}" + (f" (+{row['unpaired']} unpaired)" if row["unpaired"] else ""),
-        number(row["difference"]),
+        marks.added(number(row["difference"]), marks.of(not row["missing"], stale(row))),
         _interval(row),
         "-" if row["p_corrected"] is None else f"{row['p_corrected']:.3g}",
         effect,
@@ -102,10 +104,14 @@ def _row(row: dict) -> list[str]:
     ]
 
 
+def stale(row: dict) -> bool:
+    """Whether sources behind a row of `comparisons` have changed, as it says itself."""
+    return "have changed since" in row["statement"]
+
+
 def _interval(row: dict) -> str:
-    if row["coverage"] is None or (row["low"] is None and row["high"] is None):
-        return "-"
-    return f"{number(row['low'])} to {number(row['high'])} ({row['coverage']:.1%})"
+    ends = interval(row["low"], row["high"])
+    return "-" if row["coverage"] is None or ends == "-" else f"{ends} ({row['coverage']:.1%})"
 
 
 def _improvement(row: dict) -> str:
@@ -160,7 +166,7 @@ def _values(rows: list[dict]) -> str:
 def _signed(value: float) -> str:
     if isinf(value):
         return "-inf" if value < 0 else "+inf"
-    return f"{value:+.3g}"
+    return f"{'+' if value > 0 else ''}{short(value)}"
 
 
 def _waits(rows: list[dict]) -> str:

@@ -169,6 +169,13 @@ class Content:
             and (r["evaluated_seqlen_tokens"] != r["seqlen_tokens"]) == beyond
         ]
 
+    def row_at(self, place: dict) -> dict | None:
+        """The selected primary row at the place that another table's row is about."""
+        names = ("model", "seqlen_tokens", "evaluated_seqlen_tokens")
+        rows = self._by_task.get((place["task"], place["test_set"] or "", ""), [])
+        mine = (r for r in rows if r["selected"] and all(r[n] == place[n] for n in names))
+        return next(mine, None)
+
     def test_sets(self, task: str) -> list[str]:
         """Test sets of a task besides the one drawn as training is."""
         return sorted({name for t, name, part in self._by_task if t == task and name and not part})

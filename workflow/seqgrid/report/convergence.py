@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from seqgrid.report import marks
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, count, table, text, without_empty
 from seqgrid.report.sections import MOST_ROWS, figure, more
@@ -45,7 +46,7 @@ def convergence(content: Content) -> str:
         label = f"{row['model']} {row['variant']}".strip()
         ends = [", ".join(seeds[rule]) or "-" for rule in CELL_RULES]
         found = times.get(_key(row)) if row["selected"] else None
-        solving = _solving(found, row, _reached(content, row))
+        solving = _solving(found, row, [c for c in content.cells if _key(c) == _key(row)])
         body.append([label, row["task"], str(row["seqlen_tokens"]), *solving, *ends])
     header = ["model", "task", "length", "solved", "at", "censored", "median", "interval"]
     rules = [rule.lower() for rule in CELL_RULES]
@@ -59,17 +60,15 @@ def convergence(content: Content) -> str:
     )
 
 
-def _reached(content: Content, row: dict) -> set[int]:
-    """Steps of the first validations at the solved level of a row's seeds."""
-    cells = (c for c in content.cells if _key(c) == _key(row))
-    return {c["solved_step_steps"] for c in cells if c["solved_step_steps"] is not None}
+def _solving(row: dict | None, summary: dict, cells: list[dict]) -> list[str]:
+    """Solved, at, censored, median, its interval and the mean up to the horizon.
 
-
-def _solving(row: dict | None, summary: dict, reached: set[int]) -> list[str]:
-    """Solved, at, censored, median, its interval and the mean up to the horizon."""
+    cells: those of the row of `summary`.
+    """
     if row is None:
         return ["-"] * 6
-    ends = row["times_steps"]
+    ends, mark = row["times_steps"], marks.of_cells(cells)
+    reached = {c["solved_step_steps"] for c in cells}
     absent = summary["asked"] - summary["skipped"] - row["seeds"]
     solved = [f"{'' if t in reached else 'by '}{count(t)}" for t in ends if t > 0]
     last = max(map(abs, ends))
@@ -80,12 +79,12 @@ def _solving(row: dict | None, summary: dict, reached: set[int]) -> list[str]:
     else:
         median = count(row["median_steps"])
     return [
-        f"{row['solved']}/{row['seeds']}" + (f", {absent} absent" if absent > 0 else ""),
+        f"{row['solved']}/{row['seeds']}{mark}" + (f", {absent} absent" if absent > 0 else ""),
         ", ".join(solved[:3]) + (f" and {len(solved) - 3} more" if solved[3:] else "") or "-",
         ", ".join(_censored(ends)) or "-",
-        median,
+        median + mark,
         _interval(row) if solved else "-",
-        f"{count(row['restricted_mean_steps'])} (cut at {count(row['horizon_steps'])})",
+        f"{count(row['restricted_mean_steps'])}{mark} (cut at {count(row['horizon_steps'])})",
     ]
 
 
@@ -119,8 +118,12 @@ def _tests(content: Content) -> str:
     )
     body = []
     for row in rows[:MOST_ROWS]:
-        found = [_p(row[name]) for name in ("p_value", "p_corrected", "p_smallest")]
-        place = [row["task"], str(row["seqlen_tokens"]), f"{row['solved']}/{row['seeds']}"]
+        at = (row["task"], row["seqlen_tokens"])
+        mine = {_key(r) for r in content.convergence if _key(r)[1::2] == at}
+        mark = marks.of_cells([c for c in content.cells if _key(c) in mine])
+        found = [marks.added(_p(row[name]), mark) for name in ("p_value", "p_corrected")]
+        found.append(_p(row["p_smallest"]))
+        place = [row["task"], str(row["seqlen_tokens"]), f"{row['solved']}/{row['seeds']}{mark}"]
         body.append([*place, *found, row["statement"].split(": ")[-1]])
     header = ["task", "length", "solved", "p", "corrected", "smallest", "says"]
     hidden = len(rows[MOST_ROWS:])

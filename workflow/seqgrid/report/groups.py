@@ -1,7 +1,8 @@
 """Groups of models, as a study declares them, beside the members they are made of."""
 
 from seqgrid.analysis import stats
-from seqgrid.report.content import Content, complete
+from seqgrid.report import marks
+from seqgrid.report.content import Content
 from seqgrid.report.markdown import DAGGER, blocks, number, table, text
 from seqgrid.report.sections import MOST_ROWS, marked, more
 
@@ -37,9 +38,10 @@ def _of(members: list[str], rows: dict[str, dict]) -> list[str]:
     """The group's median, how many models it is over, and each of these."""
     known = [rows[m] for m in members if m in rows]
     values = [r["median"] for r in known if r["median"] is not None]
-    whole = len(values) == len(members) and all(complete(r) for r in known)
-    median = stats.median(values, known[0]["better"]) if values else None
-    shown = f"{number(median)}{'' if whole else DAGGER}" if values else "-"
+    mark = marks.behind(known)
+    if len(values) < len(members) and DAGGER not in mark:
+        mark = DAGGER + mark
+    shown = "-" if not values else number(stats.median(values, known[0]["better"])) + mark
     each = [f"{m} {marked(rows[m]) if m in rows else '-'}" for m in members]
     seeds = sorted({r["final"] for r in known})
     shown_seeds = " to ".join(map(str, dict.fromkeys([seeds[0], seeds[-1]]))) if seeds else "-"

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from seqgrid import thresholds
 from seqgrid.analysis.courses import relative
+from seqgrid.report import marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, blocks, item, number, percent, table, text
+from seqgrid.report.markdown import blocks, interval, item, number, percent, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure, marked, more
 
 REPORTED = "reported means"
@@ -77,25 +78,25 @@ def _scaling(content: Content, task: str, origin: str, spoken: list[dict]) -> st
     metrics = {r["metric"] for r in rows}
     known, body = [r for r in rows if r["lengths"]], []
     for row in known[:MOST_ROWS]:
-        mark = "" if row["complete"] else DAGGER
+        mark = _mark(content, row)
         body.append(
             [
                 _label(row, metrics),
                 _ends(row["lengths"], str),
-                f"{_ends(row['medians'], number)}{mark}",
+                marks.added(_ends(row["medians"], number), mark),
                 percent(row["change"]),
-                _slope(row),
+                marks.added(_slope(row), mark),
                 _ends(row["ceilings"], number),
                 percent(row["ceiling_change"]),
                 _ends(row["shares"], lambda s: percent(s, sign="")),
-                _share_slope(row),
+                marks.added(_share_slope(row), mark),
                 row["outcome"],
             ]
         )
     header = ["model", "lengths", "first to last", "change", "a doubling", "ceiling", "its change"]
     if body:
         found.append(table([*header, "share", "share, a doubling", "outcome"], body, words=1))
-    found.append(_course_by_length(known, [r for r in known if r in spoken], metrics))
+    found.append(_course_by_length(content, known, [r for r in known if r in spoken], metrics))
     said = [item(f"**{_label(r, metrics)}**.", r["statement"]) for r in known if r in spoken]
     without = ", ".join(_label(r, metrics) for r in rows if not r["lengths"])
     if without:
@@ -103,14 +104,19 @@ def _scaling(content: Content, task: str, origin: str, spoken: list[dict]) -> st
     return blocks(*found, "\n".join(said), _left_out(known))
 
 
-def _course_by_length(rows: list[dict], shown: list[dict], metrics: set[str]) -> str:
+def _course_by_length(
+    content: Content, rows: list[dict], shown: list[dict], metrics: set[str]
+) -> str:
     """Each course's values, their change, ceiling and share, length by length."""
     lengths = sorted({at for r in rows for at in r["lengths"]})[:MOST_COLUMNS]
     body = []
     for row in shown:
         first = row["lengths"][0] if row["lengths"] else 0
         known = {
-            "": [number(v) for v in row["medians"]],
+            "": [
+                number(v) + _mark(content, row, [at])
+                for at, v in zip(row["lengths"], row["medians"], strict=True)
+            ],
             f"change from {first}": [
                 percent(relative([row["medians"][0], v])) for v in row["medians"]
             ],
@@ -125,6 +131,17 @@ def _course_by_length(rows: list[dict], shown: list[dict], metrics: set[str]) ->
             label = ", ".join(filter(None, [_label(row, metrics), name]))
             body.append([label, *(at.get(length, "") for length in lengths)])
     return table(["", *map(str, lengths)], body) if body else ""
+
+
+def _mark(content: Content, row: dict, lengths: list[int] | None = None) -> str:
+    """The marks of a number of a course: of the values behind it, at all of its lengths or some."""
+    at = lengths or row["lengths"]
+    if row["origin"] == REPORTED:
+        told = (r for r in content.reported if all(r[n] == row[n] for n in ("model", "task")))
+        origins = {r["origin"] for r in told if r["seqlen_tokens"] in at}
+        return marks.of(True, origin=next(filter(marks.unsure, origins), None))
+    mine = [r for r in content.rows(row["task"]) if r["selected"] and r["model"] == row["model"]]
+    return marks.behind([r for r in mine if r["seqlen_tokens"] in at])
 
 
 def _changes(values: list[float]) -> list[str]:
@@ -148,7 +165,7 @@ def _share_slope(row: dict) -> str:
 def _slope(row: dict) -> str:
     if row["slope"] is None:
         return "-"
-    return f"{number(row['slope'])} [{number(row['low'])}, {number(row['high'])}]"
+    return f"{number(row['slope'])} {interval(row['low'], row['high'])}"
 
 
 def _ends(values: list, show: Callable[..., str]) -> str:

@@ -3,7 +3,7 @@
 import re
 import textwrap
 from collections.abc import Callable, Collection
-from math import isnan
+from math import isfinite, isnan
 
 WIDTH = 100  # columns of wrapped text; tables may be wider
 
@@ -15,14 +15,23 @@ DAGGER, STALE, CHECKPOINT, REUSED = "†", "‡", "§", "¶"
 
 
 def number(value: float | None) -> str:
-    """A number as tables print it: four decimals, two from 1,000; three digits if tiny or huge."""
+    """A number as tables print it: four decimals, two from 10; three digits if tiny or huge."""
     if value is None:
         return "-"
     if isnan(value):
         return "nan"
-    if value == 0 or 1e-3 <= abs(value) < 1e3:
+    if value == 0 or 1e-3 <= abs(value) < 10:
         return f"{value:.4f}"
-    return f"{value:.2f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
+    return f"{value:.2f}" if 10 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`[low, high]`; an end that is no number is unbounded, and no interval is a dash."""
+    known = [v is not None and isfinite(v) for v in (low, high)]
+    if not any(known):
+        return "-"
+    ends = (number(v) if k else "unbounded" for v, k in zip((low, high), known, strict=True))
+    return f"[{', '.join(ends)}]"
 
 
 def count(value: float | None) -> str:

@@ -3,8 +3,9 @@
 from collections import defaultdict
 
 from seqgrid.analysis.published import RULE
+from seqgrid.report import marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, STALE, blocks, free, item, number, table, text
+from seqgrid.report.markdown import blocks, free, interval, item, number, table, text
 
 SETTINGS = {"same": "The same", "different": "Different", "unknown": "Cannot be told"}
 
@@ -22,7 +23,7 @@ def published(content: Content) -> str:
             row["metric"] or "-",
             f"{number(row['published'])}{_ends(row['published_low'], row['published_high'])}",
             "?" if row["published_seeds"] is None else str(row["published_seeds"]),
-            _ours(row),
+            _ours(content, row),
             f"{row['final']}/{row['asked']}",
             _ends(row["low"], row["high"]).strip() or "-",
             row["outcome"],
@@ -63,9 +64,9 @@ def _detail(found: list[tuple[int, dict]]) -> str:
     return item(f"**{places}**, {free(first['source'])}. {'; '.join(words)}.", *listed)
 
 
-def _ours(row: dict) -> str:
-    missing = row["ours"] is not None and row["final"] < row["asked"]
-    return number(row["ours"]) + (DAGGER if missing else "") + (STALE if row["stale"] else "")
+def _ours(content: Content, row: dict) -> str:
+    found = content.row_at(row)
+    return marks.added(number(row["ours"]), marks.behind([found]) if found else "")
 
 
 def _where(row: dict) -> str:
@@ -76,4 +77,4 @@ def _where(row: dict) -> str:
 
 
 def _ends(low: float | None, high: float | None) -> str:
-    return "" if low is None and high is None else f" [{number(low)}, {number(high)}]"
+    return "" if low is None and high is None else f" {interval(low, high)}"

@@ -5,7 +5,7 @@ from collections import defaultdict
 from seqgrid.report import across, groups, marks, reported
 from seqgrid.report.content import Content
 from seqgrid.report.judged import better_of, metric_of
-from seqgrid.report.markdown import blocks, number, table, text
+from seqgrid.report.markdown import blocks, interval, number, table, text
 from seqgrid.report.sections import (
     MOST_COLUMNS,
     MOST_ROWS,
@@ -202,7 +202,7 @@ def _method(row: dict) -> str:
 def _interval(row: dict, with_method: bool) -> str:
     if not row["coverage"]:
         return row["interval"]
-    ends = f"[{number(row['low'])}, {number(row['high'])}]"
+    ends = interval(row["low"], row["high"])
     return f"{ends} {_method(row)}" if with_method else ends
 
 

@@ -53,8 +53,8 @@ def _seeds_table(rows: list[dict], tested: dict[tuple, dict]) -> str:
                 row["model"],
                 *([row["variant"]] if swept else []),
                 str(row["seqlen_tokens"]),
-                number(row["minimum"]),
-                number(row["maximum"]),
+                marks.added(number(row["minimum"]), marks.behind([row])),
+                marks.added(number(row["maximum"]), marks.behind([row])),
                 span([one.get("examples") for one in of]),
                 *(values.get(s, "") for s in seeds[:MOST_COLUMNS]),
             ]

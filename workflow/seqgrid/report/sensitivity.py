@@ -1,10 +1,13 @@
 """The part of a report on swept settings: what was tried, what was chosen, what it mattered."""
 
 from collections import defaultdict
+from math import isnan
 
 from seqgrid.analysis import selection
+from seqgrid.analysis.groups import short
+from seqgrid.report import marks
 from seqgrid.report.content import Content
-from seqgrid.report.markdown import DAGGER, blocks, table, text
+from seqgrid.report.markdown import blocks, table, text
 from seqgrid.report.sections import MOST_COLUMNS, MOST_ROWS, figure
 
 FIRST = "learning_rate"  # the setting in the columns, where it is among several
@@ -27,7 +30,7 @@ def sensitivity(content: Content) -> str:
     note = text(
         "The test metric of every seed at each value that was tried. A star marks the value with "
         "the best median validation over seeds, which all other sections go by; the test split has "
-        f"no say. {DAGGER} not final. A star at the edge of a grid leaves open whether a better "
+        "no say. A star at the edge of a grid leaves open whether a better "
         "value lies beyond; a row without differences shows that the value did not matter."
     )
     return blocks(note, *found, figure(content, "sensitivity"))
@@ -75,10 +78,13 @@ def _cell(row: dict) -> str:
     values = list(zip(row["values"], row["finals"], strict=True))
     if len(values) > MOST_SEEDS:
         known = [value for value, _ in values if value is not None]
-        ends = f"{min(known):.3g} to {max(known):.3g}" if known else "-"
-        mark = "" if all(final for _, final in values) else DAGGER
-        return f"{star}{ends}{mark} ({len(known)} seeds)"
-    shown = ["-" if v is None else f"{v:.3g}{'' if final else DAGGER}" for v, final in values]
+        numbers = sorted(value for value in known if not isnan(value))
+        ends = " to ".join(dict.fromkeys(map(short, (*numbers[:1], *numbers[-1:])))) or "-"
+        none = f", {len(known) - len(numbers)} of them nan" if len(numbers) < len(known) else ""
+        mark = "".join(m for m in marks.MEANINGS if any(m in own for own in marks.of_seeds(row)))
+        return f"{star}{ends}{mark} ({len(known)} seeds{none})"
+    every = zip(values, marks.of_seeds(row), strict=True)
+    shown = ["-" if v is None else short(v) + mark for (v, _), mark in every]
     return f"{star}{' '.join(shown)}"
 
 
