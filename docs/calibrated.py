@@ -2,14 +2,30 @@
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
-from calibrated_comparisons import comparisons, successes
+from calibrated_comparisons import BETTER, claimed, comparisons, successes
 from calibrated_designs import designs
 from calibrated_levels import judged, levels
 from calibration_row import LEVEL, Built, Row
-from simulated import CHANCE, SHORTCUT, TEST, lucky, normal, study, trained
+from simulated import (
+    CEILING,
+    CHANCE,
+    SHORTCUT,
+    TEST,
+    Draw,
+    alike,
+    lucky,
+    normal,
+    skewed,
+    study,
+    trained,
+)
 from tables_factory import Tables
+
+from seqgrid.analysis import stats
+from seqgrid.metric_names import STEPS
 
 # -- curves ----------------------------------------------------------------------------------------
 
@@ -134,11 +150,11 @@ def lengths() -> Iterator[Row]:
               course("CEILING MOVES"), None, 0.7)  # fmt: skip
 
 
-def times(scale: float, seeds: int) -> Callable[[np.random.Generator], Tables]:
+def times(scale: float, seeds: int, **config: Any) -> Callable[[np.random.Generator], Tables]:
     """Two models that solve after exponential times, cut at a budget that censors 40 %."""
 
     def made(generator: np.random.Generator) -> Tables:
-        tables = study()
+        tables = study(**config)
         for model, factor in (("a", 1.0), ("b", scale)):
             budget = -np.log(0.4) * 1000  # 40 % of model a have not solved it by then
             steps = generator.exponential(1000 * factor, seeds)
@@ -168,6 +184,55 @@ def survival() -> Iterator[Row]:
                   times(1.0, seeds), differs, LEVEL)  # fmt: skip
     yield Row("ten times slower, 40 % of the faster censored; 10 seeds", "log-rank: models differ",
               times(10.0, 10), differs, None, 0.5)  # fmt: skip
+    paired = {"a": {"model": "a"}, "b": {"model": "b"}, "metric": STEPS, "margin": None}
+    for seeds in (6, 10):
+        yield Row(f"the same times, compared; {seeds} seeds", "any difference",
+                  times(1.0, seeds, compare={"x": paired}), claimed(*BETTER), LEVEL)  # fmt: skip
+    yield Row("ten times slower, compared; 10 seeds", "A BETTER",
+              times(10.0, 10, compare={"x": paired}), claimed("A BETTER"), least=0.5)  # fmt: skip
+
+
+# -- over tasks ------------------------------------------------------------------------------------
+
+
+def over(draw: Draw, seeds: int, tasks: int) -> Callable[[np.random.Generator], Tables]:
+    """Two models that do not differ, on several tasks that are alike."""
+
+    def made(generator: np.random.Generator) -> Tables:
+        tables = study(tasks)
+        for model, task in product("ab", range(tasks)):
+            trained(tables, model, draw(generator, seeds), generator, f"task{task}")
+        return tables
+
+    return made
+
+
+def true_iqm(draw: Draw) -> float:
+    """Of the shares of the way to the ceiling that tests of so many seeds as there can be show."""
+    generator = np.random.default_rng(0)
+    scores = generator.binomial(TEST, draw(generator, 400_000)) / TEST
+    return float(stats.iqm((scores - CHANCE) / (CEILING - CHANCE)))
+
+
+def outside(truth: float) -> Callable[[Built], bool]:
+    """Whether the interval of the first model leaves the true value out."""
+    return lambda built: not built["across"][0]["low"] <= truth <= built["across"][0]["high"]
+
+
+def disjoint(built: Built) -> bool:
+    """Whether the intervals of two models have nothing in common."""
+    one, two = built["across"]
+    return one["low"] > two["high"] or two["low"] > one["high"]
+
+
+def across() -> Iterator[Row]:
+    """Intervals of the interquartile mean over tasks."""
+    for (name, draw), seeds in product({"alike": alike, "one in ten at chance": skewed}.items(),
+                                       (10, 20)):  # fmt: skip
+        made, truth = over(draw, seeds, 2), true_iqm(draw)
+        about = f"no effect on 2 tasks, {name}; {seeds} seeds"
+        yield Row(about, "IQM: intervals apart", made, disjoint, LEVEL)
+        yield Row(about, "IQM: true value outside its interval", made, outside(truth), LEVEL)
 
 
 # Title of a part of the table -> its rows, and the tables they need beside summary and verdicts.
@@ -178,5 +243,6 @@ PARTS = {
     "Levels": (levels, ()),
     "Learning curves": (curves, ()),
     "Length": (lengths, ("scaling",)),
-    "Steps to solve": (survival, ("survival", "convergence")),
+    "Steps to solve": (survival, ("survival", "convergence", "comparisons")),
+    "Across tasks": (across, ("across",)),
 }
