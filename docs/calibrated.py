@@ -2,14 +2,29 @@
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 from calibrated_comparisons import comparisons, successes
 from calibrated_designs import designs
 from calibrated_levels import judged, levels
 from calibration_row import LEVEL, Built, Row
-from simulated import CHANCE, SHORTCUT, TEST, lucky, normal, study, trained
+from simulated import (
+    CEILING,
+    CHANCE,
+    SHORTCUT,
+    TEST,
+    Draw,
+    alike,
+    lucky,
+    normal,
+    skewed,
+    study,
+    trained,
+)
 from tables_factory import Tables
+
+from seqgrid.analysis import stats
 
 # -- curves ----------------------------------------------------------------------------------------
 
@@ -162,11 +177,54 @@ def survival() -> Iterator[Row]:
     def differs(built: Built) -> bool:
         return built["comparisons"][0]["outcome"] in ("A BETTER", "B BETTER")
 
-    for seeds in (3, 10):
+    for seeds in (3, 6, 10):
         yield Row(f"the same times, 40 % censored; {seeds} seeds", "solves sooner",
                   times(1.0, seeds), differs, LEVEL)  # fmt: skip
     yield Row("ten times slower, 40 % of the faster censored; 14 seeds", "solves sooner",
               times(10.0, 14), differs, None, 0.5)  # fmt: skip
+
+
+# -- over tasks ------------------------------------------------------------------------------------
+
+
+def over(draw: Draw, seeds: int, tasks: int) -> Callable[[np.random.Generator], Tables]:
+    """Two models that do not differ, on several tasks that are alike."""
+
+    def made(generator: np.random.Generator) -> Tables:
+        tables = study(tasks)
+        for model, task in product("ab", range(tasks)):
+            trained(tables, model, draw(generator, seeds), generator, f"task{task}")
+        return tables
+
+    return made
+
+
+def true_iqm(draw: Draw) -> float:
+    """Of the shares of the way to the ceiling that tests of so many seeds as there can be show."""
+    generator = np.random.default_rng(0)
+    scores = generator.binomial(TEST, draw(generator, 400_000)) / TEST
+    return float(stats.iqm((scores - CHANCE) / (CEILING - CHANCE)))
+
+
+def outside(truth: float) -> Callable[[Built], bool]:
+    """Whether the interval of the first model leaves the true value out."""
+    return lambda built: not built["across"][0]["low"] <= truth <= built["across"][0]["high"]
+
+
+def disjoint(built: Built) -> bool:
+    """Whether the intervals of two models have nothing in common."""
+    one, two = built["across"]
+    return one["low"] > two["high"] or two["low"] > one["high"]
+
+
+def across() -> Iterator[Row]:
+    """Intervals of the interquartile mean over tasks."""
+    for (name, draw), seeds in product({"alike": alike, "one in ten at chance": skewed}.items(),
+                                       (10, 20)):  # fmt: skip
+        made, truth = over(draw, seeds, 2), true_iqm(draw)
+        about = f"no effect on 2 tasks, {name}; {seeds} seeds"
+        yield Row(about, "IQM: intervals apart", made, disjoint, LEVEL)
+        yield Row(about, "IQM: true value outside its interval", made, outside(truth), LEVEL)
 
 
 # Title of a part of the table -> its rows, and the tables they need beside summary and verdicts.
@@ -178,4 +236,5 @@ PARTS = {
     "Learning curves": (curves, ()),
     "Length": (lengths, ("scaling",)),
     "Steps to solve": (survival, ("comparisons",)),
+    "Across tasks": (across, ("across",)),
 }
