@@ -111,8 +111,8 @@ def results(curves_of_a_shape: int = 200) -> dict[tuple[str, float], dict[str, f
     return {key: summed(rows) for key, rows in found.items()}
 
 
-def advised(curves: list[dict], share: float, siblings: int) -> list[tuple[str, bool]]:
-    """(advice, whether a gain worth it came) of each curve cut at a share, beside whole others."""
+def advised(curves: list[dict], share: float, siblings: int) -> list[tuple]:
+    """What is said of each curve cut at a share, beside whole others, and the gain that came."""
     levels = Levels(chance=0.0, ceiling=1.0, solved=0.95)
     thresholds, found = Thresholds(), []
     for start in range(0, len(curves) - siblings, siblings + 1):
@@ -123,27 +123,41 @@ def advised(curves: list[dict], share: float, siblings: int) -> list[tuple[str, 
             for values, error in zip(others, errors[1:], strict=True)
         ]
         slack = [resuming.tolerance(levels, thresholds, p) for p in points]
-        broken = resuming.longest_broken(zip(points, slack, strict=True), WORTH)
         n = round(share * len(cut))
         history = tuple((step, float(v), errors[0]) for step, v in enumerate(cut[:n], 1))
+        points.append(list(history))
+        slack.append(resuming.tolerance(levels, thresholds, history))
+        broken = resuming.longest_broken(zip(points, slack, strict=True), WORTH)
         solved = next((step for step, v, _ in history if v >= 0.95), None)
         cell = Cell(0, "timed_out", budget=len(cut), history=history, solved_step=solved)
         group = Group("", "", "", 1, 1, "", "", "accuracy", levels, (cell,))
-        action = resuming.judge(cell, group, thresholds, broken).action
-        found.append((action, float(cut.max() - cut[:n].max()) >= WORTH))
+        judged = resuming.judge(cell, group, thresholds, broken)
+        found.append((judged, float(cut.max() - cut[:n].max())))
     return found
 
 
+def stated(rows: list[tuple]) -> dict[str, float]:
+    """Of the intervals that advice states: their number, how often they held, their width."""
+    said = [(judged, came) for judged, came in rows if judged.gain is not None]
+    held = [judged.low - 1e-9 <= came <= judged.high + 1e-9 for judged, came in said]
+    widths = [judged.high - judged.low for judged, _ in said]
+    return {"n": len(said), "held": float(np.mean(held)), "width": float(np.mean(widths))}
+
+
 def _advice_table(siblings: int = 4, studies: int = 200) -> Iterator[list[str]]:
-    head = ["curves", "seen", *(f"{a}: n, gain came" for a in ACTIONS)]
+    head = ["curves", "seen", *(f"{a}: n, gain came" for a in ACTIONS), "gains: n", "held", "width"]
     yield from (head, ["---"] * len(head))
     generator = np.random.default_rng(8)
     for shape in SHAPES:
         curves = [synthetic(shape, generator) for _ in range(studies * (siblings + 1))]
         for share in SHARES:
             rows = advised(curves, share, siblings)
-            counts = [[came for action, came in rows if action == wanted] for wanted in ACTIONS]
-            yield [shape, f"{share:.0%}", *(f"{len(c)}, {sum(c)}" for c in counts)]
+            counts = [[came >= WORTH for j, came in rows if j.action == a] for a in ACTIONS]
+            gains = stated(rows)
+            yield [
+                *(shape, f"{share:.0%}", *(f"{len(c)}, {sum(c)}" for c in counts)),
+                *(f"{gains['n']:.0f}", f"{gains['held']:.0%}", f"{gains['width']:.2f}"),
+            ]
 
 
 def main() -> int:

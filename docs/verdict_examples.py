@@ -164,11 +164,18 @@ EXAMPLES: dict[str, Example] = {
     ),
     "TOO FEW SEEDS": Example(values=(0.5, 0.6)),
     "SINGLE LR": Example("one learning rate"),
+    "LR UNKNOWN": Example("imported", more={"settings": '{"training": {}}'}),
     "PRELIMINARY SELECTION": Example(
         "two learning rates, no cell evaluated yet",
         (None,) * 3,
         variants=("lr=0.1", "lr=0.01"),
         more={"outcome": "timed_out", "reason": "24 h"},
+    ),
+    "NO SELECTION": Example(
+        "two learning rates, of whose runs only test scores are known",
+        (0.7, 0.71, 0.72),
+        variants=("lr=0.1", "lr=0.01"),
+        more={"best_validation_metric": None},
     ),
     "AT GRID EDGE": Example(
         "learning rates 0.1 and 0.01, as good as each other", variants=("lr=0.1", "lr=0.01")

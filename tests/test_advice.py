@@ -17,13 +17,12 @@ LEVELS = Levels(chance=0.1, ceiling=1.0, solved=0.95, shortcuts=(("bag", 0.4),))
 RISING = 0.15 + 0.5 * STEPS / 2000
 
 
-def judged(curve, levels=LEVELS, broken=100, ceiling=None, error=0.01, fell=False, **fields):
+def judged(curve, levels=LEVELS, broken=100, ceiling=None, error=0.01, fell=False,
+           metric="accuracy", **fields):  # fmt: skip
     """What is said of a cell whose validations were these, of 2,000 steps asked for."""
     history = tuple((int(s), float(v), error) for s, v in zip(STEPS, curve, strict=False))
     cell = Cell(0, "timed_out", step=100 * len(curve), budget=2000, history=history, **fields)
-    group = Group(
-        *("m", "t", "", 64, 64, "", "", "accuracy", levels, (cell,)), model_ceiling=ceiling
-    )
+    group = Group(*("m", "t", "", 64, 64, "", "", metric, levels, (cell,)), model_ceiling=ceiling)
     return resuming.judge(cell, group, Thresholds(), broken, fell)
 
 
@@ -37,6 +36,26 @@ def test_a_curve_that_still_rises_is_resumed_with_the_gain_it_promises():
     assert (found.action, found.rule) == ("resume", "IMPROVING")
     assert found.low <= found.gain <= found.high
     assert 0.1 < found.gain < 0.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "better", "bounded"),
+    [("accuracy", "higher", True), ("mse", "lower", True), ("loss", "lower", False)],
+)
+def test_without_levels_nothing_is_expected_beyond_what_the_metric_can_be(metric, better, bounded):
+    curve = np.linspace(0.1, 0.96, 10)
+    curve = curve if better == "higher" else 1 - curve
+    found = judged(curve, Levels(better), metric=metric)
+    assert (found.high <= 0.04 + 1e-9) == bounded
+
+
+def test_where_chance_is_not_known_no_plateau_is_given_up():
+    curve = flat(0.5)
+    curve[2] = 0.6
+    assert judged(curve).rule == "PLATEAU"
+    found = judged(curve, Levels(ceiling=1.0))
+    assert (found.action, found.rule) == ("cannot be told", "PLATEAU MAY BREAK")
+    assert found.reason.endswith("; chance is not known")
 
 
 def test_a_plateau_above_chance_is_left_only_where_it_is_longer_than_any_that_broke():
@@ -193,6 +212,63 @@ def test_a_falling_learning_rate_allows_no_forecast_of_a_longer_training():
         (row,) = rows(made, action="raise the budget")
         assert (row["gain"] is not None) == known
         assert row["cells"] == 3
+
+
+def swept(solved, variants=((1e-3, ""),)):
+    """Two models of a declared comparison, with these scores; 0.5 where none is given."""
+    config = {
+        "models": {"gru": {}, "lstm": {}},
+        "tasks": {"mqar": {}},
+        "seeds": [0, 1],
+        "compare": {"recall": {"a": {"model": "gru"}, "b": {"model": "lstm"}}},
+    }
+    if variants[1:]:
+        config["sweep"] = {"training.learning_rate": [rate for rate, _ in variants]}
+    made = Tables(config=config, name="small")
+    made.levels("mqar", [64], chance=0.1, ceiling=1.0, solved=0.95)
+    for model in ("gru", "lstm"):
+        for rate, variant in variants:
+            settings = json.dumps({"training": {"learning_rate": rate, "schedule": "constant"}})
+            for seed in (0, 1):
+                value = solved.get((model, rate), 0.5)
+                curve = [0.1, value / 2, value, value, value, value]
+                columns = {"settings": settings, "variant": variant, "curve": curve}
+                made.cell(
+                    model,
+                    "mqar",
+                    64,
+                    seed,
+                    value,
+                    best_validation_metric=value,
+                    **columns,
+                )
+    return made
+
+
+def test_models_of_a_comparison_get_a_sweep_together_the_solved_ones_too():
+    found = rows(swept({("gru", 1e-3): 0.99}), action="sweep the learning rate")
+    edited = {r["model"]: r["edit"].partition("sweep:")[2].strip() for r in found}
+    assert edited["gru"] == edited["lstm"]
+    (gru,) = [r for r in found if r["model"] == "gru"]
+    assert gru["reason"].startswith("compared with lstm")
+
+
+def test_models_of_a_comparison_get_a_wider_grid_together():
+    rates = ((1e-3, "learning_rate=0.001"), (1e-2, "learning_rate=0.01"))
+    best = {("gru", 1e-3): 0.6, ("lstm", 1e-2): 0.6}
+    found = rows(swept(best, rates), action="widen the grid")
+    wide = "{training.learning_rate: [0.0001, 0.001, 0.01, 0.1]}"
+    assert {r["model"]: r["edit"].partition("sweep:")[2].strip() for r in found} == dict.fromkeys(
+        ("gru", "lstm"), wide
+    )
+    assert all("which it is compared with" in r["reason"] for r in found)
+    assert {r["cells"] for r in found} == {4}
+
+
+def test_too_few_seeds_everywhere_are_said_once():
+    found = rows(swept({}))
+    assert [r["verdict"] for r in found if r["action"] == "more seeds everywhere"]
+    assert not [r for r in found if r["verdict"] == "TOO FEW SEEDS"]
 
 
 def test_hours_of_a_gpu_and_of_a_cpu_are_not_mixed():

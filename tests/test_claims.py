@@ -3,11 +3,13 @@
 import pyarrow as pa
 import pytest
 from tables_factory import Tables
+from test_comparison_rows import reported
 
 from seqgrid import tables
 from seqgrid.analysis import claims, comparisons, summary
 from seqgrid.analysis.claims import inside
 from seqgrid.analysis.evidence import Number
+from seqgrid.analysis.selection import UNSELECTED
 from seqgrid.report.__main__ import write
 
 UP = [0.81, 0.82, 0.84, 0.83, 0.80, 0.85, 0.82, 0.81]
@@ -173,6 +175,16 @@ def test_a_place_that_the_tables_do_not_have_is_not_testable():
 # -- expected numbers -----------------------------------------------------------------------------
 
 
+def test_a_claim_names_what_was_judged_of_a_reported_value_and_does_not_rest_on_it():
+    study = Tables(config={})
+    study.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.75)
+    study.rows["reported"].append(reported("p"))
+    row = judged(study, {"place": PLACE, "verdict": "AT CHANCE"})
+    assert row["observed"] == "AT CHANCE, of a reported mean"
+    assert row["status"] == "not testable yet"
+    assert row["reason"] == "a reported value has no seeds, and supports and refutes nothing"
+
+
 @pytest.mark.parametrize(
     ("expected", "found", "status"),
     [
@@ -233,6 +245,20 @@ def test_a_variant_that_may_yet_be_another_supports_and_refutes_nothing(claim):
     row = judged(preliminary({"p": UP, "q": DOWN}), claim, courses=[course | {"complete": True}])
     assert row["status"] == "not testable yet"
     assert "selected before all" in row["reason"]
+
+
+def test_a_claim_on_a_model_of_which_no_variant_is_selected_stays_open():
+    study = made(q=DOWN)
+    for rate in (0.001, 0.01):
+        columns = {"variant": f"learning_rate={rate}", "best_validation_metric": None}
+        study.cells("p", "mqar", 64, UP, **columns)
+    row = judged(study, {"place": PLACE, "verdict": "SOLVED", "expected": [0.0, 1.0]})
+    assert (row["observed"], row["status"]) == ("NO SELECTION", "not testable yet")
+    assert "no variant is selected" in row["reason"]
+    gate = {"model": "p", "task": "mqar", "low": 0.5, "high": 1.0}
+    study.about["config"] = {"gates": [gate]}
+    (held,) = summary.build(study.read())["gates"].to_pylist()
+    assert (held["state"], held["reason"]) == ("partial", UNSELECTED)
 
 
 def test_no_number_stands_for_places_that_contradict_each_other():

@@ -1,6 +1,7 @@
 """Comparisons of a study's tables: every outcome, and everything that stands against a claim."""
 
 import json
+from math import nan
 
 import pytest
 from tables_factory import Tables
@@ -34,6 +35,13 @@ def only(made):
     found = rows(made)
     assert len(found) == 1
     return found[0]
+
+
+def reported(model, value=0.01):
+    """A row of `reported`."""
+    who = {"model": model, "task": "mqar", "seqlen_tokens": 64, "evaluated_seqlen_tokens": 64}
+    value = {"value": value, "standard_error": 0.002, "statistic": "mean", "seeds": 3}
+    return who | value | {"metric": "accuracy", "origin": "test", "source": "r.csv line 2"}
 
 
 def training(**training):
@@ -170,6 +178,15 @@ def test_steps_and_tokens_are_part_of_the_budget(column, value, blocker):
     assert row["outcome"] == "NOT COMPARABLE"
 
 
+def test_test_sets_of_unlike_size_are_not_the_same():
+    made = study()
+    for row in made.rows["evaluations"]:
+        row["examples"] = 50_000 if row["model"] == "q" else 50
+    row = only(made)
+    assert row["outcome"] == "NOT COMPARABLE"
+    assert row["blockers"] == ["test examples: 50 of a, 50,000 of b"]
+
+
 def test_budgets_that_are_not_recorded_hold_a_claim_back():
     made = study()
     for row in made.rows["cells"]:
@@ -254,6 +271,16 @@ def test_sides_that_never_met_and_a_metric_that_nobody_has_are_said():
     assert found[1]["blockers"][0] == "no test result of a in this metric, at this place"
 
 
+def test_reported_values_have_no_pairs():
+    made = Tables(config={"compare": X})
+    made.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.95)
+    for model in "pq":
+        made.rows["reported"].append(reported(model))
+    row = only(made)
+    assert row["outcome"] == "NOT COMPARABLE"
+    assert row["blockers"] == ["reported values have no pairs: runs are compared seed by seed"]
+
+
 def test_a_selection_that_may_change_holds_the_answer_back():
     made = study(p=(), q=())
     for rate, values in ((0.001, LOW), (0.01, HIGH)):
@@ -263,6 +290,25 @@ def test_a_selection_that_may_change_holds_the_answer_back():
     row = only(made)
     assert row["outcome"] == "NOT TESTABLE YET"
     assert row["blockers"] == ["a variant was selected before all had ended"]
+
+
+def test_a_side_of_which_no_variant_is_selected_is_not_comparable():
+    made = study(p=(), q=())
+    for rate, values in ((0.001, LOW), (0.01, HIGH)):
+        for model in "pq":
+            made.cells(model, "mqar", 64, values, variant=f"learning_rate={rate}")
+    for row in made.rows["cells"]:
+        if row["model"] == "q":
+            row["best_validation_metric"] = None
+    row = only(made)
+    assert row["outcome"] == "NOT COMPARABLE"
+    words = "b: NO SELECTION, no variant is selected, as finished ones have no validation"
+    assert row["blockers"] == [words]
+    assert "the variant of b" not in row["statement"]
+    named = {"variant": "learning_rate=0.01"}
+    sides = {"a": {"model": "p"} | named, "b": {"model": "q"} | named}
+    made.about["config"] = {"compare": {"x": sides}}
+    assert only(made)["outcome"] == "NO DIFFERENCE SHOWN"  # of variants that both sides name
 
 
 def test_seeds_closer_than_the_test_can_tell_give_no_effect_size():
@@ -323,6 +369,20 @@ def test_steps_are_of_runs_whose_test_score_says_that_they_solved_it():
     row = steps([None] * 8, [0.97] * 8, **curve)
     assert row["outcome"] == "B BETTER"
     assert "steps of a >2000 (8x); of b 900 (8x)" in row["statement"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"solved_step_steps": None, "curve": []}, "8 runs of a solved the task before their last"),
+        ({"curve": [nan] * 4 + [0.97]}, "up to 500 steps between validations of a, 100 of b"),
+        ({"curve": [0.1, 0.97]}, ""),
+    ],
+)
+def test_steps_that_nobody_knows_are_not_compared(columns, words):
+    row = steps([0.97] * 8, [0.97] * 8, **columns)
+    assert (row["outcome"] == "NOT COMPARABLE") == bool(words)
+    assert words in row["statement"]
 
 
 def test_steps_to_what_a_shortcut_reaches_are_not_compared():

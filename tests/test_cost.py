@@ -54,6 +54,7 @@ WRONG = {
     "grru": "model: 'grru' is not a model; allowed: ",
     "gru --task mqqar": "task: 'mqqar' is not a task; allowed: ",
     "gru --settings d_model": "--settings: 'd_model' is not KEY=VALUE, such as d_model=128",
+    "gru --settings d_model=64 d_model=32": "--settings: d_model stands there twice",
     "gru --settings d_modle=8": "--settings: d_modle: 'd_modle' is not a key here; allowed: ",
     "gru --settings d_model=x": "--settings: d_model: an integer is needed, got 'x'",
     "gru --settings d_model=[1": "--settings: d_model: ",

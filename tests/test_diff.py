@@ -157,6 +157,16 @@ def test_each_kind_of_change_is_in_its_section(before, tmp_path, change, title, 
     assert "Not compared, since they are not there in both: summary, verdicts" in page
 
 
+def test_a_cell_without_a_run_has_no_provenance_to_differ(before, tmp_path):
+    none = dict.fromkeys(("source_digest", "git_commit", "git_dirty", "versions", "device"), None)
+    gone = {"outcome": "missing", "dtype": None, "backend": None, **none}
+    page, differs = compare(
+        before, put(study(lambda made: cell(made, "gru", 0).update(gone)), tmp_path / "s", False)
+    )
+    assert differs
+    assert "Provenance" not in page
+
+
 def test_settings_of_the_study_are_named_by_their_keys(before, tmp_path):
     config = {"training": {"steps": 300, "learning_rate": 1e-3}, "seeds": [0, 1, 2, 3]}
     page, _ = compare(before, put(study(config=config), tmp_path / "s"))
@@ -221,8 +231,8 @@ def test_wrong_calls_are_one_line(before, tmp_path, monkeypatch, capsys):
     pq.write_table(other.replace_schema_metadata(cells.schema.metadata), path)
     for words, said in (
         ([str(before), "words"], "words/cells.parquet has columns of other types than 'cells'"),
-        ([str(before), "x" * 5000], "xxx"),
-        (["nowhere", str(before)], "nowhere is no folder, and results/studies/nowhere is none"),
+        ([str(before), "x" * 5000], "'xxx"),
+        (["nowhere", str(before)], "'nowhere' is not a folder, or a study in results/studies"),
         ([str(before), "old"], "old/levels.parquet is missing: collect the study first"),
     ):
         assert main(words) == 2

@@ -43,6 +43,14 @@ def test_a_plateau_that_breaks_later_is_not_foreseen_which_is_why_known_plateaus
     assert results["two stages", 0.5]["held"] < 0.8
 
 
+def test_where_plateaus_are_known_to_break_the_stated_interval_reaches_to_the_ceiling():
+    generator = np.random.default_rng(8)
+    curves = [measured.synthetic("two stages", generator) for _ in range(200)]
+    stated = measured.stated(measured.advised(curves, 0.5, siblings=4))
+    assert stated["n"] >= 30
+    assert stated["held"] >= 0.85  # of the forecast alone, half
+
+
 def test_it_never_falls_below_the_best_nor_rises_above_the_ceiling():
     falling = forecast(STEPS, np.linspace(0.9, 0.1, 20), [0.01] * 20, 100, ceiling=1.0)
     assert falling.low == falling.value == 0.9

@@ -7,6 +7,7 @@ from tables_factory import Tables
 
 from seqgrid.analysis import selection, summary
 from seqgrid.report.__main__ import write
+from seqgrid.report.bytask import judged_rows
 from seqgrid.report.markdown import DAGGER
 
 
@@ -93,6 +94,30 @@ def test_a_selection_with_cells_missing_is_preliminary():
     rows = summary.build(made.read())["summary"].to_pylist()
     assert [r["variant"] for r in rows if r["preliminary"]] == ["learning_rate=0.01"] * 2
     assert not [key for key in verdicts(grid()) if key[1] == "PRELIMINARY SELECTION"]
+
+
+def unvalidated(made, variant):
+    """The same study, whose runs of one variant are known by their test scores alone."""
+    for row in made.rows["cells"]:
+        if row["variant"] == variant:
+            row["best_validation_metric"] = None
+    return made
+
+
+@pytest.mark.parametrize("variant", ["learning_rate=0.01", "learning_rate=0.001"])
+def test_nothing_is_selected_where_a_finished_variant_has_no_validation(variant):
+    made = unvalidated(grid(), variant)
+    rows = summary.build(made.read())["summary"].to_pylist()
+    assert not any(r["selected"] for r in rows if r["model"] == "gru")
+    assert len(judged_rows([r for r in rows if r["weights"] == "best" and r["primary"]])) == 2
+    assert (variant, "NO SELECTION") in verdicts(made)
+    assert not [key for key in verdicts(made) if key[1] == "AT GRID EDGE"]
+    assert not [key for key in verdicts(grid()) if key[1] == "NO SELECTION"]
+
+
+def test_one_variant_alone_needs_no_validation():
+    made = unvalidated(grid(rates=[1e-3], scores=[0.5]), "learning_rate=0.001")
+    assert not [key for key in verdicts(made) if key[1] == "NO SELECTION"]
 
 
 def test_skipped_cells_keep_no_selection_preliminary():

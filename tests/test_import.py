@@ -118,6 +118,14 @@ def test_runs_that_were_asked_for_and_stand_nowhere_are_missing(study):
     assert found.count("missing") == 3
 
 
+def test_learning_rates_that_no_table_names_are_not_said_to_be_one(study):
+    for named, name in ((False, "LR UNKNOWN"), (True, "SINGLE LR")):
+        rate = {"training": {"learning_rate": 1e-3}} if named else {}
+        _, folder = study(lambda m, rate=rate: m.update(rate))
+        found = {v["verdict"] for v in build(reading.read(folder))["verdicts"].to_pylist()}
+        assert found & {"LR UNKNOWN", "SINGLE LR"} == {name}
+
+
 def test_a_result_that_cannot_be_read_is_not_evaluated(study):
     def change(mapping):
         mapping["tables"][0]["columns"]["result_valid"] = "ok"
@@ -297,15 +305,44 @@ MISTAKES = {
         {"runs.csv": "net,seed,state,ok\nA,0,DONE,no\nA,1,DONE,yes\n"},
         ["scores.csv line 2", "runs.csv line 2", "origin validation"],
     ),
-    "a CSV with semicolons": (
-        None,
-        {"scores.csv": SCORES.replace(",", ";")},
-        ["tables.1.file: scores.csv", "between semicolons", "save it with commas"],
+    "a pattern that takes for ever": (
+        _with(
+            1,
+            columns={"model": "net", "value": "acc"},
+            parse=[{"column": "net", "pattern": "^(?P<seed>(?:[0-9]+)+)$"}],
+        ),
+        {"scores.csv": f"net,seed,acc\n{'1' * 60}x,0,91\n"},
+        ["tables.1.parse.0.pattern: ^(?P<seed>(?:[0-9]+)+)$ is not done with '1111", "write a+"],
     ),
-    "a CSV with tabs": (
+    "a pattern that repeats too often": (
+        _with(1, parse=[{"pattern": "(?P<seed>a{99999999999})"}]),
+        {},
+        ["tables.1.parse.0.pattern: not a regular expression: the repetition number is too large"],
+    ),
+    "columns between two marks": (
         None,
-        {"scores.csv": SCORES.replace(",", "\t")},
-        ["between tabs: give `format: tsv`"],
+        {"scores.csv": "net,seed,acc,x;net;seed;acc;y\nA,0,91,x;A;0;91;y\n"},
+        ["tables.1.file: scores.csv: its columns may stand between commas or semicolons"],
+    ),
+    "a thousand, or three decimals": (
+        None,
+        {"scores.csv": "net;seed;acc\nA;0;1.234\n"},
+        ["tables.1.decimal: scores.csv: '1.234' may be a thousand", "say `decimal: comma` or"],
+    ),
+    "decimals by comma and by point": (
+        None,
+        {"scores.csv": "net;seed;acc\nA;0;91,5\nA;1;0.5\n"},
+        ["tables.1.decimal: scores.csv: it has numbers like '91,5' and like '0.5'"],
+    ),
+    "a point in a file of decimal commas": (
+        _with(1, decimal="comma"),
+        {"scores.csv": "net\tseed\tacc\nA\t0\t1.234\n"},
+        ["scores.csv line 2 column 'acc': a number with a decimal comma, and no point", "'1.234'"],
+    ),
+    "thousands by commas": (
+        None,
+        {"scores.csv": "net\tseed\tacc\nA\t0\t1,234\nA\t1\t12.5\n"},
+        ["scores.csv line 2 column 'acc': a number is needed, got '1,234'"],
     ),
     "a value on two lines": (
         None,
@@ -424,6 +461,16 @@ MISTAKES = {
         {},
         ["expect.0.verdict: 'chanc' is not a level of recall; allowed: ceiling, chance"],
     ),
+    "a run of a seed that was not asked for": (
+        lambda m: m.update(lengths=[64], seeds=[0]),
+        {},
+        ["runs.csv line 3: theirs on recall at 64 tokens, seed 1: 1 is not in `seeds` ([0])"],
+    ),
+    "a run of a length that was not asked for": (
+        lambda m: m["tasks"]["recall"].update(lengths=[32]),
+        {"runs.csv": RUNS.split("A,1")[0], "scores.csv": SCORES.split("A,1")[0]},
+        ["64 is not in `lengths` ([32]); add it there"],
+    ),
     "a test set that is none": (
         _says(expect=[{"model": "ours", "task": "recall", "verdict": "SOLVED", "test_set": "x"}]),
         {},
@@ -433,7 +480,8 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_costs_one_line_and_nothing_is_written(study, capsys, name):
+def test_a_mistake_costs_one_line_and_nothing_is_written(study, capsys, monkeypatch, name):
+    monkeypatch.setattr("seqgrid.foreign.patterns.SECONDS", 0.02)
     change, files, words = MISTAKES[name]
     code, folder = study(change or (lambda mapping: None), **files)
     said = capsys.readouterr().err
@@ -525,6 +573,67 @@ def test_the_same_rows_in_every_format(study, name):
     code, folder = study(change, **{k: v for k, v in FORMS.items() if k == name})
     assert code == 0
     assert [r["value"] for r in rows(folder, "evaluations")] == [pytest.approx(0.91)]
+
+
+def test_steps_to_solve_are_those_of_the_first_validation_at_the_solved_level(study):
+    """Its last step came later: a run that trains on would seem the slower one."""
+    history = {
+        "file": "curves.csv",
+        "rows": "history",
+        "columns": {"model": "net", "seed": "seed", "step_steps": "step", "metric": "what"},
+        "values": {"model": {"A": "theirs", "B": "ours"}},
+        "constants": {"task": "recall", "seqlen_tokens": 64},
+    }
+    history["columns"]["validation_metric"] = "value"
+    solved = {"level": "bar", "kind": "solved", "value": 0.9, "derivation": "theirs"}
+
+    def change(mapping):
+        mapping["tables"].append(history)
+        mapping["tasks"]["recall"]["levels"].append(solved)
+
+    curves = "net,seed,step,what,value\nA,0,300,accuracy,0.95\nA,0,100,accuracy,0.5\n"
+    curves += "A,0,200,accuracy,0.9\nA,1,100,loss,2.5\nB,0,100,accuracy,0.89\n"
+    _, folder = study(change, **{"curves.csv": curves})
+    cells = {(c["model"], c["seed"]): c for c in rows(folder, "cells")}
+    found = [cells[key]["solved_step_steps"] for key in (("theirs", 0), ("theirs", 1), ("ours", 0))]
+    assert found == [200, None, None]
+    assert cells["theirs", 1]["best_validation_metric"] is None  # a loss is no accuracy
+    # What the study itself says goes first.
+    given = RUNS.replace("state\n", "state,at\n", 1).replace("0,DONE", "0,DONE,150")
+    given = given.replace("1,DONE", "1,DONE,").replace("0,CUT", "0,CUT,")
+
+    def says(mapping):
+        change(mapping)
+        mapping["tables"][0]["columns"]["solved_step_steps"] = "at"
+
+    _, folder = study(says, **{"curves.csv": curves, "runs.csv": given})
+    assert rows(folder, "cells")[0]["solved_step_steps"] == 150
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "net;seed;acc\nA;0;91,5\nA;1;1,234\n",
+        "net\tseed\tacc\nA\t0\t91,5\nA\t1\t1,234\n",
+        "net|seed|acc\nA|0|91.5\nA|1|1.234\n",
+        "net,seed,acc\nA,0,91.5\nA,1,1.234\n",
+        "net;seed;acc;of 90, rounded\nA;0;91,5;x\nA;1;1,234;x\n",
+        'net,"seed",acc,"a;b;c"\nA,0,91.5,;\nA,1,1.234,;\n',
+    ],
+)
+def test_columns_and_decimals_are_told_by_the_file(study, text):
+    code, folder = study(**{"scores.csv": text})
+    assert code == 0
+    found = [r["value"] for r in rows(folder, "evaluations")]
+    assert found == [pytest.approx(0.915), pytest.approx(0.01234)]
+
+
+@pytest.mark.parametrize(("decimal", "written"), [("point", "1.234"), ("comma", "1,234")])
+def test_what_numbers_do_not_tell_can_be_said(study, decimal, written):
+    text = f"net;seed;acc\nA;0;{written}\n"
+    code, folder = study(_with(1, decimal=decimal), **{"scores.csv": text})
+    assert code == 0
+    assert rows(folder, "evaluations")[0]["value"] == pytest.approx(0.01234)
 
 
 def test_wide_tables_names_of_files_and_epochs(study, tmp_path):

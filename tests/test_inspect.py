@@ -395,6 +395,15 @@ def test_trainings_in_folders_of_their_own_are_not_compared(tmp_path):
     assert {e["rule"] for e in health.verdicts(found) if e["evidence"]} == set()
 
 
+def test_a_buffer_of_several_trainings_is_one_row(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        torch.save({"a": torch.randn(3), "running_mean": torch.ones(3)}, tmp_path / name / "x.pt")
+    lines = page(examine(tmp_path)).splitlines()
+    [row] = (line for line in lines if "named like a buffer" in line)
+    assert row.split("|")[4].strip() == "2 of 2"
+
+
 @pytest.mark.parametrize(
     ("steps", "gaps"),
     [

@@ -54,6 +54,15 @@ def test_outcomes(about, outcome):
     assert row(made(**about))["outcome"] == outcome
 
 
+@pytest.mark.parametrize("steps", [1000, 100_000])
+def test_nested_settings_are_the_dotted_ones(steps):
+    nested = {"training": {"steps": steps, "schedule": "cosine"}, "optimiser": "Lion"}
+    flat = {"training.steps": steps, "training.schedule": "cosine", "optimiser": "Lion"}
+    one, other = (row(made(settings=said)) for said in (nested, flat))
+    assert one == other
+    assert one["outcome"] == ("AGREES" if steps == 1000 else "DIFFERENT SETTINGS")
+
+
 def test_settings_are_the_same_different_or_unknown():
     said = {"training.learning_rate": 0.001, "model.d_model": 256, "epochs": 30, "task.depth": 2}
     found = row(made(settings=said))

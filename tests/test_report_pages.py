@@ -228,7 +228,7 @@ def test_a_study_is_named_or_its_folder_is(tmp_path, monkeypatch, capsys):
     assert "results/studies/small/cells.parquet is missing" in error
     assert "make them with: seqgrid report --collect small" in error
     assert main(["nowhere"]) == 2
-    assert "nowhere is no folder" in capsys.readouterr().err
+    assert "'nowhere' is not a folder" in capsys.readouterr().err
     Tables(name="small").cells("lstm", "mqar", 64, [0.5]).write(tmp_path / "results/studies/small")
     monkeypatch.setattr("seqgrid.report.figures.draw", lambda *_: {})
     assert main(["small"]) == 0

@@ -56,10 +56,10 @@ def test_a_small_difference_with_a_direction_does_not_refute_that_there_is_one()
 # -- examples that seeds share --------------------------------------------------------------------
 
 
-def shared(p, q, seed=0, half=0.01, **about):
+def shared(p, q, seed=0, half=0.01, start=None, **about):
     made = Tables(config={"compare": X}, **about)
     made.levels("mqar", [64], chance=0.01, ceiling=1.0, solved=0.95)
-    settings = json.dumps({"training": {"batch_size": 64, "data_seed": seed}})
+    settings = json.dumps({"training": {"batch_size": 64, "data_seed": seed, "init_seed": start}})
     for model, values in (("p", p), ("q", q)):
         made.cells(model, "mqar", 64, values, settings=settings, half=half)
     return made
@@ -74,6 +74,16 @@ def test_seeds_that_share_their_examples_make_no_population_difference():
     far = only(shared(HIGH, LOW, half=0.02))
     assert (far["outcome"], far["blockers"]) == ("A BETTER", [])
     assert "more than one set of test examples makes by chance" in far["statement"]
+
+
+def test_seeds_of_one_initialisation_make_no_difference_of_the_models():
+    row = only(shared(HIGH, LOW, seed=None, start=3))
+    assert row["outcome"] == "NOT COMPARABLE"
+    assert "one initialisation (init_seed 3), which their spread does not" in row["blockers"][0]
+    one = only(
+        shared(HIGH[:1], LOW[:1], seed=None, start=3)
+    )  # of one run each nothing else is said
+    assert (one["outcome"], one["blockers"]) == ("TOO FEW PAIRS", [])
 
 
 def test_without_the_noise_of_a_shared_test_set_no_difference_is_claimed():

@@ -200,6 +200,16 @@ def test_a_score_that_falls_behind_its_ceiling_is_said_to():
     assert "more than the change: the score held up better" in words
 
 
+@pytest.mark.parametrize("shares", [[0.752, 0.75, 0.75, 0.749], [0.749, 0.75, 0.75, 0.752]])
+def test_of_a_share_that_is_not_shown_to_change_nothing_follows_for_the_score(shares):
+    ceilings = [0.40, 0.60, 0.81, 0.90]
+    if shares[0] < shares[-1]:
+        ceilings.reverse()
+    row = one(grid(np.multiply(shares, ceilings), ceilings=ceilings, spread=0.003, half=0.004))
+    assert row["outcome"] == "CEILING MOVES"
+    assert ", more than the change. Of the way" in row["statement"]
+
+
 def test_three_of_ten_seeds_at_the_ceiling_are_no_course_at_it():
     whole = [0.998] * 4
     assert one(grid(whole, spread=0.001))["outcome"] == "AT CEILING"
@@ -410,6 +420,8 @@ def test_what_else_differs_between_lengths_is_said():
     assert "the budget of steps differs: 1,000 at 100" in row["statement"]
     fixed = grid([0.2, 0.3, 0.45, 0.55], settings='{"training": {"data_seed": 7}}')
     assert "share their data" in one(fixed)["statement"]
+    start = grid([0.2, 0.3, 0.45, 0.55], settings='{"training": {"init_seed": 7}}')
+    assert "the seeds share their initialisation" in one(start)["statement"]
 
 
 def test_without_a_ceiling_the_metric_itself_is_followed():

@@ -108,8 +108,10 @@ def test_why_training_ended_is_not_why_there_is_no_score():
     made = Tables()
     made.cell("a", "copy", 64, 0, outcome="finished", reason="budget of 30 steps", evaluated=False)
     made.cell("a", "copy", 64, 1, outcome="missing", reason="")
+    made.cell("a", "copy", 64, 2, outcome="diverged", reason="")
     found = {row["outcome"]: row["reason"] for row in reasons(made.rows["cells"])}
     assert found == {
         "finished, not evaluated": "no evaluation yet",
         "missing": "nothing was run yet",
+        "diverged": "no reason is recorded",
     }

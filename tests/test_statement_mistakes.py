@@ -79,6 +79,16 @@ REFUSED = {
         "published.0.settings.training.step: 'step' is not a key of training; allowed: ",
         "did you mean 'steps'?",
     ),
+    "the same, nested": (
+        published("value: 0.5, settings: {training: {steps: 9, step: 5}}"),
+        "published.0.settings.training.step: 'step' is not a key of training; allowed: ",
+        "did you mean 'steps'?",
+    ),
+    "a setting that is given dotted and nested": (
+        published("value: 0.5, settings: {training: {steps: 9}, training.steps: 9}"),
+        "published.0.settings: training.steps is given twice, dotted and nested",
+        "",
+    ),
     "a misspelt task setting": (
         published("value: 0.5, settings: {task.num_pair: 5}"),
         "published.0.settings.task.num_pair: 'num_pair' is not a key of task; allowed: ",
@@ -205,10 +215,21 @@ REFUSED = {
         "claims.0.scaling: gru is trained at 2 lengths on parity; a course needs 3 at least",
         "",
     ),
-    "a variant written as it is swept": (
-        "compare: {x: {a: {model: gru, variant: training.learning_rate=1e-3}, b: lstm}}",
-        "compare.x.a.variant: 'training.learning_rate=1e-3' is written 'learning_rate=0.001'",
+    "a variant of another number": (
+        "compare: {x: {a: {model: gru, variant: learning_rate=1.01e-3}, b: lstm}}",
+        "compare.x.a.variant: 'learning_rate=1.01e-3' is not a variant of these models",
+        "did you mean 'learning_rate=0.003'?",
+    ),
+    "a variant of a group that is none": (
+        "compare: {x: {a: {model: gru, variant: v1.learning_rate=0.001}, b: lstm}}",
+        "compare.x.a.variant: 'v1.learning_rate=0.001' is not a variant of these models",
         "did you mean 'learning_rate=0.001'?",
+    ),
+    "one variant on both sides, in two spellings": (
+        "compare: {x: {a: {model: gru, variant: learning_rate=0.001}, b: {model: gru, variant: "
+        "learning_rate=1e-3}}}",
+        "compare.x: a and b are the same",
+        "",
     ),
     # what nothing can answer
     "equivalence of steps": (

@@ -217,3 +217,13 @@ def test_a_group_is_told_from_a_model_and_has_one(problems):
         "groups.gru: a model of this study has this label; give another",
         "groups.none: has no model; allowed: gru, lstm, rnn",
     ]
+
+
+@pytest.mark.parametrize("written", ["1e-3", "0.0010", ".001", "1E-03"])
+@pytest.mark.parametrize("key", ["learning_rate", "training.learning_rate"])
+def test_equal_numbers_are_one_variant(tmp_path, monkeypatch, key, written):
+    monkeypatch.chdir(tmp_path)
+    side = f"{{model: gru, variant: {key}={written}}}"
+    write_study(tmp_path, STUDY + f"compare: {{x: {{a: {side}, b: lstm}}}}\n")
+    loaded, _ = study.load("small")
+    assert loaded.compare["x"].a.variant == "learning_rate=0.001"

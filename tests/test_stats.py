@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from scipy.stats import t as student
 
 from seqgrid.analysis import stats
 
@@ -74,6 +75,13 @@ def test_the_bootstrap_repeats_itself_and_refuses_few_values():
     assert "nominal" in first.method
     with pytest.raises(ValueError, match="needs 6"):
         stats.bootstrap([1.0, 2.0, 3.0], np.mean, np.random.default_rng(1))
+
+
+def test_a_bootstrapped_mean_of_few_values_is_as_wide_as_student_has_it():
+    values = np.random.default_rng(3).normal(size=10)
+    found = stats.bootstrap(values, np.mean, np.random.default_rng(1))
+    half = student.ppf(0.975, 9) * values.std(ddof=1) / 10**0.5
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.05)
 
 
 def test_iqm_leaves_out_the_outer_quarters():

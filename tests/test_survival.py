@@ -1,16 +1,17 @@
 """Steps to solve: survival curves, their intervals, and the comparison of models."""
 
-import json
-from math import nan
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import beta
-from statsmodels.duration.survfunc import SurvfuncRight, survdiff
+from statsmodels.duration.survfunc import SurvfuncRight
 from tables_factory import Tables
 
 from seqgrid.analysis import convergence, summary, survival
 from seqgrid.analysis.survival import Time, kaplan_meier
+from seqgrid.report import convergence as section
 
 
 def times(solved, censored=()):
@@ -128,6 +129,56 @@ def test_events_are_the_successes_and_missing_seeds_are_not_followed():
     assert found["survival"][0]["at_risk"] == 3
 
 
+UNTIMED = (0.95, {"curve": [], "step_steps": 2000})  # solved, and no history says when
+
+
+@pytest.mark.parametrize("curve", [[], [0.1] * 3], ids=["no history", "one that ends early"])
+def test_a_seed_that_solved_the_task_nobody_knows_when_leaves_no_curve(curve):
+    untimed = (0.95, {"curve": curve, "step_steps": 2000})
+    found = built(study([solved(700), untimed], [solved(300), solved(500)]))
+    assert {r["model"] for r in found["survival"]} == {"m1"}
+    assert {r["model"] for r in found["convergence"] if r["model"]} == {"m1"}
+    # A censored one is followed to its last step, whatever its history.
+    assert built(study([(0.4, {"curve": [], "step_steps": 2000})]))["survival"][-1]["censored"] == 1
+
+
+def row_of(made, model):
+    """The cells of a model's row in the section of the report, and all of its words."""
+    found = built(made)
+    content = SimpleNamespace(
+        convergence=found["convergence"], tasks=["t"], cells=made.read()["cells"].to_pylist(),
+        rows=lambda task: [r for r in found["summary"] if r["weights"] == "best"],
+        verdicts_of=lambda row: [], figures={},
+    )  # fmt: skip
+    page = section.convergence(content)
+    (line,) = [line for line in page.splitlines() if line.startswith(f"| {model} ")]
+    return re.split(r"\s*\|\s*", line.strip("| ")), " ".join(page.split())
+
+
+def test_the_section_says_that_nobody_knows_when():
+    row, words = row_of(study([UNTIMED] * 3, [solved(500)] * 3), "m0")
+    assert row[3:6] == ["3/3", "not known", "-"]
+    assert "Not known: no history has validations" in words
+
+
+def test_what_was_cut_short_is_not_said_to_never_solve_its_task():
+    cut = [(0.4, {"curve": [0.1] * 3, "budget_steps": 300})] * 2
+    assert "not within 300 steps (0/2)" in row_of(study(cut), "m0")[0]
+    cut[0] = (None, {"outcome": "killed", "step_steps": 40})
+    row, words = row_of(study(cut), "m0")
+    assert "not within 40 to 300 steps (0/2)" in row
+    assert "never" not in words
+
+
+def test_models_that_no_comparison_names_are_not_tested_against_each_other():
+    fast, slow = ([solved(at + i) for i in range(10)] for at in (300, 1500))
+    made = study(fast, slow)
+    assert [r["model"] for r in built(made)["convergence"]] == ["m0", "m1"]
+    words = row_of(made, "m0")[1]
+    assert "Nothing is tested here" in words
+    assert "log-rank" not in words
+
+
 def test_no_curve_where_nothing_counts_as_solving():
     made = study([solved(700)])
     made.levels("t", [64], shortcuts={"a guess": 0.95})
@@ -159,113 +210,12 @@ def test_the_horizon_is_where_the_first_unsolved_model_ends():
     assert convergence.horizon([times([10, 20]), times([5, 7])]) == 20
 
 
-# -- models against each other ---------------------------------------------------------------------
-
-
-def test_the_permutation_is_counted_out_by_hand():
-    # The fastest three against the slowest: of 20 splits only this one and its mirror are as far.
-    apart = [times([10, 20, 30]), times([40, 50, 60])]
-    p, how = convergence.log_rank(apart, np.random.default_rng(0))
-    assert p == pytest.approx(2 / 20) == convergence.smallest_p([3, 3])
-    assert how == "log-rank, all 20 permutations of seeds"
-    assert convergence.assignments([3, 3, 3]) == 1680
-    assert convergence.smallest_p([3, 3, 3]) == pytest.approx(6 / 1680)
-
-
-def test_with_many_seeds_the_permutation_agrees_with_the_usual_test():
-    generator = np.random.default_rng(2)
-    groups, rows = [], []
-    for label, scale in ((0, 1000), (1, 1500)):
-        event = generator.exponential(scale, 60).astype(int) + 1
-        groups.append([Time(min(int(e), 2000), bool(e <= 2000)) for e in event])
-        rows += [(t.steps, t.solved, label) for t in groups[-1]]
-    steps, event, group = map(np.array, zip(*rows, strict=True))
-    usual = survdiff(steps, event.astype(int), group)[1]
-    p, how = convergence.log_rank(groups, np.random.default_rng(0))
-    assert "9,999 random" in how
-    assert p == pytest.approx(usual, abs=0.02)
-
-
-def test_the_permutation_keeps_its_level_where_the_usual_test_does_not():
-    generator = np.random.default_rng(8)
-    ours, usual, trials = 0, 0, 150
-    for _ in range(trials):
-        event = generator.exponential(1500, (3, 3)).astype(int) + 1
-        groups = [[Time(min(int(e), 2000), bool(e <= 2000)) for e in row] for row in event]
-        if not any(t.solved for row in groups for t in row):
-            continue
-        steps = np.minimum(event, 2000).ravel()
-        usual += (
-            survdiff(steps, (event <= 2000).ravel().astype(int), np.repeat(range(3), 3))[1] < 0.05
-        )
-        ours += convergence.log_rank(groups, generator)[0] <= 0.05
-    assert ours / trials <= 0.05 + 0.036  # two standard errors
-    assert ours <= usual
-
-
-def test_places_are_corrected_after_holm_and_few_seeds_said_to_be_few():
-    fast, slow = [solved(s) for s in (100, 200, 300)], [UNSOLVED] * 3
-    rows = built(study(fast, slow))["convergence"]
-    (test,) = (r for r in rows if r["model"] is None)
-    assert test["p_value"] == pytest.approx(0.1) == test["p_smallest"]
-    assert "so few seeds can show no difference" in test["statement"]
-    made = study(fast, slow, slow, slow)
-    other = study(slow, slow, slow, [UNSOLVED, UNSOLVED, solved(900)], task="u")
-    for name, more in other.rows.items():
-        made.rows[name] += more
-    tests = [r for r in built(made)["convergence"] if r["p_value"] is not None]
-    low, high = sorted(r["p_value"] for r in tests)
-    assert low < 0.025 < 0.05 < high
-    assert sorted(r["p_corrected"] for r in tests) == pytest.approx([2 * low, high])
-    assert sum("do not all solve the task alike" in r["statement"] for r in tests) == 1
-
-
 def test_statements_name_what_was_not_reached():
     rows = built(study([UNSOLVED] * 3, [solved(500), UNSOLVED, UNSOLVED]))["convergence"]
     words = {r["model"]: r["statement"] for r in rows}
-    assert (
-        words["m0"] == "no seed of 3 solved the task: never, censored at 2,000 steps at the latest"
-    )
+    assert words["m0"] == ("no seed of 3 solved the task within the steps that it had: 2,000")
     assert words["m1"].startswith(
         "1 of 3 seeds solved the task; fewer than half of them within 2,000"
     )
     assert "validated every 100 steps" in words["m1"]
     assert [r["times_steps"] for r in rows][1] == [500, -2000, -2000]
-
-
-def test_the_same_tables_give_the_same_numbers():
-    models = [[solved(100 * i + 10 * j) for j in range(1, 4)] for i in range(1, 5)]
-    twice = [json.dumps(built(study(*models))["convergence"]) for _ in range(2)]
-    assert twice[0] == twice[1]
-    assert nan not in [r["p_value"] for r in json.loads(twice[0])]
-
-
-def test_one_seed_a_model_is_no_test():
-    made = Tables().levels("mqar", [64], chance=0.0, ceiling=1.0, solved=0.9)
-    for model, seeds in (("a", 1), ("b", 1), ("c", 2), ("d", 2)):
-        for seed in range(seeds):
-            made.cell(model, "mqar", 64, seed, 0.95, solved_step_steps=300 + seed)
-    [place] = [r for r in built(made)["convergence"] if r["model"] is None]
-    assert place["p_value"] is not None
-    assert "without a, b (one seed)" in place["test"]
-    alone = Tables().levels("mqar", [64], chance=0.0, ceiling=1.0, solved=0.9)
-    for model in "ab":
-        alone.cell(model, "mqar", 64, 0, 0.95, solved_step_steps=300)
-    [place] = [r for r in built(alone)["convergence"] if r["model"] is None]
-    assert place["p_value"] is None
-    assert place["statement"].endswith("nothing to compare")
-
-
-def test_times_behind_a_failed_control_or_of_preliminary_variants_are_not_compared():
-    fast, slow = ([solved(at + i) for i in range(5)] for at in (300, 1500))
-    words = "not compared, as a control of the task failed"
-    (row,) = [r for r in built(study(fast, slow))["convergence"] if r["model"] is None]
-    assert row["p_value"] is not None
-    made = study(fast, slow).control("t", state="failed")
-    (row,) = [r for r in built(made)["convergence"] if r["model"] is None]
-    assert (row["p_value"], row["statement"]) == (None, words)
-    made = study(fast, slow)
-    made.cell("m0", "t", 64, 0, outcome="missing", variant="learning_rate=0.01")
-    (row,) = [r for r in built(made)["convergence"] if r["model"] is None]
-    assert row["p_value"] is None
-    assert "selected before all" in row["statement"]

@@ -10,8 +10,10 @@ import pytest
 from grid_factory import Results
 from test_lease import elsewhere, taken
 
-from seqgrid import collection, plan, tables, underway
+from seqgrid import collection, plan, registry, tables, underway
 from seqgrid.analysis.build import build
+from seqgrid.analysis.spending import spending
+from seqgrid.analysis.summary import meta
 from seqgrid.collect import gather
 from seqgrid.outcome import Progress
 from seqgrid.report import __main__ as report
@@ -40,6 +42,32 @@ def cut(results, outcome="timed_out", row=0, **fields):
 def begin(results, number, run="", row=0):
     """A part that a trainer has begun."""
     return Part.of(results.folder / "cells", results.rows[row].cell.path, run, number)
+
+
+def saved(part, step, values, number=None):
+    """A rolling checkpoint of a part, with validations."""
+    from seqgrid import checkpoint
+
+    rows = [
+        {"part": 1, "step_steps": 20 * i, "metric": "r2", "validation_metric": value}
+        for i, value in enumerate(values, 1)
+    ]
+    track = {"rows": rows, "part_seconds": [3.0, 1.0, 0.5], "best_step": 20, "best_metric": 0.3,
+             "solved_step": None, "solved_seconds": None}  # fmt: skip
+    state = {"cell": part.cell, "part": number or part.number, "first_step": 0, "step": step,
+             "seen_tokens": 8 * step, "track": track, "random": {}}  # fmt: skip
+    checkpoint.save(state, part.live)
+
+
+def left(results, ended=None, row=0, step=65):
+    """A part whose process died, or ended as it said, at a step, with a checkpoint of step 60."""
+    part = begin(results, 1, row=row)
+    part.begin_attempt("earlier")
+    saved(part, 60, [0.1, 0.3, 0.2])
+    part.write_beat(step=step, last_metric=0.25)
+    if ended:
+        part.end_attempt(ended)
+    return part
 
 
 def gathered(results):
@@ -167,3 +195,88 @@ def test_the_own_process_is_no_trainer_of_others(results):
     assert plan.running(results.first(), results.folder)["pid"] == os.getpid()
     trainer.release()
     assert underway.reached(results.first(), results.folder) is None
+
+
+def test_a_cell_whose_process_died_underway_is_cut_with_what_its_checkpoint_holds(results):
+    left(results)
+    read = gathered(results)
+    first, second = read["cells"].to_pylist()[:2]
+    assert second["outcome"] == "missing"
+    names = ["outcome", "step_steps", "reached_steps", "training_seconds", "parts", "device"]
+    assert [first[n] for n in names] == ["interrupted", 60, None, 3.0, 1, "cpu"]
+    assert first["reason"] == "died underway at step 65, without a trace; goes on from step 60"
+    assert (first["best_validation_metric"], first["last_validation_metric"]) == (0.3, 0.2)
+    assert first["ended_at"] is not None
+    history = read["history"].to_pylist()
+    assert [r["validation_metric"] for r in history] == [0.1, 0.3, 0.2]
+    (part,) = read["parts"].to_pylist()
+    names = ["outcome", "silent_deaths", "last_death_lost_steps", "training_seconds"]
+    assert [part[n] for n in names] == ["interrupted", 1, 5, 3.0]
+    advice = build(read)["advice"].to_pylist()
+    (row,) = [r for r in advice if r["scope"] == "cell"]
+    assert row["command"].endswith(f"cell={results.rows[0].cell.path}")
+    assert spending(read["cells"].to_pylist(), read["parts"].to_pylist())[-1]["open"] == 3.0
+
+
+def test_how_it_ended_and_from_where_it_goes_on_are_said(results):
+    left(results, "exit 75")
+    part = begin(results, 1, row=1)
+    part.begin_attempt("earlier")  # dead before its first heartbeat and checkpoint
+    first, second = gathered(results)["cells"].to_pylist()[:2]
+    assert first["reason"] == "stopped underway; goes on from step 60"
+    assert (second["outcome"], second["step_steps"]) == ("interrupted", None)
+    said = "died underway at step 0, without a trace; goes on from where the part began"
+    assert second["reason"] == said
+
+
+def test_a_part_that_has_its_outcome_and_waits_to_be_published_did_not_die(results):
+    part = results.part("finished", publish=False)
+    part.begin_attempt("earlier")
+    assert cells(results)[0] == ("missing", None, None)
+
+
+def test_a_later_part_that_died_adds_its_cost_to_those_before(results):
+    cut(results)
+    part = begin(results, 2)
+    part.begin_attempt("earlier")
+    first = gathered(results)["cells"].to_pylist()[0]
+    assert (first["outcome"], first["step_steps"], first["parts"]) == ("interrupted", 40, 2)
+    saved(part, 60, [0.1, 0.3, 0.2])
+    first = gathered(results)["cells"].to_pylist()[0]
+    assert (first["step_steps"], first["training_seconds"]) == (60, 5.0)
+
+
+def test_a_running_cell_has_its_validations_so_far(results):
+    trainer = taken(left(results).cell_folder)
+    read = gathered(results)
+    trainer.release()
+    first = read["cells"].to_pylist()[0]
+    names = ["outcome", "step_steps", "reached_steps", "last_validation_metric"]
+    assert [first[n] for n in names] == ["running", 60, 65, 0.25]  # the heartbeat is newer
+    assert (len(read["history"]), len(read["parts"])) == (3, 0)
+    content: Any = SimpleNamespace(cells=[first], inventory=[])
+    said = " ".join(coverage._cut_short(content).split())
+    assert "Cut short or still running" in said
+    assert f"| 65 of {first['budget_steps']:,} | 0.3000† |" in said
+
+
+def test_where_nothing_is_evaluated_levels_and_metric_come_from_the_task(results):
+    left(results)
+    read = gathered(results)
+    known = {
+        (r["evaluated_seqlen_tokens"], r["metric"], r["level"]) for r in read["levels"].to_pylist()
+    }
+    assert {(8, "r2", "chance"), (8, "r2", "ceiling"), (8, "mse", "chance")} <= known
+    rows = [r for r in build(read)["summary"].to_pylist() if r["primary"]]
+    assert {(r["metric"], r["chance"], r["ceiling"]) for r in rows} == {("r2", 0.0, 1.0)}
+    assert meta(read["cells"])["judged_by"] == {"adding_problem": "r2"}
+
+
+def test_a_task_file_whose_levels_fail_is_named_and_no_more(results, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("no idea")
+
+    monkeypatch.setattr(registry, "make_task", fails)
+    left(results)
+    assert gathered(results)["levels"].num_rows == 0
+    assert "levels of tasks/adding_problem.py: RuntimeError: no idea" in capsys.readouterr().err

@@ -17,6 +17,7 @@ BOUNDS = driver.bounds(workflow.resource_settings.default_resources)
 ASKED = requests.Asked({}, BOUNDS, driver.RESULTS)
 
 if workflow.is_main_process:
+    driver.check_targets(sys.argv[1:])
     plan = driver.start(config, BOUNDS)
     TARGETS, COLLECTED, PREPARE = plan.targets, plan.collected, plan.prepare
     LEAVE_OUT = plan.leave_out_running

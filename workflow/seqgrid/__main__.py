@@ -1,7 +1,10 @@
 """`seqgrid COMMAND ...`, or `python -m seqgrid COMMAND ...`: what is not a job of the workflow."""
 
 import importlib
+import os
 import sys
+
+from seqgrid.job import say
 
 # Command -> module with `main(arguments)`, and what it is for.
 COMMANDS = {
@@ -11,6 +14,8 @@ COMMANDS = {
     "inspect": ("seqgrid.inspect", "what a folder of PyTorch checkpoints holds"),
     "cost": ("seqgrid.cost", "parameters, state and FLOPs of models, before training"),
 }
+
+STOPPED = 130  # exit status of a process that Ctrl-C ends
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,8 +29,24 @@ def main(arguments: list[str] | None = None) -> int:
         stream = sys.stderr if asked or not given else sys.stdout
         stream.write("usage: seqgrid COMMAND ...\n" + "\n".join(lines) + "\n")
         return 0 if given and not asked else 2
-    module = importlib.import_module(COMMANDS[given[0]][0])
-    return module.main(given[1:]) or 0
+    try:
+        module = importlib.import_module(COMMANDS[given[0]][0])
+        code = module.main(given[1:]) or 0
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        say(f"seqgrid {given[0]}: stopped")
+        return STOPPED
+    except OSError as error:  # of a file that is named, or else of what this prints to
+        if not isinstance(error, BrokenPipeError):  # as by `| head`, which has what it wanted
+            say(f"seqgrid {given[0]}: {error.filename or 'its output'}: {error.strerror or error}")
+        _silence()
+        return 1
+    return code
+
+
+def _silence() -> None:
+    """What could not be printed is not tried again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

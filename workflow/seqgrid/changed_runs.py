@@ -98,6 +98,8 @@ def sources(a: list[dict], b: list[dict]) -> Part:
     found: Counter = Counter()
     touched = set()
     for key in mine.keys() & theirs.keys():
+        if not all(any(side[key][column] for column in SOURCES) for side in (mine, theirs)):
+            continue  # one of them has no run yet
         for column in SOURCES:
             before, after = mine[key][column], theirs[key][column]
             if before == after:

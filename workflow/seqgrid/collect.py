@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from seqgrid import collection, control_results, controls, plan, study, tables
+from seqgrid import collection, control_results, controls, plan, study, tables, task_metrics
 from seqgrid.collector import Collector
 from seqgrid.job import WRONG_CALL, say
 from seqgrid.plan import Standing
@@ -54,7 +54,7 @@ def gather(
 
     `controls` is empty: those are cells of other studies. `reported` is that of imported ones.
     """
-    about = {"seqgrid.study": json.dumps(_about(name, loaded))}
+    about = {"seqgrid.study": json.dumps(_about(name, loaded, standings))}
     collected = Collector(name, standings, results).tables()
     collected["controls"] = tables.from_rows("controls", [])
     collected["reported"] = tables.from_rows("reported", [])
@@ -71,8 +71,9 @@ def _controls(name: str, rows: list[study.Row], behind: list[controls.Controls])
     return tables.from_rows("controls", control_results.rows(files, read))
 
 
-def _about(name: str, loaded: study.Study) -> dict[str, Any]:
+def _about(name: str, loaded: study.Study, standings: list[Standing]) -> dict[str, Any]:
     """What the report says of the study as such."""
+    judged = {s.row.task: task_metrics.judged(s.row.cell.task) for s in standings}
     return {
         "name": name,
         "question": loaded.question,
@@ -81,6 +82,7 @@ def _about(name: str, loaded: study.Study) -> dict[str, Any]:
         "lengths": loaded.lengths,
         "seeds": loaded.seeds,
         "sweep": loaded.sweep,
+        "judged_by": {label: metric for label, metric in judged.items() if metric},
         "config": loaded.model_dump(mode="json"),
     }
 

@@ -134,8 +134,8 @@ COLLECTED: dict[str, list[Column]] = {
             "reached_steps",
             INT,
             "step that a training under way had reached then: of a cell with the outcome "
-            "'running', whose `step_steps` and history end with its last part; else of a new run, "
-            "and all other columns are of the one before, whose result it is to replace",
+            "'running', whose `step_steps` and history end with its newest checkpoint; else of a "
+            "new run, and all other columns are of the one before, whose result it is to replace",
         ),
         ("budget_steps", INT, "optimiser steps asked for"),
         ("seen_tokens", INT, "tokens seen, padding included"),

@@ -197,7 +197,7 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("high", FLOAT, "upper end"),
     ],
     "convergence": [
-        ("model", TEXT, "label of the model; null: all models of the place, compared"),
+        ("model", TEXT, "label of the model in the study"),
         ("task", TEXT, "label of the task in the study"),
         ("variant", TEXT, "swept settings, as key=value; empty where nothing is swept"),
         ("seqlen_tokens", INT, "training sequence length"),
@@ -213,10 +213,6 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("coverage", FLOAT, "chance that such an interval holds the median over all seeds"),
         ("spacing_steps", INT, "most steps between two validations: times are that much too late"),
         ("restricted_mean_steps", FLOAT, "mean steps to solve, cut at the horizon"),
-        ("p_value", FLOAT, "log-rank test that all models solve alike; null for one model"),
-        ("p_corrected", FLOAT, "the same, corrected for the number of places"),
-        ("p_smallest", FLOAT, "smallest p there can be with so many seeds, whatever their times"),
-        ("test", TEXT, "how the test was made"),
         ("statement", TEXT, "what it says, in words"),
     ],
     "claims": [

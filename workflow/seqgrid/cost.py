@@ -251,6 +251,8 @@ def _read(words: Sequence[str], record: type[Any], option: str) -> Any:
         key, equals, text = word.partition("=")
         if not equals:
             raise WrongCall(f"{option}: '{word}' is not KEY=VALUE, such as d_model=128")
+        if key in values:
+            raise WrongCall(f"{option}: {key} stands there twice")
         try:
             values[key] = yaml.load(text, Loader=Loader)
         except yaml.YAMLError as error:

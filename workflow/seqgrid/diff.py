@@ -21,6 +21,7 @@ from seqgrid.conclusions import CONCLUSIONS
 from seqgrid.job import WRONG_CALL, say
 from seqgrid.report.markdown import blocks, text
 from seqgrid.report.reading import Unreadable, read
+from seqgrid.study_file import unknown
 
 STUDIES = Path("results/studies")
 MOST = 20  # rows of a table, without --all
@@ -94,7 +95,8 @@ def folder_of(given: str) -> Path:
     for path in (Path(given), STUDIES / given):
         if os.path.isdir(path):  # noqa: PTH112, a path's own raises where a name is too long
             return path
-    raise Unreadable(f"{given} is no folder, and {STUDIES / given} is none either")
+    there = sorted(path.parent.name for path in STUDIES.glob("*/cells.parquet"))
+    raise Unreadable(unknown(given, there, f"a folder, or a study in {STUDIES}"))
 
 
 def _conclusions(a: Path, b: Path) -> tuple[dict, str]:

@@ -3,8 +3,9 @@
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,28 @@ def start(config: Mapping[str, Any], bounds: requests.Bounds = requests.DEFAULTS
         return _start(config, bounds)
     except (StudyError, plan.WrongRequest, OSError) as error:
         say(str(error))
+        sys.exit(1)
+
+
+def check_targets(arguments: Sequence[str]) -> None:
+    """Say of a study, or a file of one, that is given as a target how it is made; end the process.
+
+    Snakemake says only that no rule produces it.
+    """
+    names = study.available()
+    for before, target in pairwise(["", *arguments]):
+        parts = Path(target).parts
+        if target in names and target not in controls.STUDIES:
+            name = target
+        elif parts[:2] == ("results", "studies") and len(parts) > 2:
+            name = parts[2]
+        else:
+            continue
+        if before.startswith("--") or os.path.exists(target):  # noqa: PTH110 (of any length)
+            continue
+        made = f"snakemake --config study={name if name in names else 'NAME'}"
+        wrong = "" if name in names else f"; {unknown(name, names, f'a file in {study.STUDIES}')}"
+        say(f"{target} is no target, files of a study are made by `{made}`{wrong}")
         sys.exit(1)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from seqgrid import registry
 from seqgrid.cell import Cell
 from seqgrid.job import say
-from seqgrid.outcome import Outcome
+from seqgrid.outcome import Outcome, Progress
 
 
 def seen(cell: Cell, steps: int) -> int:
@@ -55,9 +55,6 @@ def provenance(outcome: Outcome) -> dict[str, Any]:
 def part(outcome: Outcome) -> dict[str, Any]:
     """How a part ended and what it cost, by column of `parts`."""
     progress = outcome.progress
-    costs = ("training_seconds", "validation_seconds", "checkpoint_seconds", "peak_memory_bytes",
-             "peak_host_bytes", "pieces")  # fmt: skip
-    jobs = ("attempts", "silent_deaths", "jobs", "asked_minutes", "asked_mb", "wall_seconds")
     return {
         "run": outcome.run,
         "part": outcome.part,
@@ -66,21 +63,30 @@ def part(outcome: Outcome) -> dict[str, Any]:
         "error": outcome.error,
         "first_step_steps": progress.first_step,
         "last_step_steps": progress.step,
-        **{name: getattr(outcome, name) for name in jobs},
-        **_death(outcome),
-        **{name: getattr(progress, name) for name in costs},
+        **attempts(outcome),
+        **costs(progress),
         "started_at": time(outcome.started_at),
         "ended_at": time(outcome.ended_at),
         **provenance(outcome),
     }
 
 
-def _death(outcome: Outcome) -> dict[str, Any]:
+def costs(progress: Progress) -> dict[str, Any]:
+    """What a part took, by column."""
+    names = ("training_seconds", "validation_seconds", "checkpoint_seconds", "peak_memory_bytes",
+             "peak_host_bytes", "pieces")  # fmt: skip
+    return {name: getattr(progress, name) for name in names}
+
+
+def attempts(outcome: Any) -> dict[str, Any]:
+    """Who worked on a part and how the last of them died, by column; see `attempts.work`."""
+    names = ("attempts", "silent_deaths", "jobs", "asked_minutes", "asked_mb", "wall_seconds")
+    found = {name: getattr(outcome, name) for name in names}
     death = outcome.last_death
     if death is None:
-        return {}
+        return found
     known = death.step is not None and death.kept_step is not None
-    return {
+    return found | {
         "last_death": death.state,
         "last_death_reason": death.words,
         "last_death_host": death.host,

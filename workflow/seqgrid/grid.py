@@ -16,6 +16,7 @@ from seqgrid import (
 from seqgrid.cell import Cell
 from seqgrid.rows import Evaluation, Row
 from seqgrid.statement_places import Scores, Spot, misplaced
+from seqgrid.statement_variants import respell
 from seqgrid.study_file import StudyError, unknown
 from seqgrid.study_schema import Match, Study
 from seqgrid.templates import Key, Templates, runs
@@ -52,9 +53,12 @@ class Grid:
         if not kept and not self.problems:
             self.problems.append("exclude: it leaves no cell at all")
         self._check_lengths(kept)
+        spots = list(dict.fromkeys(Spot.of(row) for row, _ in kept))
+        if respell(self.study, spots):  # sides may turn out to be the same
+            self.problems += statement_problems.problems(self.study)
         self.problems += misplaced(
             self.study,
-            list(dict.fromkeys(Spot.of(row) for row, _ in kept)),
+            spots,
             {task: Scores.of(name) for task, name in files["task"].items()},
         )
         rows = self._sized([row for row, _ in kept])

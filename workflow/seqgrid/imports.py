@@ -45,8 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     from seqgrid.report import __main__ as report
 
-    sys.stdout.write(f"{report.write(folder)}\n")
-    return 0
+    return report.main([str(folder)])
 
 
 def write(path: Path, results: Path) -> Path:

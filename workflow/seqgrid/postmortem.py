@@ -47,14 +47,19 @@ def note(part: Part, attempt: dict, why: dict) -> None:
     Raises:
         OSError: it could not be written.
     """
-    beat, kept = part.beat() or {}, part.step()
-    # The heartbeat may still be that of an attempt before.
-    beaten = beat.get("step") if str(beat.get("time", "")) >= attempt["started_at"] else None
-    reached = max(kept, beaten if isinstance(beaten, int) else 0)
+    kept, reached = part.step(), step_of(part, attempt)
     part.note_death(attempt, why=why, reached=reached, kept=kept)
     attempt = attempt | {"why": why}
     goes_on = f"goes on from step {kept}" if kept else "goes on from where the part began"
     say(f"{part}: {deaths.where(attempt)} ended {deaths.how(attempt)} at step {reached}; {goes_on}")
+
+
+def step_of(part: Part, attempt: dict) -> int:
+    """The step that the last attempt has reached, by its heartbeat and the newest checkpoint."""
+    beat = part.beat() or {}
+    # The heartbeat may still be that of an attempt before.
+    beaten = beat.get("step") if str(beat.get("time", "")) >= attempt["started_at"] else None
+    return max(part.step(), beaten if isinstance(beaten, int) else 0)
 
 
 _spent = 0.0

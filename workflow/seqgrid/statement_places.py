@@ -146,7 +146,7 @@ def _apart(
             here = [r for r in here if r.task == side.task]
         variants = sorted({r.variant for r in here})
         if side.variant is not None and here and side.variant not in variants:
-            words = _variant(side.variant, variants)
+            words = unknown(side.variant, variants, "a variant of these models")
             yield f"compare.{name}.{which}.variant: {words}"
             return
         lengths = sorted({r.seqlen for r in here})
@@ -246,28 +246,6 @@ def _shared(grids: list[tuple[Side, set[tuple[str, int]], list[Spot]]]) -> set[t
 
 def _evaluated(spots: list[Spot]) -> list[int]:
     return sorted(set.intersection(*(set(r.evaluated) for r in spots))) if spots else []
-
-
-def _variant(given: str, allowed: list[str]) -> str:
-    """What is wrong with a variant that is none, and the one that is meant by it."""
-    same = [words for words in allowed if _values(words) == _values(given)]
-    if not same:
-        return unknown(given, allowed, "a variant of these models")
-    listed = ", ".join(allowed)
-    return f"'{given}' is written '{same[0]}'; allowed: {listed}; did you mean '{same[0]}'?"
-
-
-def _values(words: str) -> dict[str, str]:
-    """Key without its group -> value, numbers alike however they are written."""
-    found = {}
-    for part in words.split(","):
-        key, _, value = part.strip().partition("=")
-        try:
-            value = repr(float(value))
-        except ValueError:
-            value = value.strip()
-        found[key.strip().rpartition(".")[2]] = value
-    return found
 
 
 def _length(value: int | None, how: str, allowed: list[int]) -> str:

@@ -7,7 +7,13 @@ study does not name.
 from math import isfinite
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from seqgrid.settings import Chosen
 
@@ -70,7 +76,7 @@ class Side(Chosen):
     variant: str | None = Field(
         None,
         description="swept settings as key=value, in the order of `sweep`, without what stands "
-        "before the dot: learning_rate=0.001; the selected variant where left out",
+        "before the dot: learning_rate=0.001, or 1e-3; the selected variant where left out",
     )
 
     @model_validator(mode="after")
@@ -189,6 +195,15 @@ class Gate(Chosen):
         return self
 
 
+def dotted(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by dotted key, where groups of them may be nested."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = value if isinstance(value, dict) else None
+        found |= {key: value} if nested is None else {f"{key}.{k}": v for k, v in nested.items()}
+    return found
+
+
 class Published(Chosen):
     """A number from elsewhere, held beside ours."""
 
@@ -208,8 +223,16 @@ class Published(Chosen):
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="how it was made: dotted keys as in `sweep`, such as training.learning_rate, "
-        "are held against ours; others are printed",
+        "or nested groups are held against ours; others are printed",
     )
+
+    @field_validator("settings")
+    @classmethod
+    def _once(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        given = [name for key, value in settings.items() for name in dotted({key: value})]
+        if twice := [name for name in given if given.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is given twice, dotted and nested")
+        return dotted(settings)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

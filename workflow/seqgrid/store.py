@@ -12,7 +12,6 @@ The workflow may delete declared outputs whenever it likes: they are hard links,
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import socket
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgrid import deaths, outcome, provenance, scheduler
+from seqgrid.attempts import work
 from seqgrid.outcome import FileRecord, Outcome, write_bytes, write_text
 
 ROLLING = re.compile(r"step(\d{12})-([0-9a-f]{16})\.pt")
@@ -119,22 +119,14 @@ class Part:
         attempts, ended_at = self.attempts(), provenance.now()
         # Not the one that speaks now.
         ended = attempts[:-1] if attempts and _mine(attempts[-1]) else attempts
-        jobs = {(a.get("host"), a.get("pid"), a.get("job")): a.get("asked") for a in attempts}
-        asked = [pair for pair in jobs.values() if pair]
         made = Outcome(
             cell=self.cell,
             run=self.run,
             part=self.number,
-            attempts=max(1, len(attempts)),
-            silent_deaths=sum(map(deaths.died, ended)),
-            last_death=deaths.last(ended),
-            jobs=max(1, len(jobs)),
-            wall_seconds=_wall_seconds(attempts, ended_at),
-            asked_minutes=sum(minutes for minutes, _ in asked) if asked else None,
-            asked_mb=asked[-1][1] if asked else None,
             started_at=attempts[0]["started_at"] if attempts else ended_at,
             ended_at=ended_at,
             files={name: FileRecord.of(self.final / name) for name in outcome.PART_FILES},
+            **work(attempts, ended_at, ended),
             **fields,
         )
         fence()
@@ -301,20 +293,6 @@ def _mine(attempt: dict) -> bool:
     return attempt["ended"] is None and (
         attempt.get("host") == here[0] and attempt.get("pid") in here[1]
     )
-
-
-def _wall_seconds(attempts: list[dict], now: str) -> float | None:
-    """Seconds of all attempts; of one that died without a word, up to its last heartbeat."""
-    if not attempts:
-        return None
-    signs = [*(following.get("seen") for following in attempts[1:]), now]
-    ends = [a.get("ended_at") or sign for a, sign in zip(attempts, signs, strict=True)]
-    spans = (
-        provenance.seconds_since(a["started_at"]) - provenance.seconds_since(end)
-        for a, end in zip(attempts, ends, strict=True)
-        if end
-    )
-    return sum(span for span in spans if 0 < span < math.inf)
 
 
 def _intact(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 
@@ -53,3 +54,14 @@ def about(key: Key, seed: int | None = None) -> dict:
     model, task, variant, seqlen = key
     place = {"model": model, "task": task, "variant": variant, "seqlen_tokens": seqlen}
     return place | {"scope": "group" if seed is None else "cell", "seed": seed}
+
+
+def sides(config: dict, name: str) -> set[str]:
+    """Models of both sides of a comparison."""
+    entry: dict[str, Any] = (config.get("compare") or {}).get(name) or {}
+    found = set()
+    for side in ("a", "b"):
+        given = entry.get(side) or {}
+        members = (config.get("groups") or {}).get(given.get("group"), [])
+        found |= {given.get("model"), *members} - {None}
+    return found

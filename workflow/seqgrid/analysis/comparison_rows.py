@@ -1,6 +1,6 @@
 """Finished rows of `comparisons`: the outcome of a place, its numbers, what stands against it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from seqgrid.analysis import (
@@ -9,6 +9,7 @@ from seqgrid.analysis import (
     paired,
     pooling,
     restraints,
+    spread,
     stats,
     successes,
 )
@@ -17,6 +18,7 @@ from seqgrid.analysis.paired import Judged, Paired
 from seqgrid.analysis.pairs import Pairs
 from seqgrid.analysis.restraints import Shared
 from seqgrid.analysis.single_runs import Told
+from seqgrid.analysis.spread import Spread
 from seqgrid.analysis.stats import Interval
 from seqgrid.metric_names import SOLVED, STEPS
 
@@ -45,6 +47,7 @@ class Place:
     crossed_pairs: Pairs | None = None
     shared: Shared | None = None  # examples that seeds have in common
     members: tuple[tuple[str, Paired], ...] = ()  # each model of a group by itself
+    spread: Spread | None = None  # of the pairs, which a median says nothing of
     parts: tuple["Place", ...] = ()  # the places of a row over all of them
 
     @property
@@ -63,6 +66,9 @@ def finished(place: Place, judged: Judged | None, confidence: float) -> dict:
         obstacles.level += members
         if place.crossed:
             obstacles.level += cross_fitting.held_back(place.crossed, found, judged)
+        if place.spread:
+            obstacles.level += spread.outweighed(place.spread, found, judged)
+            judged = _equivalent(place, found, judged, confidence)
         if place.shared and restraints.exceeded(place.shared, found, judged):
             words = "the difference is more than one set of test examples makes by chance"
             place.notes += (f"{place.shared.words}; {words}",)
@@ -84,6 +90,22 @@ def finished(place: Place, judged: Judged | None, confidence: float) -> dict:
     )
     del row["confidence"]  # the same for all
     return row
+
+
+def _equivalent(place: Place, found: Paired, judged: Judged, confidence: float) -> Judged:
+    """What is left of equivalence, where its median hides what the seeds do."""
+    assert place.spread is not None
+    p = judged.p_equivalent_corrected
+    against = spread.apart(place.spread, found.margin)
+    if p is not None and p <= 1 - confidence and against:
+        if judged.outcome == "NO DIFFERENCE":
+            place.obstacles.level.append(against)
+            return judged
+        place.notes += (f"no equivalence is claimed: {against}",)
+        judged = replace(judged, p_equivalent_corrected=None)
+    elif caveat := place.spread.caveat:
+        place.notes += (caveat,)
+    return judged
 
 
 def _numbers(place: Place, found: Paired, judged: Judged, confidence: float) -> dict:

@@ -138,7 +138,9 @@ def notes(a: Side, b: Side, named: tuple[bool, bool] = (False, False)) -> tuple[
     """
     found = []
     for name, side, chosen in zip("ab", (a, b), named, strict=True):
-        if of := _and({str(m.variants) for m in side.members if m.variants > 1}):
+        if of := _and(
+            {str(m.variants) for m in side.members if m.variants > 1 and not m.unselected}
+        ):
             found.append(
                 f"the variant of {name} was chosen by the study, of {of} that were tried"
                 if chosen

@@ -2,7 +2,8 @@
 
 A comparison is declared before its result is known, and judged at each place and over all places.
 A difference is claimed only of pairs of ended runs, with a corrected p-value up to 1 - confidence,
-an interval that excludes zero, equal budgets, the same metric and test set, and no failed control.
+an interval that excludes zero, equal budgets, the same metric and test set, no failed control, and
+no larger losses in other seeds that outweigh it.
 
 The unit is the seed. Data and initial weights derive from the seed alone (`Cell.seed_of`), so that
 the runs of one seed at two lengths or tasks are no two independent ones: over all places a seed has
@@ -10,7 +11,6 @@ one difference, the mean of those of its places.
 """
 
 import json
-from functools import cached_property
 from math import sqrt
 
 import numpy as np
@@ -24,6 +24,7 @@ from seqgrid.analysis import (
     pooling,
     restraints,
     solving,
+    spread,
     successes,
 )
 from seqgrid.analysis.comparison_rows import Place, finished
@@ -33,8 +34,9 @@ from seqgrid.analysis.pairs import Pairs, pairs
 from seqgrid.analysis.restraints import Shared
 from seqgrid.analysis.sides import FINAL, NEVER, Side, Sides, words
 from seqgrid.analysis.single_runs import SingleRuns
-from seqgrid.analysis.summary import Study, meta
-from seqgrid.metric_names import SOLVED, SOLVING, STEPS
+from seqgrid.analysis.spread import Spread
+from seqgrid.analysis.summary import meta
+from seqgrid.metric_names import SOLVED, SOLVING, STEPS, UNIT
 from seqgrid.seeds import derive
 from seqgrid.statements import Comparison
 
@@ -67,20 +69,9 @@ class _Comparisons:
         groups = (about.get("config") or {}).get("groups") or {}
         self.sides = Sides(read["cells"].to_pylist(), built["summary"].to_pylist(), groups)
         self.judge = Judge(read["levels"].to_pylist(), built["verdicts"].to_pylist())
-        self.read = read
+        self.groups = successes.Groups(read)
+        self.reported = {row["model"] for row in read["reported"].to_pylist()}
         self.single = SingleRuns(read["evaluations"].to_pylist(), limits.confidence)
-
-    @cached_property
-    def groups(self) -> dict[tuple, Group]:
-        """Every group in its task's metric, by key, evaluated length and test set."""
-        study = Study(self.read)
-        return {
-            (*key, group.evaluated_seqlen, group.test_set): group
-            for key in study.keys
-            for weights, group in study.groups(key)
-            if weights == "best" and group.metric == study.primary.get(group.task, "")
-            if not group.slice
-        }
 
     # -- places --------------------------------------------------------------------------------
 
@@ -96,7 +87,7 @@ class _Comparisons:
             if paired_ is not None:
                 pooled.append((place, paired_))
         if not found:
-            blockers = Obstacles(settings=["the sides have not run at the same place"])
+            blockers = Obstacles(settings=[self._apart(entry)])
             row = {"metric": entry["metric"] or "", "better": None, "test_set": ""}
             return [Place(head | row, blockers)]
         apart = [p for p in found if p.obstacles.settings]
@@ -105,6 +96,14 @@ class _Comparisons:
             if len(same) > 1:
                 found.append(self._pooled(head, same, apart))
         return found
+
+    def _apart(self, entry: dict) -> str:
+        """Why there is no place where both sides have run."""
+        ran = {model for model, *_ in self.sides.cells}
+        named = [set(self.sides.models(entry[side])) for side in "ab"]
+        if any(models & self.reported and not models & ran for models in named):
+            return "reported values have no pairs: runs are compared seed by seed"
+        return "the sides have not run at the same place"
 
     def _place(self, head: dict, entry: dict, a: Side, b: Side) -> tuple[Place, Pairs | None]:
         on = entry["on"]
@@ -135,8 +134,12 @@ class _Comparisons:
         if obstacles.settings:
             return place, None
         scored = entry["metric"] or metric
+        values = metric if scored in SOLVING else scored
+        obstacles.different += self.single.unequal((a, b), where, values)
         if wide := restraints.too_wide(entry["margin"], (a, b), scored, self.margin_share):
             place.notes += (wide,)
+        if start := restraints.one_start((a, b)):
+            obstacles.unknown.append(start)
         if shared := restraints.sharing((a, b), self.imported):
             known = scored not in SOLVING and self.single.known((a, b), where, scored)
             noise = self.single.noise((a, b), where, scored) if known else None
@@ -147,7 +150,7 @@ class _Comparisons:
             # Two sides that solve the task may do so at different times, or in equal shares.
             obstacles.level = [line for line in obstacles.level if "AT CEILING" not in line]
             times = entry["metric"] == STEPS  # which only training has
-            groups = self._groups(a, b, (a.seqlen, b.seqlen, "") if times else where)
+            groups = self.groups.of((a, b), (a.seqlen, b.seqlen, "") if times else where)
             if self._solvable(place, a, b, groups):
                 (self._times if times else self._rates)(place, a, b, groups)
             return place, None
@@ -167,6 +170,7 @@ class _Comparisons:
             len(found.waiting),
             len(found.without),
         )
+        self._spread(place, (a, b), where, scored, found)
         place.crossed_pairs = cross_fitting.pairs(a, b, better)
         if crossed := place.crossed_pairs:
             differences = list(crossed.differences.values())
@@ -179,6 +183,19 @@ class _Comparisons:
             place.shared = None  # one run each speaks of its examples anyway
         return place, found
 
+    def _spread(
+        self, place: Place, sides: tuple[Side, Side], where: tuple, scored: str, found: Pairs
+    ) -> None:
+        """What a median of the pairs hides."""
+        unlike: tuple[str, ...] = ()
+        if place.margin is not None and scored in UNIT:
+            unlike = spread.coarse(self.single.outputs(sides, where, scored), place.margin)
+        if place.margin is not None and all(len(side.members) == 1 for side in sides):
+            groups = [g for g in self.groups.of(sides, where) if g.metric == scored]
+            unlike += spread.solving(found, groups, 1 - self.confidence) if len(groups) > 1 else ()
+        each = tuple(found.from_chance[s] for s in sorted(found.values))
+        place.spread = Spread(each, self.judge.unstable(*sides, where), unlike)
+
     def _solvable(self, place: Place, a: Side, b: Side, groups: list[Group]) -> bool:
         """Whether runs can be told there to solve the task; says why not."""
         if len(a.members) > 1 or len(b.members) > 1:
@@ -189,19 +206,6 @@ class _Comparisons:
             return True
         place.obstacles.settings.append(words)
         return False
-
-    def _groups(self, a: Side, b: Side, where: tuple[int, int, str]) -> list[Group]:
-        """The groups of the first models; where: evaluated length of a and of b, test set.
-
-        Of a model that has no score there it is that of its training length: none of its runs has
-        solved the task there.
-        """
-        found = []
-        for side, evaluated in zip((a, b), where[:2], strict=True):
-            key = side.members[0].key
-            trained = self.groups[*key, side.seqlen, ""]
-            found.append(self.groups.get((*key, evaluated, where[2]), trained))
-        return found
 
     def _rates(self, place: Place, a: Side, b: Side, groups: list[Group]) -> None:
         """Shares of runs that solve the task at one place, compared by McNemar's test."""
@@ -220,6 +224,9 @@ class _Comparisons:
 
     def _times(self, place: Place, a: Side, b: Side, groups: list[Group]) -> None:
         """Steps to solve at one place, compared by log-rank."""
+        if why := solving.unknown(groups):
+            place.obstacles.settings += why
+            return
         one, two = map(solving.times, groups)
         seeds, waiting = [], 0
         for seed in sorted(set(one) & set(two)):
@@ -265,6 +272,7 @@ class _Comparisons:
         # What is no margin at one place is none of the mean.
         made.margin = None if any(p.margin is None for p, _ in found) else head["margin"]
         made.paired = paired.compare(mean, first["better"], made.margin, len(to_come), without)
+        made.spread = spread.pooled(mean, [(p.where, p.spread) for p, _ in found if p.spread])
         made.members = tuple((f"{p.where}, {w}", m) for p, _ in found for w, m in p.members)
         if any(p.crossed_pairs for p, _ in found):
             _, waits, crossed, _ = pooling.means([p.crossed_pairs or each for p, each in found])

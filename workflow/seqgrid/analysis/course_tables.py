@@ -148,8 +148,9 @@ def _unequal(rows: list[dict], said: dict[tuple, list[dict]], trained: dict) -> 
     if any(open_.values()):
         words = (f"{n} at {at}" for at, n in open_.items() if n)
         yield f"cells without a final value: {', '.join(words)}"
-    if any(_data_seed(c) is not None for r in rows for c in trained[_group(r)]):
-        yield "the seeds share their data, whose chance no interval here covers"
+    for name, what in (("data_seed", "data"), ("init_seed", "initialisation")):
+        if any(_fixed(c, name) is not None for r in rows for c in trained[_group(r)]):
+            yield f"the seeds share their {what}, whose chance no interval here covers"
     counts = {r["seqlen_tokens"]: r["final"] for r in rows}
     if len(set(counts.values())) > 1:
         words = (f"{n} at {at}" for at, n in counts.items())
@@ -177,10 +178,10 @@ def _barring(rows: list[dict], offered: dict[int, set[int]]) -> Iterable[str]:
         yield f"the budget of steps differs: {', '.join(words)}"
 
 
-def _data_seed(cell: dict) -> int | None:
-    """The seed of the examples where the study fixes it, else None."""
+def _fixed(cell: dict, name: str) -> int | None:
+    """The seed of the examples, or of the weights, where the study fixes it, else None."""
     settings = json.loads(cell["settings"] or "{}")
-    return (settings.get("training") or {}).get("data_seed")
+    return (settings.get("training") or {}).get(name)
 
 
 def _hearsay(rows: list[dict], statistic: str) -> Iterable[str]:

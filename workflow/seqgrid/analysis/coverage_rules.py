@@ -115,9 +115,30 @@ def too_few_seeds(group: Group) -> Finding | None:
 )
 def single_learning_rate(group: Group) -> Finding | None:
     """Only one learning rate was tried."""
-    if not group.asked or {"learning_rate", "lr"} & {k.split(".")[-1] for k in group.swept}:
+    if not _one_rate(group) or not any(cell.rate_known for cell in group.asked):
         return None
     return "SINGLE LR", "one learning rate was tried", {"swept": list(group.swept)}
+
+
+@rule(
+    "LR UNKNOWN",
+    "group",
+    "No table of an imported study names a learning rate, so how many were tried is not known: a "
+    "failure may be one of the learning rate and not of the model, and a comparison one of "
+    "learning rates.",
+)
+def unknown_learning_rate(group: Group) -> Finding | None:
+    """Which learning rates were tried stands nowhere."""
+    if not _one_rate(group) or any(cell.rate_known for cell in group.asked):
+        return None
+    return "LR UNKNOWN", "no table names a learning rate", {"swept": list(group.swept)}
+
+
+def _one_rate(group: Group) -> bool:
+    """Whether no second learning rate is known of a group that can exist."""
+    return bool(group.asked) and not {"learning_rate", "lr"} & {
+        name.split(".")[-1] for name in group.swept
+    }
 
 
 @rule(

@@ -4,7 +4,7 @@ from math import log2
 
 import pyarrow as pa
 
-from seqgrid.analysis import comparison_words, expectations
+from seqgrid.analysis import comparison_words, expectations, reported
 from seqgrid.analysis.expectations import Places
 from seqgrid.analysis.final_values import stale, to_come
 from seqgrid.analysis.observed import (
@@ -16,8 +16,9 @@ from seqgrid.analysis.observed import (
     labelled,
     together,
 )
-from seqgrid.analysis.selection import PRELIMINARY
+from seqgrid.analysis.selection import NO_SELECTION, PRELIMINARY, UNSELECTED
 from seqgrid.expectation import parse
+from seqgrid.metric_names import SOLVING
 from seqgrid.statements import COURSES, Claim
 from seqgrid.thresholds import Thresholds
 
@@ -47,6 +48,7 @@ class Evidence:
         self, read: dict[str, pa.Table], built: dict[str, pa.Table], limits: Thresholds
     ) -> None:
         self.limits = limits
+        self.reported = read["reported"].to_pylist()
         self.known = expectations.known(read, built)
         self.comparisons = built["comparisons"].to_pylist()
         self.scaling = built["scaling"].to_pylist()
@@ -88,6 +90,7 @@ class Evidence:
         barred = [r["outcome"] for r in rows if r["outcome"] in ("NOT COMPARABLE", UNTESTABLE)]
         barred += ["cells are to come" for r in rows if r["missing"]] + part
         barred += _apart([r for r in every if r not in rows])
+        barred += [f"{UNSTABLE}, so no median stands for them"] * any(map(_unstable, rows))
         seen.barred = "; ".join(dict.fromkeys(barred))
         if seen.status == OPEN or claim.expected is not None:
             seen.missing = [path for r in rows for path in r["missing"] or ()]
@@ -136,7 +139,10 @@ class Evidence:
         entry["beyond_noise"] = True  # a bar that some seeds pass by luck supports nothing
         rows = list(Places(self.known, entry).rows())
         if not rows:
-            return Observed("nothing", OPEN, "no cell of the study is there")
+            said = reported.observed(entry, self.reported, self.known["verdicts"])
+            words = "a reported value has no seeds, and supports and refutes nothing"
+            words = words if said else "no cell of the study is there"
+            return Observed("; ".join(dict.fromkeys(said)) or "nothing", OPEN, words)
         said = [self._verdict(claim, row) for row in rows]
         seen = Observed("; ".join(labelled(rows, "observed")))
         seen.status = together([status for status, _ in said])
@@ -155,8 +161,11 @@ class Evidence:
         ]
         barred = list(dict.fromkeys(unsound))
         barred += ["cells are to come"] if seen.missing else []
-        barred += ["a place has no value"] if not all(summary) else []
-        without = sum(r["asked"] - r["final"] for r in rows)
+        if any(NO_SELECTION in _names(row) for row in rows):
+            barred.append(UNSELECTED)
+        elif not all(summary):
+            barred.append("a place has no value")
+        without = sum(r["asked"] - r["final"] for r, s in zip(rows, summary, strict=True) if s)
         barred += [f"{without} seeds have no value"] if without and not seen.missing else []
         barred += [PRELIMINARY] if any(s["preliminary"] for s in summary if s) else []
         if any(name.startswith(UNSTABLE) for row in rows for name in _names(row)):
@@ -254,6 +263,11 @@ def _beyond_flat(row: dict, limits: Thresholds) -> bool:
         return False
     doublings = log2(row["lengths"][-1] / row["lengths"][0])
     return min(map(abs, ends)) * doublings > limits.flat_share
+
+
+def _unstable(row: dict) -> bool:
+    """Whether the seeds of a side of a comparison are; a difference of medians then says little."""
+    return row["metric"] not in SOLVING and UNSTABLE in row["statement"]
 
 
 def _apart(places: list[dict]) -> list[str]:

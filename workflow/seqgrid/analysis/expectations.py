@@ -18,7 +18,7 @@ from seqgrid import tables
 from seqgrid.analysis.excluding import excludes
 from seqgrid.analysis.final_values import to_come
 from seqgrid.analysis.groups import Group, counted
-from seqgrid.analysis.selection import PRELIMINARY
+from seqgrid.analysis.selection import NO_SELECTION, PRELIMINARY, UNSELECTED
 from seqgrid.analysis.summary import Study, meta
 from seqgrid.expectation import parse
 
@@ -31,7 +31,7 @@ RULE = (
 )
 NAMES = ("held", "passed")  # in the evidence of a rule that names a level: all it may name
 # Said of every study as such, and no observation.
-LEFT_OUT = ("SINGLE LR", "TOO FEW SEEDS")
+LEFT_OUT = ("SINGLE LR", "LR UNKNOWN", "TOO FEW SEEDS")
 
 
 def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
@@ -107,17 +107,23 @@ class Places:
         trained = next((r for r in here if _place(r) == (seqlen, "")), None)
         row = next((r for r in here if _place(r) == place), None)
         variant = (row or trained or {}).get("variant", "")
-        cells = [c for c in self.cells if c["seqlen_tokens"] == seqlen and c["variant"] == variant]
+        # Without a row nothing selects among variants, and each has cells there.
+        cells = [
+            c
+            for c in self.cells
+            if c["seqlen_tokens"] == seqlen and (not here or c["variant"] == variant)
+        ]
         said = [
             v
             for v in self.verdicts
             if v["seqlen_tokens"] == seqlen
-            and v["variant"] == variant
+            and (v["variant"] == variant if here else v["verdict"] == NO_SELECTION)
             and v["scope"] in ("level", "group")
             and (_place(v) == place or v["scope"] == "group")
         ]
         who = (self.entry["model"], self.entry["task"], variant or "", seqlen)
-        met, reason = self._met(row, cells, said, self.groups.get((*who, *place)))
+        group = self.groups.get((*who, *place))
+        met, reason = self._met(row, cells, said, group) if here else (None, UNSELECTED)
         if met is not None and any(r["preliminary"] for r in here):
             met, reason = None, f"{reason}, but {PRELIMINARY}"
         return {
@@ -129,7 +135,7 @@ class Places:
             "evaluated_seqlen_tokens": place[0],
             "test_set": place[1],
             "expected": self.entry["verdict"],
-            "observed": "; ".join(v["label"] for v in said),
+            "observed": "; ".join(dict.fromkeys(v["label"] for v in said)),
             "metric": (row or {}).get("metric") or None,
             "median": (row or {}).get("median"),
             "solved": (row or {}).get("successes"),

@@ -21,7 +21,7 @@ from seqgrid import tables
 from seqgrid.analysis import stats
 from seqgrid.analysis.final_values import intervals, to_come
 from seqgrid.analysis.groups import short
-from seqgrid.analysis.selection import PRELIMINARY
+from seqgrid.analysis.selection import PRELIMINARY, UNSELECTED
 from seqgrid.metric_names import BOUNDS
 from seqgrid.thresholds import Thresholds, of
 
@@ -49,6 +49,9 @@ def rows(about: dict, read: dict[str, pa.Table], summary: list[dict]) -> list[di
                 for every in (mine, said, own)
             )
             row = _row(gate, seqlen, here[0] if here else None, told, at, tested, of(about))
+            rivals = [r for r in summary if _same(r, gate) and r["seqlen_tokens"] == seqlen]
+            if rivals and not any(r["selected"] for r in rivals):
+                row |= {"state": "partial", "reason": UNSELECTED}
             found.append(row | {"study": str(about.get("name") or "")})
     return found
 

@@ -29,6 +29,7 @@ class Cell:
         different training examples were seen.
     known_plateau: steps that the task's longest known plateau lasted before it broke, as the task's
         file says or in this study.
+    rate_known: whether a learning rate is named; false for imported studies that name none.
     history: (steps, validation metric, its standard error or NaN), by steps.
     """
 
@@ -53,6 +54,7 @@ class Cell:
     log2_inputs: float | None = None
     seen_examples: int | None = None
     known_plateau: int | None = None
+    rate_known: bool = True
     history: tuple[tuple[int, float, float], ...] = ()
 
     @property
@@ -75,12 +77,14 @@ class Selection:
 
     asked, finished: cells of all variants together, those that can exist and those that have
         ended, which one that diverged has.
+    unvalidated: finished cells of several variants that have no validation to select by.
     """
 
     selected: bool = True
     variants: tuple[str, ...] = ("",)
     asked: int = 0
     finished: int = 0
+    unvalidated: int = 0
 
     @property
     def preliminary(self) -> bool:

@@ -83,7 +83,7 @@ def reasons(cells: list[dict]) -> list[dict]:
         if standing(cell) != "finished":
             # Why a training ended says nothing about why it has no score.
             trained = cell["outcome"] == "finished"
-            reason = "no evaluation yet" if trained else cell["reason"] or "nothing was run yet"
+            reason = "no evaluation yet" if trained else cell["reason"] or _untold(cell)
             found[standing(cell), reason.strip()].append(cell)
     ordered = sorted(found.items(), key=lambda pair: -len(pair[1]))
     return [
@@ -95,6 +95,10 @@ def reasons(cells: list[dict]) -> list[dict]:
         }
         for (outcome, reason), here in ordered
     ]
+
+
+def _untold(cell: dict) -> str:
+    return "nothing was run yet" if cell["outcome"] == "missing" else "no reason is recorded"
 
 
 def refusals(cells: list[dict]) -> list[dict]:

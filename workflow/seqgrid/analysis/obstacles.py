@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from seqgrid.analysis import fairness
 from seqgrid.analysis.groups import short
+from seqgrid.analysis.selection import NO_SELECTION, UNSELECTED
 from seqgrid.analysis.sides import Member, Side
 
 # Facts of `fairness` that make a budget; what else differs is said and does not stand against it.
@@ -63,6 +64,9 @@ class Judge:
 
     def _scores(self, a: Side, b: Side, place: tuple[int, int, str]) -> Iterator[str]:
         for name, side in (("a", a), ("b", b)):
+            if models := [m.model for m in side.members if m.unselected]:
+                which = f"{name} ({', '.join(models)})" if len(side.members) > 1 else name
+                yield f"{which}: {NO_SELECTION}, {UNSELECTED}"
             evaluated = any(c["evaluated"] for m in side.members for c in m.cells)
             if evaluated and not any(m.row for m in side.members):
                 yield f"no test result of {name} in this metric, at this place"
@@ -152,6 +156,15 @@ class Judge:
         for name in AT_LEVEL:
             if all(_at(name, verdicts) for each in said for verdicts in each):
                 found.level.append(f"both sides are {name}: this place cannot tell them apart")
+
+    def unstable(self, a: Side, b: Side, place: tuple[int, int, str]) -> tuple[str, ...]:
+        """The models of either side that are UNSTABLE ACROSS SEEDS at the place, in words."""
+        return tuple(
+            f"{name} ({member.model})" if len(side.members) > 1 else name
+            for name, side, at in (("a", a, place[0]), ("b", b, place[1]))
+            for member in side.members
+            if "UNSTABLE ACROSS SEEDS" in self._verdicts(member, at, place[2])
+        )
 
     def _verdicts(self, member: Member, evaluated: int, test_set: str) -> dict[str, dict]:
         return {

@@ -1,9 +1,10 @@
 """The seeds of both sides of a comparison at one place, as pairs of values."""
 
 from dataclasses import dataclass, field
-from math import inf, isclose, isinf
+from math import inf, isinf
 
-from seqgrid.analysis.sides import NEVER, WAITING, WORST, Side, bounded
+from seqgrid.analysis.bounds import bounded, difference
+from seqgrid.analysis.sides import NEVER, WAITING, WORST, Side
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,6 @@ class Pairs:
     def without(self) -> set[int]:
         """Seeds that have a number on neither side."""
         return {s for s, (a, b) in self.values.items() if isinf(a) and isinf(b)}
-
-
-def difference(a: float, b: float) -> float:
-    """A - b; none where they are equal but for rounding, which a sign test would take for one."""
-    return 0.0 if isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) else a - b
 
 
 def pairs(a: Side, b: Side, better: str) -> Pairs:

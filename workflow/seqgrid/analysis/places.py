@@ -35,6 +35,17 @@ def levels_by_place(rows: list[dict], thresholds: Thresholds = DEFAULTS) -> dict
     return found
 
 
+def primary(about: dict, evaluations: list[dict], levels: dict[tuple, Levels]) -> dict[str, str]:
+    """What each task is judged by: by its evaluations, its file, else one with a solved level."""
+    # What a study from elsewhere is judged by may have no value here but those reported.
+    judged_by = {} if about.get("imported") else about.get("judged_by") or {}
+    found = judged_by | {r["task"]: r["metric"] for r in evaluations if r["primary"]}
+    for (task, *_, metric), level in levels.items():
+        if task not in found and level.solved is not None:
+            found[task] = metric
+    return found
+
+
 def model_ceiling(rows: Iterable[dict]) -> ModelCeiling | None:
     """The ceiling of the model at one place, the same for every seed."""
     for row in rows:

@@ -25,9 +25,10 @@ from seqgrid import tables
 from seqgrid.analysis import published_settings, stats
 from seqgrid.analysis.final_values import intervals, stale, to_come
 from seqgrid.analysis.groups import counted, short
-from seqgrid.analysis.selection import PRELIMINARY
+from seqgrid.analysis.selection import PRELIMINARY, UNSELECTED
 from seqgrid.analysis.summary import meta
 from seqgrid.metric_names import BOUNDS
+from seqgrid.statements import dotted
 from seqgrid.thresholds import Thresholds, of
 
 RULE = (
@@ -50,6 +51,7 @@ VOID = (
     ("UNLEARNABLE AS SCORED", PLACE, "the ceiling is chance, so no score shows anything"),
     ("ABOVE CEILING", PLACE, "a score lies beyond the best there can be"),
     ("ABOVE MODEL CEILING", PLACE, "a score lies beyond the best said to be possible for it"),
+    ("NO SELECTION", PLACE[:3], UNSELECTED),
     ("UNSTABLE ACROSS SEEDS", PLACE, "the seeds are unstable, so no range stands for them"),
 )
 ENDS = ("low", "high")
@@ -105,7 +107,9 @@ class _Book:
             None,
         )
         cells = self._cells(place, ours)
-        same, different, unknown = published_settings.held(entry.get("settings") or {}, cells)
+        same, different, unknown = published_settings.held(
+            dotted(entry.get("settings") or {}), cells
+        )
         low, high = self._range(entry, ours, self.thresholds.confidence)
         outcome, statement = self._outcome(entry, place, ours, cells, different, (low, high))
         return {
@@ -190,9 +194,8 @@ class _Book:
         where += " of ours would fall"
         published = [entry["value"] if entry.get(k) is None else entry[k] for k in ENDS]
         whole = any(entry.get(k) is not None for k in ENDS)
-        what = short(entry["value"])
-        if whole:
-            what = f"its interval {short(published[0])} to {short(published[1])}"
+        between = " to ".join(map(short, published))
+        what = f"its interval {between}" if whole else short(entry["value"])
         if published[0] <= high and published[1] >= low:
             if self._wide(ours, ends):
                 return "NOT TESTABLE YET", f"the range is too wide to tell: {where}"
@@ -241,7 +244,5 @@ def _at(verdict: dict, place: dict, about: tuple[str, ...], ours: dict | None) -
 
 
 def _finals(row: dict | None) -> list[float]:
-    if row is None:
-        return []
-    pairs = zip(row["values"], row["finals"], strict=True)
+    pairs = zip(row["values"], row["finals"], strict=True) if row else ()
     return [value for value, final in pairs if final and value is not None and not isnan(value)]

@@ -4,6 +4,8 @@ Such a value stands for all runs behind it, so the rules on seeds, success and t
 Its interval is that of its standard error over test examples: value +- 1.96 of them at 95 %.
 """
 
+import json
+from collections.abc import Iterable
 from dataclasses import replace
 
 from seqgrid.analysis.coverage_rules import control_failed
@@ -33,6 +35,7 @@ RULES = (
     above,
     no_interval,
 )
+PLACE = ("model", "task", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
 NORMAL = 1.96  # standard errors on either side that hold 95 % of a normal distribution
 # All that the best of several looks can show.
 PEAK = (control_failed, unlearnable, at_chance, no_interval)
@@ -59,6 +62,24 @@ def judge(row: dict, levels: Levels, failed: tuple[dict, ...] = ()) -> list[Verd
         for verdict in found
         if verdict is not None
     ]
+
+
+def observed(entry: dict, values: Iterable[dict], verdicts: Iterable[dict]) -> list[str]:
+    """What was judged of the reported values at the place of a claim, in words; one a value.
+
+    entry: the place, as a study declares it. values, verdicts: rows of `reported`, `verdicts`.
+    """
+    said = [v for v in verdicts if v["scope"] == "reported"]
+    found = []
+    for row in values:
+        asked = (entry["model"], entry["task"], entry["seqlen"] or row["seqlen_tokens"])
+        at = (*asked, entry["evaluated"] or asked[2], entry["test_set"])
+        if tuple(row[name] or "" for name in PLACE) == at:
+            same = [v for v in said if all((v[c] or "") == (row[c] or "") for c in PLACE)]
+            of = [v for v in same if json.loads(v["evidence"]).get("source") == row["source"]]
+            labels = "; ".join(dict.fromkeys(v["label"] for v in of)) or "no verdict"
+            found.append(f"{labels}, of a reported {row['statistic'] or 'value'}")
+    return found
 
 
 def _group(row: dict, levels: Levels, failed: tuple[dict, ...]) -> Group:

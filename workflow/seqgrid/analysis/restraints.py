@@ -69,6 +69,21 @@ def sharing(sides: Sequence[Side], imported: bool) -> str:
     return f"{words}, so that pairs may not be independent"
 
 
+def one_start(sides: Sequence[Side]) -> str:
+    """That seeds start from the same weights, which their spread does not contain; '' else."""
+    given: dict[int, set[int]] = {}
+    for cell in (cell for side in sides for m in side.members for cell in m.cells):
+        training = json.loads(cell["settings"] or "{}").get("training") or {}
+        if (seed := training.get("init_seed")) is not None:
+            given.setdefault(seed, set()).add(cell["seed"])
+    if not any(len(seeds) > 1 for seeds in given.values()):
+        return ""
+    return (
+        f"all seeds start from one initialisation (init_seed {' and '.join(map(str, given))}), "
+        "which their spread does not contain: a difference is known to hold for it only"
+    )
+
+
 def exceeded(shared: Shared, found: Paired, judged: Judged) -> bool:
     """Whether a difference is beyond what one test set for all seeds makes by chance.
 

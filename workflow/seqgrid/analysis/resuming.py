@@ -8,12 +8,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import isnan
+from math import inf, isfinite, isnan
 
 from seqgrid.analysis import stats
 from seqgrid.analysis.extrapolation import Forecast, forecast
 from seqgrid.analysis.groups import Cell, Group, short
 from seqgrid.analysis.levels import Levels
+from seqgrid.metric_names import BOUNDS
 from seqgrid.thresholds import Thresholds
 
 RESUME, LEAVE, OPEN = "resume", "do not resume", "cannot be told"
@@ -38,7 +39,7 @@ RULES = {
     "`worth_share` of the span and reaches neither the next shortcut nor the solved level, and the "
     "curve has been flat for longer than any curve of the task was that rose later.",
     "PLATEAU MAY BREAK": "cannot be told: as PLATEAU, but another curve of the task was flat for "
-    "as long and rose later, or no curve of the task has risen yet.",
+    "as long and rose later, or no curve of the task has risen yet, or chance is not known.",
     "WIDE INTERVAL": "cannot be told: the interval of the extrapolation holds gains that are worth "
     "the cost, and its middle is not.",
 }
@@ -46,7 +47,10 @@ RULES = {
 
 @dataclass(frozen=True)
 class Judged:
-    """What to do with a cut cell; gains are of the best validation, in the unit of the metric."""
+    """What to do with a cut cell; gains are of the best validation, in the unit of the metric.
+
+    high: of the interval; the way to the ceiling, where a plateau may break.
+    """
 
     action: str
     rule: str
@@ -130,29 +134,61 @@ def _by_curve(
         f"best validation {_value(best, levels)}, {left}: {short(gains[0])} more expected, "
         f"{short(gains[1])} to {short(gains[2])}"
     )
+    most = highest(found, points, group, thresholds, broken) - best
+    said = (*gains[:2], most)
+    if most > gains[2]:
+        words += f", or up to {short(most)} should a plateau break, which no curve shows before"
     if gains[0] >= worth or (solved is not None and best < solved <= found.value):
-        return Judged(RESUME, "IMPROVING", words, *gains)
+        return Judged(RESUME, "IMPROVING", words, *said)
     above = [levels.goodness(value) for _, value in levels.shortcuts]
     above += [] if solved is None else [solved]
     reachable = any(best < level <= found.high for level in above)
     if gains[2] >= worth or reachable:
-        return Judged(OPEN, "WIDE INTERVAL", words, *gains)
+        return Judged(OPEN, "WIDE INTERVAL", words, *said)
     flat = flat_steps(points, tolerance(levels, thresholds, points))
     known = "none of the task broke so far" if broken is None else f"one broke after {broken:,}"
     words += f"; flat for {flat:,} steps, {known}"
-    if broken is None or flat <= broken:
-        return Judged(OPEN, "PLATEAU MAY BREAK", words, *gains)
-    return Judged(LEAVE, "PLATEAU", words, *gains)
+    if levels.chance is None:
+        words += "; chance is not known"
+    if broken is None or flat <= broken or levels.chance is None:
+        return Judged(OPEN, "PLATEAU MAY BREAK", words, *said)
+    return Judged(LEAVE, "PLATEAU", words, *said)
 
 
-def to_the_end(points: list[Point], horizon: int, group: Group, thresholds: Thresholds) -> Forecast:
+def to_the_end(
+    points: Sequence[Point], horizon: int, group: Group, thresholds: Thresholds
+) -> Forecast:
     """The best goodness by a step, below the ceiling of the task and of the model."""
-    levels, model = group.levels, group.model_ceiling
-    ceilings = (levels.ceiling, model.value if model else None)
-    limits = [levels.goodness(value) for value in ceilings if value is not None]
     steps, goodness, errors = (list(column) for column in zip(*points, strict=True))
-    ceiling = min(limits, default=None)
-    return forecast(steps, goodness, errors, horizon, ceiling, thresholds.confidence)
+    return forecast(steps, goodness, errors, horizon, _top(group), thresholds.confidence)
+
+
+def highest(
+    found: Forecast,
+    points: Sequence[Point],
+    group: Group,
+    thresholds: Thresholds,
+    broken: int | None,
+) -> float:
+    """The upper end of a forecast; where a plateau may break, the ceiling that it may reach.
+
+    broken: as for `judge`; a curve that has been flat for longer is taken to stay.
+    """
+    flat = flat_steps(points, tolerance(group.levels, thresholds, points))
+    top = _top(group)
+    if broken is None or flat > broken or top is None:
+        return found.high
+    return max(found.high, top)
+
+
+def _top(group: Group) -> float | None:
+    """The lowest ceiling, of the task, the model and the metric; None where none is known."""
+    levels, model = group.levels, group.model_ceiling
+    worst, best = BOUNDS.get(group.metric, (-inf, inf))
+    perfect = best if levels.better == "higher" else worst
+    ceilings = (levels.ceiling, model.value if model else None, perfect)
+    limits = [levels.goodness(v) for v in ceilings if v is not None and isfinite(v)]
+    return min(limits, default=None)
 
 
 def points_of(history: Sequence[Point], levels: Levels) -> list[Point]:

@@ -4,6 +4,9 @@ from seqgrid.analysis.courses import REPORTED, Course
 from seqgrid.analysis.groups import short
 from seqgrid.analysis.slopes import Fit
 
+# What follows for the score, where a change of its share is shown; of medians alone nothing does.
+SHOWN = {"FALLS": ": the score has fallen behind", "RISES": ": the score held up better"}
+
 
 def statement(course: Course, outcome: str, why: str, raw: Fit | None, share: Fit | None) -> str:
     """What is known of a course, in words: the metric, its ceiling, the share, the answer."""
@@ -11,7 +14,7 @@ def statement(course: Course, outcome: str, why: str, raw: Fit | None, share: Fi
     if len(course.points) > 1:
         parts.append(_metric_goes(course))
     if len(course.points) > 1 and course.related:
-        parts += [_ceiling_goes(course), _share_goes(course, share)]
+        parts += [_ceiling_goes(course, outcome), _share_goes(course, share)]
     elif raw:
         parts.append(
             f"Its slope is {short(raw.value)} a doubling, [{short(raw.low)}, {short(raw.high)}]"
@@ -32,7 +35,7 @@ def _metric_goes(course: Course) -> str:
     )
 
 
-def _ceiling_goes(course: Course) -> str:
+def _ceiling_goes(course: Course, outcome: str) -> str:
     first, last = (p.ceiling or 0.0 for p in (course.points[0], course.points[-1]))
     named = course.ceiling_name
     if first == last:
@@ -45,9 +48,7 @@ def _ceiling_goes(course: Course) -> str:
         part = (carried - course.medians[0]) / change
         told = f", {100 * part:.0f}% of the change"
         if part >= 1:
-            behind = course.shares[-1] < course.shares[0]
-            words = "has fallen behind" if behind else "held up better"
-            told = f", more than the change: the score {words}"
+            told = f", more than the change{SHOWN.get(outcome, '')}"
     return (
         f"The best there can be ({named}) goes from {short(first)} to {short(last)}"
         f"{_percent(course.ceiling_change)}; with the share of the first length the score would "

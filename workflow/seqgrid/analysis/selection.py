@@ -6,6 +6,8 @@ from seqgrid.analysis.groups import Group
 from seqgrid.analysis.rules import Finding, rule
 
 PRELIMINARY = "a variant was selected before all cells of its grid had ended"
+NO_SELECTION = "NO SELECTION"
+UNSELECTED = "no variant is selected, as finished ones have no validation"
 SETTING = re.compile(r"(?:^|, )([\w.]+)=")  # values may hold commas, and no more settings
 
 
@@ -66,6 +68,25 @@ def preliminary(group: Group) -> Finding | None:
         f"PRELIMINARY SELECTION {found.finished}/{found.asked}",
         f"{found.finished} of {found.asked} cells of its {len(found.variants)} variants have ended",
         {"finished": found.finished, "asked": found.asked, "variants": list(found.variants)},
+    )
+
+
+@rule(
+    "NO SELECTION",
+    "group",
+    "One of several variants has a finished cell without a validation, so that none can be "
+    "selected; the test split has no say. Nothing is said of the model, only of each variant.",
+)
+def no_selection(group: Group) -> Finding | None:
+    """Variants that nothing chooses between."""
+    found = group.selection
+    if not found.unvalidated:
+        return None
+    return (
+        NO_SELECTION,
+        f"{found.unvalidated} finished cells of its {len(found.variants)} variants have no "
+        "validation, so none is selected",
+        {"unvalidated": found.unvalidated, "variants": list(found.variants)},
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isnan
 
+from seqgrid.analysis.bounds import bounded
 from seqgrid.metric_names import SOLVING
 
 # How a cell stands in a comparison. One that diverged has come to an end, and is worse than any
@@ -30,6 +31,7 @@ class Member:
     cells: its cells of the chosen variant; `rivals`: those of all variants.
     rows: of each variant, its row of `summary`; empty unless one was selected among several.
     selects: whether higher or lower validations select.
+    unselected: whether it has several variants and nothing selects one, which `variant` is not.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Member:
     rivals: list[dict]
     rows: dict[str, dict] = field(default_factory=dict)
     selects: str = "higher"
+    unselected: bool = False
 
     @property
     def better(self) -> str:
@@ -151,13 +154,6 @@ class Side:
         ]
 
 
-def bounded(value: float | None, chance: float | None, better: str) -> float | None:
-    """A value for a mean: one worse than chance, or none, is chance where that is known."""
-    if chance is None or value is None:
-        return value if value is not None else chance
-    return max(value, chance) if better == "higher" else min(value, chance)
-
-
 class Sides:
     """Finds the sides of comparisons in the tables `cells` and `summary`."""
 
@@ -207,7 +203,8 @@ class Sides:
         rows = self.summary.get((model, task, seqlen), [])
         selected = variant is None
         if variant is None:
-            variant = next((r["variant"] for r in rows if r["selected"]), "")
+            first = rivals[0]["variant"] or "" if rivals else ""
+            variant = next((r["variant"] for r in rows if r["selected"]), first)
         cells = [c for c in rivals if (c["variant"] or "") == variant]
         if not cells:
             return None
@@ -221,7 +218,8 @@ class Sides:
         several = selected and len({cell["variant"] for cell in rivals}) > 1
         selects = next((r["better"] for r in rows if r["primary"]), "higher")
         about = (model, task, seqlen, variant, placed.get(variant), cells, rivals)
-        return Member(*about, placed if several else {}, selects)
+        nothing = several and not any(r["selected"] for r in rows)
+        return Member(*about, placed if several else {}, selects, nothing)
 
 
 def words(side: dict) -> str:

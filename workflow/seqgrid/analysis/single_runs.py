@@ -1,7 +1,7 @@
 """One run of each side: what their test examples allow to be said, of these two runs alone."""
 
 from collections.abc import Iterator
-from math import isnan, sqrt
+from math import inf, isnan, sqrt
 from typing import NamedTuple
 
 from seqgrid.analysis import stats
@@ -67,6 +67,37 @@ class SingleRuns:
                 runs = [(*who, cell["seed"], evaluated, place[2], metric) for cell in m.cells]
                 found = [(b.high - b.low) / 2 for run in runs if (b := self._band(run))]
                 yield len(side.members), found
+
+    def unequal(
+        self, sides: tuple[Side, Side], place: tuple[int, int, str], metric: str
+    ) -> list[str]:
+        """In words, test sets of unlike size, where both sizes are known."""
+        counts = [
+            {row["examples"] for row in self._rows(side, at, place[2], metric)} - {None}
+            for side, at in zip(sides, place[:2], strict=True)
+        ]
+        if not all(counts) or counts[0] == counts[1]:
+            return []
+        each = [" and ".join(f"{n:,}" for n in sorted(found)) for found in counts]
+        return [f"test examples: {each[0]} of a, {each[1]} of b"]
+
+    def outputs(self, sides: tuple[Side, Side], place: tuple[int, int, str], metric: str) -> float:
+        """The fewest scored outputs behind a value, of a group of all its models; else infinite."""
+        known = [
+            count * len(side.members)
+            for side, at in zip(sides, place[:2], strict=True)
+            for row in self._rows(side, at, place[2], metric)
+            if (count := row["scored"] or row["examples"])
+        ]
+        return min(known, default=inf)
+
+    def _rows(self, side: Side, evaluated: int, test_set: str, metric: str) -> Iterator[dict]:
+        """The rows of the runs of a side."""
+        for m in side.members:
+            who = (m.model, m.task, m.variant, m.seqlen)
+            for cell in m.cells:
+                if row := self.rows.get((*who, cell["seed"], evaluated, test_set, metric)):
+                    yield row
 
     def told(
         self, sides: tuple[Member, Member], seed: int, place: tuple[int, int, str], metric: str

@@ -45,6 +45,23 @@ def times(group: Group) -> dict[int, tuple[str, Time | None]]:
     return found
 
 
+def unknown(sides: Sequence[Group]) -> list[str]:
+    """Why nobody can say which of two sides solves sooner; empty where their times are known."""
+    found = [
+        f"{len(seeds)} runs of {name} solved the task before their last step, but nobody knows "
+        "when: no history has their validations up to there"
+        for name, group in zip("ab", sides, strict=True)
+        if (seeds := survival.untimed(group))
+    ]
+    spaced = [max(map(survival.spacing, group.cells), default=0) for group in sides]
+    if all(spaced) and spaced[0] != spaced[1]:
+        one, two = (f"{steps:,}" for steps in spaced)
+        found.append(
+            f"up to {one} steps between validations of a, {two} of b: times are that much too late"
+        )
+    return found
+
+
 def scores(runs: Sequence[Time]) -> np.ndarray:
     """Log-rank scores of all runs together, (runs,): solved, less the expected up to its time.
 

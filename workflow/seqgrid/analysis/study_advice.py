@@ -2,10 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 from seqgrid.analysis import edits, ledger
-from seqgrid.analysis.advice_view import View
+from seqgrid.analysis.advice_view import View, sides
 from seqgrid.analysis.groups import short
 from seqgrid.analysis.rates import seeds_for_median, total
 
@@ -97,10 +96,10 @@ def _stale(view: View) -> Iterator[dict]:
     cells = [c for c in stale if c["outcome"] != "skipped"]
     scores = [c for c in waiting if c["evaluation_stale"] and not c["stale"]]
     if cells or scores:
-        kinds = {"trainings": len(cells), "evaluations of other trainings": len(scores)}
-        words = " and of ".join(f"{n} {what}" for what, n in kinds.items() if n)
+        kinds = {"training": len(cells), "other evaluation": len(scores)}
+        words = " and of ".join(f"{n} {what}{'s' * (n > 1)}" for what, n in kinds.items() if n)
         refused = len(stale) - len(cells)
-        more = f"; it also asks {refused} skipped cells again, which costs nothing"
+        more = f"; it also asks skipped cells again ({refused}), which costs nothing"
         yield {
             "action": "train again",
             "verdict": "STALE",
@@ -205,7 +204,7 @@ def _pairs(view: View) -> Iterator[dict]:
         have = f"{pairs} pair{'s' * (pairs > 1)}"
         words = f"{row['comparison']}: {have}, {needed} needed to claim such a difference"
         common = place | {"action": "more seeds", "verdict": row["outcome"], "reason": words}
-        models = _sides(view.config, row["comparison"])
+        models = sides(view.config, row["comparison"])
         keys = [k for k in view.cells if k[0] in models and k[1] == row["task"]]
         keys = [k for k in keys if k[3] == row["seqlen_tokens"]]
         if needed > MOST_PAIRS or not keys or view.foreign:
@@ -219,17 +218,6 @@ def _pairs(view: View) -> Iterator[dict]:
             "command": view.command(),
             "edit": edits.text(edits.merged(*changes)),
         }
-
-
-def _sides(config: dict, name: str) -> set[str]:
-    """Models of both sides of a comparison."""
-    entry: dict[str, Any] = (config.get("compare") or {}).get(name) or {}
-    found = set()
-    for side in ("a", "b"):
-        given = entry.get(side) or {}
-        members = (config.get("groups") or {}).get(given.get("group"), [])
-        found |= {given.get("model"), *members} - {None}
-    return found
 
 
 def _used(view: View, keys: list) -> set[int]:

@@ -11,15 +11,51 @@ Practical Nonparametric Statistics, 3rd ed., section 3.5; Clopper & Pearson, Bio
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from math import inf
 
 import numpy as np
+import pyarrow as pa
 
 from seqgrid.analysis import paired, stats
 from seqgrid.analysis.groups import Group
 from seqgrid.analysis.paired import Paired
 from seqgrid.analysis.pairs import Pairs
+from seqgrid.analysis.sides import Side
 from seqgrid.analysis.stats import Interval
+from seqgrid.analysis.summary import Study
+
+
+class Groups:
+    """Finds the groups of models in the metric of their task."""
+
+    def __init__(self, read: dict[str, pa.Table]):
+        self.read = read
+
+    @cached_property
+    def found(self) -> dict[tuple, Group]:
+        """Every group in its task's metric, by key, evaluated length and test set."""
+        study = Study(self.read)
+        return {
+            (*key, group.evaluated_seqlen, group.test_set): group
+            for key in study.keys
+            for weights, group in study.groups(key)
+            if weights == "best" and group.metric == study.primary.get(group.task, "")
+            if not group.slice
+        }
+
+    def of(self, sides: Sequence[Side], where: tuple[int, int, str]) -> list[Group]:
+        """The groups of the first models; where: evaluated length of a and of b, test set.
+
+        Of a model that has no score there it is that of its training length: none of its runs has
+        solved the task there.
+        """
+        found = []
+        for side, evaluated in zip(sides, where[:2], strict=True):
+            key = side.members[0].key
+            trained = self.found[*key, side.seqlen, ""]
+            found.append(self.found.get((*key, evaluated, where[2]), trained))
+        return found
 
 
 def pairs(found: Pairs, groups: Sequence[Group]) -> Pairs:

@@ -9,26 +9,25 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from math import inf, isfinite, isnan, nan
+from math import isfinite, isnan, nan
 
 import pyarrow as pa
 
 from seqgrid import tables
 from seqgrid.analysis import gates, judging, resuming, selection, stats
-from seqgrid.analysis.groups import Cell, Group, Selection
+from seqgrid.analysis.choice import Choice, Key
+from seqgrid.analysis.groups import Cell, Group
 from seqgrid.analysis.levels import Levels
 from seqgrid.analysis.places import (
     ceiling_columns,
     levels_by_place,
     model_ceiling,
     place_of,
+    primary,
 )
 from seqgrid.metric_names import BETTER
 from seqgrid.thresholds import Thresholds, of
 
-Key = tuple[str, str, str, int]  # model, task, variant, training length
-
-ENDED = ("finished", "diverged")  # nothing to come
 HISTORY_COLUMNS = [
     *("model", "task", "variant", "seqlen_tokens", "seed"),
     *("step_steps", "validation_metric", "validation_standard_error"),
@@ -51,7 +50,7 @@ def build(read: dict[str, pa.Table]) -> dict[str, pa.Table]:
         more = tuple(failed.get(key[1], ()))
         judged = [(w, replace(g, failed_controls=g.failed_controls + more)) for w, g in found]
         primary = study.primary.get(key[1], "")
-        verdicts += judging.judge(primary, study.selected(key), judged)
+        verdicts += judging.judge(primary, study.choice.selected(key), judged)
     rows = read["reported"].to_pylist()
     verdicts += judging.judge_reported(rows, study.levels, failed, study.thresholds)
     carried = {"seqgrid.study": json.dumps(about)}
@@ -104,7 +103,7 @@ class Study:
             self.values[_key(row)].setdefault(at, {})[row["seed"]] = row
         self.failed = _failed(self.cells, read["controls"].to_pylist())
         self.levels = levels_by_place(read["levels"].to_pylist(), self.thresholds)
-        self.primary = _primary(evaluations, self.levels)
+        self.primary = primary(about, evaluations, self.levels)
         self.history: dict[tuple, list[tuple[int, float, float]]] = defaultdict(list)
         for row in read["history"].select(HISTORY_COLUMNS).to_pylist():
             if row["step_steps"] is not None:
@@ -112,8 +111,8 @@ class Study:
                 value, error = (nan if p is None else p for p in point)
                 self.history[(*_key(row), row["seed"])].append((row["step_steps"], value, error))
         self.broken = self._broken()
-        self.selection = {key: self._selection(key) for key in self.keys}
-        self.standing = {key: self._standing(key) for key in self.keys}
+        selects = {task: self._better(task) for _, task, _, _ in self.keys}
+        self.choice = Choice(self.cells, self.rivals, selects)
 
     def groups(self, key: Key) -> list[tuple[str, Group]]:
         """(weights, group) of each place, weights and metric; the primary one first."""
@@ -130,7 +129,7 @@ class Study:
             evaluated, test_set, part = place
             about = (model, task, variant, seqlen, evaluated, test_set, part, metric, levels, cells)
             ceiling = model_ceiling(rows.values())
-            more = (tuple(sorted(swept)), self.failed[key], self.standing[key], ceiling)
+            more = (tuple(sorted(swept)), self.failed[key], self.choice.standing(key), ceiling)
             found.append((weights, Group(*about, *more)))
         return found
 
@@ -143,12 +142,12 @@ class Study:
             group.levels.shortcuts, key=lambda s: group.levels.goodness(s[1]), default=(None, None)
         )
         return {
-            **judging.about(group, self.selected(key)),
+            **judging.about(group, self.choice.selected(key)),
             "weights": weights,
             "metric": group.metric,
             "primary": group.metric == self.primary.get(group.task, ""),
             "better": better,
-            "selection_metric": self.selection[key],
+            "selection_metric": self.choice.validation(key),
             "preliminary": group.selection.preliminary,
             "asked": len(group.cells),
             "skipped": len(group.cells) - len(group.asked),
@@ -179,28 +178,6 @@ class Study:
             **ceiling_columns(group.model_ceiling),
             "solved": group.levels.solved,
         }
-
-    def selected(self, key: Key) -> bool:
-        """Whether no rival variant has a better validation; the test split has no say."""
-        sign = 1 if self._better(key[1]) == "higher" else -1
-        rivals = self.rivals[key[0], key[1], key[3]]
-        best = max(rivals, key=lambda k: _rank(self.selection[k], sign))
-        return key == best
-
-    def _standing(self, key: Key) -> Selection:
-        """Where a group stands among its rivals, itself included."""
-        rivals = self.rivals[key[0], key[1], key[3]]
-        found = [c for rival in rivals for c in self.cells[rival] if c["outcome"] != "skipped"]
-        finished = sum(c["outcome"] in ENDED for c in found)
-        variants = tuple(rival[2] for rival in rivals)
-        return Selection(self.selected(key), variants, len(found), finished)
-
-    def _selection(self, key: Key) -> float | None:
-        """Median over seeds of the best validation metric; one without a result is the worst."""
-        judged = [c for c in self.cells[key] if c["outcome"] != "skipped"]
-        best = [c["best_validation_metric"] if c["outcome"] == "finished" else None for c in judged]
-        values = [nan if value is None else value for value in best]
-        return stats.median(values, self._better(key[1])) if values else None
 
     def _better(self, task: str) -> str:
         metric = self.primary.get(task, "")
@@ -240,6 +217,7 @@ class Study:
             solved_step=row["solved_step_steps"],
             solved_seconds=row["solved_seconds"],
             known_plateau=max((n for n in known if n is not None), default=None),
+            rate_known=_rate_known(row["settings"]),
             best_validation=row["best_validation_metric"],
             log2_inputs=row["log2_inputs"],
             seen_examples=row["seen_examples"],
@@ -260,6 +238,11 @@ def _key(row: dict) -> Key:
     return row["model"], row["task"], row["variant"] or "", row["seqlen_tokens"]
 
 
+def _rate_known(settings: str | None) -> bool:
+    training = json.loads(settings or "{}").get("training")
+    return training is None or "learning_rate" in training
+
+
 def _failed(cells: dict[Key, list[dict]], controls: list[dict]) -> dict[Key, tuple[dict, ...]]:
     """The failed controls of the task file behind each group."""
     kept = ("control", "expected", "observed", "reason", "study", "paths")
@@ -270,10 +253,6 @@ def _failed(cells: dict[Key, list[dict]], controls: list[dict]) -> dict[Key, tup
     return {key: tuple(failed[rows[0]["task_file"]]) for key, rows in cells.items()}
 
 
-def _rank(value: float | None, sign: int) -> float:
-    return -inf if value is None or isnan(value) else sign * value
-
-
 def _with_value(cell: Cell, row: dict | None) -> Cell:
     if row is None:
         return cell
@@ -281,15 +260,6 @@ def _with_value(cell: Cell, row: dict | None) -> Cell:
     value = nan if row["value"] is None or not isfinite(row["value"]) else row["value"]
     counted = {name: row[name] for name in ("low", "high", "origin", "scored", "correct")}
     return replace(cell, value=value, **counted)
-
-
-def _primary(evaluations: list[dict], levels: dict[tuple, Levels]) -> dict[str, str]:
-    """The metric each task is judged by: as its evaluations say, else one with a solved level."""
-    found = {r["task"]: r["metric"] for r in evaluations if r["primary"]}
-    for (task, *_, metric), level in levels.items():
-        if task not in found and level.solved is not None:
-            found[task] = metric
-    return found
 
 
 def _success(group: Group) -> dict:

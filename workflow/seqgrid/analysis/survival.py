@@ -12,6 +12,10 @@ split. What ends otherwise is followed as long as it is known not to have solved
   the share of seeds that have solved the task (Fine & Gray, J. Am. Stat. Assoc. 94 (1999) 496).
 - missing, skipped, or without a step: not in it.
 
+Of a seed that has solved the task with no validations up to its end, as an imported one without a
+history, it is known only that it did so before its last step. Without it the curve of its group
+would be of others than the seeds asked for, so there is none.
+
 Curves are those of Kaplan & Meier, J. Am. Stat. Assoc. 53 (1958) 457; intervals are the beta
 product confidence procedure of Fay, Brittain & Proschan, Biostatistics 14 (2013) 723, which without
 censoring is the exact binomial interval, and holds at three seeds.
@@ -20,6 +24,7 @@ censoring is the exact binomial interval, and holds at three seeds.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 import pyarrow as pa
@@ -71,11 +76,37 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
 
 
 def times_of(group: Group) -> list[Time]:
-    """How long each seed of a group was followed; empty where nothing counts as solving."""
-    if group.levels.bar is None:
+    """How long each seed of a group was followed.
+
+    Empty where nothing counts as solving, or nobody knows when a seed solved the task.
+    """
+    if group.levels.bar is None or untimed(group):
         return []
     found = (time_of(cell, cell in group.solved) for cell in group.asked)
     return [time for time in found if time is not None]
+
+
+def untimed(group: Group) -> list[int]:
+    """The seeds that have solved the task nobody knows when: not validated up to their end."""
+    return [
+        cell.seed
+        for cell in group.solved
+        if cell.solved_step is None and not _validated_to_the_end(cell)
+    ]
+
+
+def spacing(cell: Cell) -> int:
+    """Most steps between two validations of a seed, its start included; 0 without any."""
+    return int(np.diff([0, *_validated(cell)]).max(initial=0))
+
+
+def _validated(cell: Cell) -> list[int]:
+    return sorted({step for step, value, _ in cell.history if not isnan(value)})
+
+
+def _validated_to_the_end(cell: Cell) -> bool:
+    at = _validated(cell)
+    return bool(at and cell.step) and (cell.step or 0) - at[-1] <= spacing(cell)
 
 
 def time_of(cell: Cell, solved: bool) -> Time | None:

@@ -17,6 +17,7 @@ from seqgrid.analysis.coverage_rules import (
     skipped,
     stale,
     too_few_seeds,
+    unknown_learning_rate,
 )
 from seqgrid.analysis.curve_rules import collapsed, improving, no_clear_plateau, plateau
 from seqgrid.analysis.groups import Group
@@ -30,7 +31,7 @@ from seqgrid.analysis.level_rules import (
 from seqgrid.analysis.model_ceiling_rules import above_model_ceiling, at_model_ceiling
 from seqgrid.analysis.rules import Finding, Rule, rule
 from seqgrid.analysis.seed_rules import no_interval, unstable
-from seqgrid.analysis.selection import at_grid_edge, preliminary
+from seqgrid.analysis.selection import at_grid_edge, no_selection, preliminary
 from seqgrid.analysis.shortcut_rules import (
     above,
     at_shortcut,
@@ -111,7 +112,9 @@ RULES: tuple[Rule, ...] = (
     partial,
     too_few_seeds,
     single_learning_rate,
+    unknown_learning_rate,
     preliminary,
+    no_selection,
     at_grid_edge,
     stale,
 )

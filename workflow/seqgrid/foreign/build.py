@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from seqgrid import registry, tables
+from seqgrid.analysis.places import levels_by_place
 from seqgrid.foreign import gathered, places
 from seqgrid.foreign.intervals import interval, standard_error, stated
 from seqgrid.foreign.levels import Known
@@ -69,12 +70,14 @@ class _Made:
             for row in (*self.found["evaluations"], *self.found["reported"])
         }
         places |= {(task, seqlen, "") for _, task, seqlen, _, _ in self.runs}
+        levels = self.known.levels(places)
+        self.levels = levels_by_place(tables.from_rows("levels", levels).to_pylist())
         return {
             "cells": [self._cell(key, run) for key, run in self.runs.items()],
             "parts": [],
             "history": [self._point(row) for row in self.found["history"]],
             "evaluations": [self._evaluation(row) for row in self.found["evaluations"]],
-            "levels": self.known.levels(places),
+            "levels": levels,
             "controls": [],
             "reported": [self._reported(row) for row in self.found["reported"]],
             "inventory": [
@@ -100,15 +103,20 @@ class _Made:
             return row
         row |= self.known.sizes(model, task, seqlen)
         row["log2_inputs"] = self.known.log2_inputs(task, seqlen)
-        scores = [(p["validation_metric"], p["step_steps"]) for p in curve]
-        scores = [pair for pair in scores if pair[0] is not None]
+        metric = self.known.metric(task)
+        scores = [
+            (p["validation_metric"], p["step_steps"])
+            for p in curve
+            if p.get("validation_metric") is not None and p.get("metric") in (None, metric)
+        ]
         if scores:
-            higher = self.known.better(task, self.known.metric(task)) == "higher"
+            higher = self.known.better(task, metric) == "higher"
             best = (max if higher else min)(scores, key=lambda pair: pair[0])
             row |= {"best_validation_metric": best[0], "best_step_steps": best[1]}
             row["last_validation_metric"] = scores[-1][0]
+            row["solved_step_steps"] = self._solved_step(task, seqlen, scores)
         else:  # what its checkpoint held
-            kept = {"origin": "validation", "metric": self.known.metric(task)}
+            kept = {"origin": "validation", "metric": metric}
             values = [v["value"] for v in self.values[key] if kept.items() <= v.items()]
             row["best_validation_metric"] = values[0] if len(values) == 1 else None
         if curve:
@@ -117,6 +125,14 @@ class _Made:
         row["budget_steps"] = budget if isinstance(budget, int) else None
         given = {name: value for name, value in run.items() if value is not None}
         return row | {n: v for n, v in given.items() if n not in EXTRA and n != "_place"}
+
+    def _solved_step(self, task: str, seqlen: int, scores: list[tuple[float, int]]) -> int | None:
+        """The first validation at the solved level or beyond, as in training here; None: none."""
+        levels = self.levels.get((task, seqlen, "", "", self.known.metric(task)))
+        if levels is None or levels.solved is None:
+            return None
+        bar = levels.goodness(levels.solved)
+        return next((step for value, step in scores if levels.goodness(value) >= bar), None)
 
     def _reason(self, run: dict[str, Any], tested: bool) -> str:
         """Why a run stands as it does, in the words of its study and ours."""

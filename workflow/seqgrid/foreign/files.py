@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,8 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-
-
-# What separates columns in files that are called csv -> its name, and what to do.
-SEPARATORS = {
-    ";": ("semicolons", "save it with commas, and points in numbers"),
-    "\t": ("tabs", "give `format: tsv`"),
-    "|": ("bars", "save it with commas"),
-    ",": ("commas", "give `format: csv`"),
-}
+# What may stand between columns, in a file of either ending -> its name.
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
 class Unreadable(Exception):
@@ -49,13 +43,14 @@ class Record:
 
 @dataclass(frozen=True)
 class File:
-    """A file that was read: its hash, its columns, and its rows."""
+    """A file that was read: its hash, its columns, its rows, and what stands between columns."""
 
     path: str
     sha256: str
     columns: list[str]
     records: list[Record]
     problem: str | None = None
+    separator: str | None = None
 
 
 def find(entry: TableEntry, folder: Path) -> list[Path]:
@@ -91,7 +86,7 @@ def read(path: Path, entry: TableEntry) -> File:
         content = path.read_bytes()
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from None
-    digest = hashlib.sha256(content).hexdigest()
+    digest, separator = hashlib.sha256(content).hexdigest(), None
     if kind == "parquet":
         found = _parquet(path, content)
     else:
@@ -100,15 +95,37 @@ def read(path: Path, entry: TableEntry) -> File:
         except UnicodeDecodeError as error:
             raise Unreadable(f"{path}: not UTF-8 text, byte {error.start}") from None
         if kind in ("csv", "tsv"):
-            found = _delimited(path, text, "," if kind == "csv" else "\t")
+            separator = _separator(path, text, "," if kind == "csv" else "\t", {*entry.theirs})
+            found = _delimited(path, text, separator)
         else:
             found = _json(path, text, entry.at) if kind == "json" else _lines(path, text)
     columns = list(dict.fromkeys(name for _, row in found for name in row))
     records = [Record(f"{path.name} {place}", path.name, row) for place, row in found]
-    return File(str(path), digest, columns, records)
+    return File(str(path), digest, columns, records, separator=separator)
 
 
 Rows = list[tuple[str, dict[str, Any]]]
+
+
+def _separator(path: Path, text: str, usual: str, named: set[str]) -> str:
+    """What stands between columns, by the header: what parts it into the columns that are named.
+
+    Where nothing does, `usual` if it parts the header at all, else what does.
+
+    Raises:
+        Unreadable: two do.
+    """
+    heads = {}
+    for mark in SEPARATORS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+        with suppress(csv.Error):
+            heads[mark] = [name.strip() for name in next(reader, [])]
+    having = [mark for mark, head in heads.items() if named and named <= {*head}]
+    several = [mark for mark in having or heads if len(heads[mark]) > 1]
+    if having and len(several) > 1:
+        words = " or ".join(SEPARATORS[mark] for mark in several)
+        raise Unreadable(f"{path}: its columns may stand between {words}; name columns without")
+    return usual if usual in several or not several else several[0]
 
 
 def _delimited(path: Path, text: str, delimiter: str) -> Rows:
@@ -116,10 +133,6 @@ def _delimited(path: Path, text: str, delimiter: str) -> Rows:
     try:
         head = [name.strip() for name in next(reader, [])]
         twice = {f"'{name}'" for name in head if head.count(name) > 1}
-        other = next((mark for mark in SEPARATORS if len(head) == 1 and mark in head[0]), None)
-        if other and other != delimiter:
-            what, remedy = SEPARATORS[other]
-            raise Unreadable(f"{path}: its columns stand between {what}: {remedy}")
         if not head or twice:
             what = (
                 f"column {', '.join(sorted(twice))} stands there twice" if twice else "it is empty"

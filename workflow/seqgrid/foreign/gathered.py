@@ -68,14 +68,12 @@ def gather(
 
 
 def _about(entry: Any, file: File, rows: int, folder: Path) -> dict[str, Any]:
-    used = {*entry.columns.values(), *entry.wide, *entry.only}
-    used |= {parse.column for parse in entry.parse}
     return {
         "file": os.path.relpath(file.path, folder),
         "sha256": file.sha256,
         "rows": rows,
         "of": entry.rows,
-        "unread": [name for name in file.columns if name not in used],
+        "unread": [name for name in file.columns if name not in entry.theirs],
     }
 
 
@@ -83,7 +81,7 @@ def runs(found: dict[Kind, list[dict[str, Any]]], mapping: Mapping) -> dict[Key,
     """The runs of a study, those that were asked for and that no table names as `missing`.
 
     Raises:
-        Wrong: a run stands there twice, or nothing says how it ended.
+        Wrong: a run stands there twice, was not asked for, or nothing says how it ended.
     """
     problems: list[str] = []
     made: dict[Key, dict[str, Any]] = {}
@@ -109,6 +107,14 @@ def runs(found: dict[Kind, list[dict[str, Any]]], mapping: Mapping) -> dict[Key,
             problems.append(
                 f"{row['_place']}: no table with rows: cells or evaluations has {_said(key)}"
             )
+    problems += [
+        f"{row['_place']}: {_said(key)}: {key[place]} is not in `{name}` ({asked}); add it there, "
+        "or leave such rows out with `only`"
+        for key, row in made.items()
+        for name, place in (("lengths", 2), ("seeds", 4))
+        if (asked := getattr(mapping.tasks[key[1]], name) or getattr(mapping, name))
+        and key[place] not in asked
+    ]
     if problems:
         raise Wrong(problems[:50])
     for key in _asked(mapping):

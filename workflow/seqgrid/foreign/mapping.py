@@ -33,7 +33,7 @@ def _day(value: Any) -> Any:
 def _pattern(value: str) -> str:
     try:
         groups = re.compile(value).groupindex
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
     if not groups:
         raise ValueError("name a group after each of our columns, such as (?P<seed>[0-9]+)")
@@ -159,6 +159,11 @@ class TableEntry(Chosen):
     scale: dict[str, Factor] = Field(
         default_factory=dict, description="our column: factor, such as 0.01 for percent"
     )
+    decimal: Literal["comma", "point"] | None = Field(
+        None,
+        description="what stands before decimals; in text between commas and in JSON a point, "
+        "elsewhere told by the numbers, where left out",
+    )
     epochs: Epochs | None = Field(None, description="our columns of steps are read from epochs")
     missing: list[str] = Field(
         default_factory=lambda: list(MISSING), description="texts that stand for no value"
@@ -168,6 +173,13 @@ class TableEntry(Chosen):
         description="a file that cannot be read: an error, or a run, by its name, without a valid "
         "result",
     )
+
+    @property
+    def theirs(self) -> list[str]:
+        """The columns of its file that are read."""
+        named = [*self.columns.values(), *self.wide, *self.only]
+        named += [parse.column for parse in self.parse if parse.column]
+        return list(dict.fromkeys(named))
 
     @model_validator(mode="after")
     def _once(self) -> Self:

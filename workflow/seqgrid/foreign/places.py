@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from seqgrid import task_metrics
+from seqgrid import statement_problems, task_metrics
 from seqgrid.foreign.gathered import Key
 from seqgrid.foreign.levels import Known
 from seqgrid.foreign.mapping import Mapping
 from seqgrid.statement_places import Scores, Spot, misplaced
+from seqgrid.statement_variants import respell
 
 Rows = list[dict[str, Any]]
 
@@ -34,7 +35,9 @@ def problems(
         Spot(*place, tuple(sorted({place[3], *evaluated[place[1]]}))) for place in sorted(places)
     ]
     scores = {task: _scores(mapping, known, task, rows, levels) for task in mapping.tasks}
-    return list(misplaced(mapping, spots, scores))
+    # Sides may turn out to be the same.
+    doubled = statement_problems.problems(mapping) if respell(mapping, spots) else ()
+    return [*doubled, *misplaced(mapping, spots, scores)]
 
 
 def _scores(mapping: Mapping, known: Known, task: str, rows: Rows, levels: Rows) -> Scores:

@@ -1,7 +1,5 @@
-"""Rows of their tables as rows of ours: names, values, units, and a type for each column."""
+"""Rows of their tables as rows of ours: names, values and units of each column."""
 
-import datetime
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -12,6 +10,8 @@ from seqgrid import outcome
 from seqgrid.columns import BOOL, COLLECTED, FLOAT, HISTORY_FILE, INT, TEXT, TIME
 from seqgrid.foreign.files import File, Record
 from seqgrid.foreign.mapping import Kind, Mapping, TableEntry
+from seqgrid.foreign.patterns import Matches, text_of
+from seqgrid.foreign.values import as_type, decimal, with_point
 from seqgrid.study_file import one_line, unknown
 
 OUTCOMES = (*get_args(outcome.Name), "running", "missing", "corrupt")
@@ -127,9 +127,7 @@ def convert(number: int, entry: TableEntry, file: File, mapping: Mapping) -> lis
     Raises:
         Wrong: a column is not there, or a value is none that its column may have.
     """
-    used = [*entry.columns.values(), *entry.wide, *entry.only]
-    used += [parse.column for parse in entry.parse if parse.column]
-    absent = [name for name in dict.fromkeys(used) if name not in file.columns]
+    absent = [name for name in entry.theirs if name not in file.columns]
     if file.records and absent:
         raise Wrong(
             [
@@ -137,12 +135,22 @@ def convert(number: int, entry: TableEntry, file: File, mapping: Mapping) -> lis
                 for name in absent
             ]
         )
+    records = [
+        record
+        for record in file.records
+        if all(str(record.values.get(name)) in map(str, kept) for name, kept in entry.only.items())
+    ]
     problems: list[str] = []
-    rows = []
-    for record in file.records:
-        if all(str(record.values.get(name)) in map(str, kept) for name, kept in entry.only.items()):
-            for raw in _raw(entry, record, problems):
-                rows.append(_typed(entry, raw, record, mapping, problems))
+    try:
+        matches = Matches.of(number, entry.parse, records)
+    except ValueError as error:
+        raise Wrong([str(error)]) from None
+    raws = [(record, raw) for record in records for raw in _raw(entry, record, matches, problems)]
+    try:
+        comma = _comma(entry, file, [raw for _, raw in raws])
+    except ValueError as error:
+        raise Wrong([f"tables.{number}.decimal: {file.path}: {error}"]) from None
+    rows = [_typed(entry, raw, record, mapping, problems, comma) for record, raw in raws]
     if problems:
         raise Wrong(problems)
     return rows
@@ -151,14 +159,33 @@ def convert(number: int, entry: TableEntry, file: File, mapping: Mapping) -> lis
 Raw = dict[str, tuple[str, Any]]  # our column -> their column, '' for none, and their value
 
 
-def _raw(entry: TableEntry, record: Record, problems: list[str]) -> Iterator[Raw]:
+def _comma(entry: TableEntry, file: File, raws: list[Raw]) -> bool:
+    """Whether a comma stands before the decimals of a file's numbers.
+
+    Raises:
+        ValueError: that cannot be told.
+    """
+    if entry.decimal or file.separator in (None, ","):
+        return entry.decimal == "comma"
+    types = columns(entry.rows)
+    found = (
+        value
+        for raw in raws
+        for name, (theirs, value) in raw.items()
+        if theirs and types[name] in (INT, FLOAT) and isinstance(value, str)
+        if value not in map(str, entry.values.get(name, {})) and not _absent(entry, value)
+    )
+    return decimal(found) == "comma"
+
+
+def _raw(entry: TableEntry, record: Record, matches: Matches, problems: list[str]) -> Iterator[Raw]:
     """What a record says, by our columns; several rows where it is wide."""
     base: Raw = {name: ("", value) for name, value in _defaults(entry.rows).items()}
     base |= {name: ("", value) for name, value in entry.constants.items()}
     base |= {ours: (theirs, record.values.get(theirs)) for ours, theirs in entry.columns.items()}
     for parse in entry.parse:
-        text = record.file if parse.column is None else str(record.values.get(parse.column, ""))
-        match = re.search(parse.pattern, text)
+        text = text_of(parse, record)
+        match = matches.found[parse.pattern, text]
         if match is None:
             where = f"{record.place} column '{parse.column}'" if parse.column else "name of a file"
             line = f"{where}: '{text}' does not match {parse.pattern}"
@@ -179,7 +206,12 @@ def _absent(entry: TableEntry, value: Any) -> bool:
 
 
 def _typed(
-    entry: TableEntry, raw: Raw, record: Record, mapping: Mapping, problems: list[str]
+    entry: TableEntry,
+    raw: Raw,
+    record: Record,
+    mapping: Mapping,
+    problems: list[str],
+    comma: bool,
 ) -> dict[str, Any]:
     """One row, its values in our words, units and types."""
     types = columns(entry.rows)
@@ -197,7 +229,9 @@ def _typed(
             row[name] = None
             continue
         try:
-            row[name] = _unit(entry, name, _as(types[name], value), bool(theirs), types[name])
+            if comma and theirs and isinstance(value, str) and types[name] in (INT, FLOAT):
+                value = with_point(value)
+            row[name] = _unit(entry, name, as_type(types[name], value), bool(theirs), types[name])
         except ValueError as error:
             line = f"{where}: {error}, got {value!r:.60}"
             problems += [] if line in problems else [line]
@@ -248,48 +282,3 @@ def _unit(entry: TableEntry, name: str, value: Any, read: bool, type_: pa.DataTy
     if not least <= value < 2**63:
         raise ValueError(f"a whole number from {least} on is needed")
     return round(value)
-
-
-def _as(type_: pa.DataType, value: Any) -> Any:
-    """The value as our type.
-
-    Raises:
-        ValueError: it is none of that type.
-    """
-    if type_ == TEXT:
-        try:
-            str(value).encode()
-        except UnicodeEncodeError:
-            raise ValueError("text that can be written as UTF-8 is needed") from None
-        return str(value)
-    if type_ == BOOL:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if str(value).lower() in words:
-            return words[str(value).lower()]
-        raise ValueError("true or false is needed")
-    if type_ == TIME:
-        return _time(value)
-    try:
-        # Python takes 9_1 for 91; nobody else does.
-        known = not isinstance(value, bool) and "_" not in str(value)
-        number = float(value) if known else None
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None:
-        raise ValueError("a number is needed")
-    if type_ == FLOAT:
-        return number
-    if not math.isfinite(number):
-        raise ValueError("a finite number is needed")
-    return number
-
-
-def _time(value: Any) -> datetime.datetime:
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.datetime.fromtimestamp(value, datetime.UTC)  # seconds since 1970
-        known = isinstance(value, datetime.datetime)
-        found = value if known else datetime.datetime.fromisoformat(str(value))
-    except (ValueError, OverflowError, OSError):
-        raise ValueError("a time such as 2026-01-19 02:02 is needed") from None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)

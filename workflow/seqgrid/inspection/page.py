@@ -273,15 +273,15 @@ def _drift(found: Inspection) -> str:
 
 
 def _excluded(found: Inspection) -> str:
-    seen: dict[tuple, list[dict]] = {}
+    seen: dict[tuple, set[str]] = {}
     for row in found.tensors:
         if row["kind"] != "parameter":
-            seen.setdefault((row["series"], row["tensor"]), []).append(row)
+            alike = row["tensor"], row["kind"], row["elements"], row["because"]
+            seen.setdefault(alike, set()).add(row["series"])
     rows = [
-        [name, entries[0]["kind"], count(entries[0]["elements"]), entries[0]["because"]]
-        for (_, name), entries in seen.items()
+        [name, kind, count(elements), f"{len(where)} of {len(found.series)}", because]
+        for (name, kind, elements, because), where in seen.items()
     ]
-    hidden = len(rows) - 4 * MOST
     note = (
         "A file of weights does not say which tensors are trained. A tensor counts as a buffer by "
         "its dtype or its name, and as a constant where its bits are the same in all files of "
@@ -290,9 +290,10 @@ def _excluded(found: Inspection) -> str:
     )
     if any(len(rows) == 1 for rows in found.series.values()):
         note += " With one file of a series, constants cannot be told from what is trained."
-    shown = table(["tensor", "kind", "numbers", "how it was decided"], rows[: 4 * MOST], 2, 1)
-    more = f"{hidden} more are in tensors.csv." if hidden > 0 else ""
-    return blocks(shown if rows else "Every tensor counts as trained.", text(more), text(note))
+    header = ["tensor", "kind", "numbers", "in trainings", "how it was decided"]
+    shown = table(header, rows[: 4 * MOST], 2, 1)
+    more = _more(len(rows) - 4 * MOST, "tensors", "tensors.csv")
+    return blocks(shown if rows else "Every tensor counts as trained.", more, text(note))
 
 
 def _step(value: int | None) -> str:

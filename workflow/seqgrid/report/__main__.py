@@ -155,11 +155,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--copy", type=Path, nargs=3, metavar=copies, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     named = Path("config/studies", f"{Path(options.study).name}.yaml")
-    if options.collect and (wrong := collect.main([named.stem])):
-        return wrong
+    folder = Path("results/studies", named.stem)
     try:
+        if options.collect and (wrong := collect.main([named.stem])):
+            return wrong
         folder = folder_of(options.study)
         path = write(folder)
+        if options.copy:
+            copy(folder, *options.copy)
+    except OSError as error:
+        where = error.filename2 or error.filename or folder
+        sys.stderr.write(f"{where}: {error.strerror or error}; the report could not be written\n")
+        return 2
     except Unreadable as problem:
         hint = f"; make them with: seqgrid report --collect {named.stem}" if named.exists() else ""
         sys.stderr.write(f"{problem}{hint}\n")
@@ -169,8 +176,6 @@ def main(arguments: list[str]) -> int:
             f"{named} was written after these tables: the report shows what it said before; "
             f"seqgrid report --collect {named.stem} makes them anew\n"
         )
-    if options.copy:
-        copy(folder, *options.copy)
     sys.stdout.write(f"{path}\n")
     return 0
 

@@ -24,7 +24,8 @@ from seqgrid.report.sections import MOST_ROWS
 ON_CELLS = (RESUME, OPEN, "monitor", LEAVE)
 # What an edit costs beside time, said once under the table of its action.
 TRUTHS = {
-    "more seeds": "New seeds are new cells; no other cell is trained again.",
+    "more seeds": "New seeds are new cells; no other cell is trained again. What several rows ask "
+    "of a group is added once.",
     "more seeds everywhere": "New seeds are new cells; no other cell is trained again. This stands "
     "in place of more seeds for single groups, not beside them: no cell may stand there twice. "
     "What the study excludes stays excluded, and a task with seeds of its own keeps them.",
@@ -46,6 +47,7 @@ def advice(content: Content) -> str:
             _finish(content, rows, unit),
             _again(rows, unit),
             on_cells(rows, unit),
+            _sources(rows),
             *(_action(content, rows, action, unit) for action in _actions(rows)),
         )
         or "Nothing is open."
@@ -123,7 +125,9 @@ def on_cells(rows: list[dict], unit: str) -> str:
     return blocks(
         text(
             "Cells cut short. The gain is that of the best validation by the end of the budget, "
-            "by saturating curves, which know nothing of a break or a collapse still to come "
+            "by saturating curves, which know nothing of a break or a collapse still to come: "
+            "where plateaus as long as its own are known to break on the task, the interval "
+            "reaches to the ceiling, and how much comes cannot be told from this curve "
             "(docs/advice.md has the rules and how often they were right). A cell that is not "
             "resumed stays partial: its value enters no median and no success rate."
         ),
@@ -131,6 +135,17 @@ def on_cells(rows: list[dict], unit: str) -> str:
         _rest(found),
         *_block("Worth resuming, most gain an hour first:", found, RESUME),
         *_block("Where it cannot be told:", found, OPEN),
+    )
+
+
+def _sources(rows: list[dict]) -> str:
+    """What to think of before cells are added beside stale ones."""
+    stale = sum(r["cells"] for r in rows if r["action"] == "train again" and r["cells"])
+    if not stale or not _actions(rows):
+        return ""
+    return text(
+        "What follows adds cells, which the present sources train. Train the stale ones "
+        f"({stale}) again first, or new and old cells differ in more than what is added."
     )
 
 
@@ -164,7 +179,9 @@ def _action(content: Content, rows: list[dict], action: str, unit: str) -> str:
         lines = ["```yaml", f"# {where}", edits.text(edits.merged(*changes)), "```"]
         whole = f"run `snakemake --config study={content.name}` for all of it"
         several = len({r["command"] for r in shown if r["command"]}) > 1
-        run = f"{whole}, or a command below for its rows alone" if several else "run the command"
+        single = "or a command below for a part of it: paths name the files of models and tasks"
+        parts = f"{whole}, {single}, and labels of one file go together"
+        run = parts if several else "run the command"
         edit = blocks(
             text(f"Set these keys in `{where}`, each list whole, then {run}:"),
             "\n".join(lines),

@@ -4,8 +4,10 @@ from collections import Counter, defaultdict
 
 from seqgrid import thresholds
 from seqgrid.analysis import ledger
+from seqgrid.analysis.selection import NO_SELECTION
+from seqgrid.metric_names import SOLVED, SOLVING
 from seqgrid.report import bytask, checks, comparisons, cost, reported
-from seqgrid.report.bytask import SURELY, can_exist
+from seqgrid.report.bytask import SURELY, can_exist, judged_rows
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
 from seqgrid.report.markdown import blocks, free, interval, listing, number, text
@@ -20,9 +22,11 @@ EVERY, SOME, OPEN = "SOLVED by every seed", "SOLVED by some seeds", "without a s
 NOT_ALL, NONE = ", not all surely", ", none surely"  # beyond the solved level
 DOUBTED = "on tasks whose control failed, of which nothing is said"
 PRELIMINARY = "selected before all of their variants have ended"
+UNSELECTED = "with several variants and none selected, as finished ones have no validation"
 ABOVE = "ABOVE chance or a shortcut, of which no more is said"
 # Headlines that say nothing about quality.
-SILENT = ("UNSTABLE ACROSS SEEDS", "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
+UNSTABLE = "UNSTABLE ACROSS SEEDS"
+SILENT = (UNSTABLE, "DIVERGED", "FAILED", "PARTIAL", "NO STATEMENT")
 UNPROVEN = "that its study calls finished, without a valid test result"
 UNTOLD = "CANNOT BE TOLD"
 MOST_NAMES = 4
@@ -71,7 +75,7 @@ def _covered(content: Content, about: dict) -> list[str]:
 
 def _places(content: Content) -> list[dict]:
     """The settings that can exist: a model on a task at a training length, as selected."""
-    rows = [row for task in content.tasks for row in content.rows(task) if row["selected"]]
+    rows = [row for task in content.tasks for row in judged_rows(content.rows(task))]
     return [row for row in rows if can_exist(row)]
 
 
@@ -151,6 +155,8 @@ def _standing(content: Content, row: dict) -> str:
     found = {verdict["verdict"] for verdict in content.verdicts_of(row)}
     if "CONTROL FAILED" in found:
         return DOUBTED
+    if NO_SELECTION in found:
+        return UNSELECTED
     if "PRELIMINARY SELECTION" in found:
         return PRELIMINARY
     label, _ = content.headline(row)
@@ -168,6 +174,7 @@ def _rank(name: str) -> tuple[int, str]:
         ABOVE,
         OPEN,
         PRELIMINARY,
+        UNSELECTED,
         DOUBTED,
     ]
     return (order.index(name) if name in order else len(order)), name
@@ -196,11 +203,14 @@ def _size(row: dict) -> str:
     """The median difference of a comparison with its interval; of steps there may be none."""
     if row["difference"] is None:
         return f", {row['pairs']} pairs"
-    size = f"median difference {number(row['difference'])}"
+    what = "difference of rates" if row["metric"] == SOLVED else "median difference"
+    size = f"{what} {number(row['difference'])}"
     if row["low"] is not None or row["high"] is not None:
         size += f" {interval(row['low'], row['high'])}"
+    unstable = row["metric"] not in SOLVING and UNSTABLE in row["statement"]
+    caveat = f", a side {UNSTABLE}" if unstable else ""
     since = ", of values whose sources have changed since" if comparisons.stale(row) else ""
-    return f", {size}, {row['pairs']} pairs{since}"
+    return f", {size}, {row['pairs']} pairs{caveat}{since}"
 
 
 def _at(row: dict) -> str:
@@ -245,10 +255,12 @@ def _limits(content: Content) -> list[str]:
             f"anything general from fewer than {about.enough_seeds} final seeds "
             f"({len(few)} of {len(_places(content))} settings)"
         )
-    if single := found["SINGLE LR"]:
-        models = [m for m in content.models if m in {model for model, _, _ in single}]
-        said.append(
-            f"that a model cannot learn a task, where only one learning rate was tried "
-            f"({listing(models, MOST_NAMES)})"
-        )
+    for name, where in (
+        ("SINGLE LR", "only one learning rate was tried"),
+        ("LR UNKNOWN", "no table names the learning rates that were tried"),
+    ):
+        if models := [m for m in content.models if m in {model for model, _, _ in found[name]}]:
+            said.append(
+                f"that a model cannot learn a task, where {where} ({listing(models, MOST_NAMES)})"
+            )
     return [f"Not to be concluded: {'; '.join(said)}."] if said else []

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection
 
+from seqgrid.analysis.selection import NO_SELECTION
 from seqgrid.report.content import CAVEATS, HEADLINES, Content
 from seqgrid.report.markdown import blocks, item, text
 
@@ -22,7 +23,7 @@ def tasks(content: Content) -> str:
             rows = content.rows(task, test_set=name)
             if any(row["final"] for row in rows):
                 found[f"**{task}**, test set {name}"] = rows
-    found = {title: [r for r in rows if r["selected"]] for title, rows in found.items()}
+    found = {title: judged_rows(rows) for title, rows in found.items()}
     everywhere = _shared(content, [row for rows in found.values() for row in rows])
     lines = []
     for title, rows in found.items():
@@ -46,6 +47,17 @@ def tasks(content: Content) -> str:
     return blocks(note, "\n".join(lines))
 
 
+def judged_rows(rows: list[dict]) -> list[dict]:
+    """The rows that models are judged by; of one without a selected variant, its first."""
+    places: dict[tuple, list[dict]] = defaultdict(list)
+    for row in rows:
+        place = ("model", "seqlen_tokens", "evaluated_seqlen_tokens", "test_set")
+        places[tuple(row[name] for name in place)].append(row)
+    return [
+        row for here in places.values() for row in ([r for r in here if r["selected"]] or here[:1])
+    ]
+
+
 def can_exist(row: dict) -> bool:
     """Whether any cell of a row of `summary` can exist."""
     return bool(row["asked"] > row["skipped"])
@@ -53,7 +65,7 @@ def can_exist(row: dict) -> bool:
 
 def _shared(content: Content, rows: list[dict]) -> dict[str, str]:
     """The caveats that all rows which can exist have, by rule: their label where it is one."""
-    each = [_caveats(content, row) for row in rows if can_exist(row)]
+    each = [_caveats(content, row) for row in rows if can_exist(row) and row["selected"]]
     if len(each) < 2:
         return {}
     found = {}
@@ -77,6 +89,9 @@ def _headlines(content: Content, rows: list[dict], left_out: Collection[str]) ->
     """
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
+        if not row["selected"]:
+            found[NO_SELECTION][row["model"]].append(str(row["seqlen_tokens"]))
+            continue
         headline, _ = content.headline(row)
         caveats = [c for n, c in _caveats(content, row).items() if n not in left_out]
         note = f" ({'; '.join(caveats)})" if caveats else ""

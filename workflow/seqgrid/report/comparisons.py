@@ -53,10 +53,11 @@ def comparisons(content: Content) -> str:
     rules = text(
         "A difference is claimed only of pairs of ended runs of the same seed, by a sign test",
         f"whose p-value, corrected, is at most {1 - confidence:.2g}, with equal budgets, the same",
-        "metric and test set, and no failed control. The difference is the median of those of the",
-        "seeds; its interval excludes zero exactly where the test rejects, if it reaches the",
-        "coverage asked for; the coverage of each stands beside it. Over all places a seed counts",
-        "once, as its runs share data and initial weights. The interval of P(a beats b) is of",
+        "metric and test set, no failed control, and no larger losses in other seeds that outweigh",
+        "it. The difference is the median of those of the seeds; its interval excludes zero",
+        "exactly where the test rejects, if it reaches the coverage asked for; that of each stands",
+        "beside it. Over all places a seed counts once, as its runs share data and initial",
+        "weights. The interval of P(a beats b) is of",
         f"{100 * confidence:.4g} %, not corrected for their number, and decides nothing."
         + (TIMES if any(row["metric"] == STEPS for row in rows) else "")
         + (RATES if any(row["metric"] == SOLVED for row in rows) else "")

@@ -47,10 +47,11 @@ CAVEATS = (
     "PARTIAL",
     "TOO FEW SEEDS",
     "PRELIMINARY SELECTION",
+    "NO SELECTION",
     "STALE",
 )
 # Left out of the results tables: study-wide, or a matter of learning curves.
-ELSEWHERE = ("SINGLE LR", "AT GRID EDGE", "PLATEAU", "NO CLEAR PLATEAU")
+ELSEWHERE = ("SINGLE LR", "LR UNKNOWN", "AT GRID EDGE", "PLATEAU", "NO CLEAR PLATEAU")
 # They say more than the highest level passed.
 STRONGER = ("SOLVED", "AT CEILING", "AT MODEL CEILING", "AT SHORTCUT", "SHORTCUT NOT EXCLUDED")
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from seqgrid.analysis.convergence import followed
 from seqgrid.report import marks
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import blocks, count, table, text, without_empty
@@ -15,9 +16,15 @@ NOTE = (
     "diverged seed counts as unsolved up to its budget. Median: Kaplan-Meier, the steps after "
     "which half of the seeds have solved it, or the steps that were not enough; its interval "
     "covers less than 95% below six seeds, and is open where too few have solved it. Mean: of the "
-    "steps to solve, cut at a horizon that all models of the place share.",
+    "steps to solve, cut at a horizon that all models of the place share. Nothing is tested here: "
+    "models are compared where the study declares it, in the section Comparisons.",
 )
 
+NOT_KNOWN = "not known"
+UNTIMED = (
+    "Not known: no history has validations of these seeds up to their end, so that a solved one "
+    "solved the task some time before its last step, and there is no curve and no median."
+)
 ENDS = (
     "The last columns name seeds, by their validation history alone: improving when the budget "
     "ended, on a plateau, collapsed from a better validation; a column is left out where it is "
@@ -28,9 +35,7 @@ ENDS = (
 def convergence(content: Content) -> str:
     """When tasks were solved, and what the ends of the learning curves say."""
     times = {
-        (r["model"], r["task"], r["variant"], r["seqlen_tokens"]): r
-        for r in content.convergence
-        if r["model"] is not None
+        (r["model"], r["task"], r["variant"], r["seqlen_tokens"]): r for r in content.convergence
     }
     rows = [
         r
@@ -51,11 +56,11 @@ def convergence(content: Content) -> str:
     header = ["model", "task", "length", "solved", "at", "censored", "median", "interval"]
     rules = [rule.lower() for rule in CELL_RULES]
     header, body = without_empty([*header, "mean", *rules], body, rules)
-    ends = [ENDS] if set(rules) & set(header) else []
-    shown = blocks(text(*NOTE, *ends), table(header, body, left=2), more(rows)) if body else ""
+    more_said = [UNTIMED] if any(NOT_KNOWN in row for row in body) else []
+    more_said += [ENDS] if set(rules) & set(header) else []
+    shown = blocks(text(*NOTE, *more_said), table(header, body, left=2), more(rows)) if body else ""
     return blocks(
         shown or "No cell has finished.",
-        _tests(content),
         *(figure(content, n) for n in ("curves", "survival", "steps")),
     )
 
@@ -66,14 +71,17 @@ def _solving(row: dict | None, summary: dict, cells: list[dict]) -> list[str]:
     cells: those of the row of `summary`.
     """
     if row is None:
-        return ["-"] * 6
+        if not (summary["selected"] and summary["successes"]):
+            return ["-"] * 6
+        asked = summary["asked"] - summary["skipped"]
+        return [f"{summary['successes']}/{asked}", NOT_KNOWN, *["-"] * 4]
     ends, mark = row["times_steps"], marks.of_cells(cells)
     reached = {c["solved_step_steps"] for c in cells}
     absent = summary["asked"] - summary["skipped"] - row["seeds"]
     solved = [f"{'' if t in reached else 'by '}{count(t)}" for t in ends if t > 0]
     last = max(map(abs, ends))
     if not solved:
-        median = f"never (censored at {count(last)})"
+        median = f"not within {followed(row)} steps (0/{row['seeds']})"
     elif row["median_steps"] is None:
         median = f"> {count(last)}"
     else:
@@ -103,36 +111,6 @@ def _interval(row: dict) -> str:
         return row["interval"]
     low, high = ("open" if row[end] is None else count(row[end]) for end in ("low", "high"))
     return f"[{low}, {high}] {100 * row['coverage']:.4g}%"
-
-
-def _tests(content: Content) -> str:
-    """Whether the models of a place solve its task alike."""
-    rows = [r for r in content.convergence if r["model"] is None]
-    if not rows:
-        return ""
-    note = text(
-        "Whether the models of a place solve its task alike, by a log-rank test that permutes the "
-        "seeds, corrected for the number of places after Holm. Smallest: the p-value that so many "
-        "seeds could give at best. Models may differ in what a step costs and in how many settings "
-        "were tried."
-    )
-    body = []
-    for row in rows[:MOST_ROWS]:
-        at = (row["task"], row["seqlen_tokens"])
-        mine = {_key(r) for r in content.convergence if _key(r)[1::2] == at}
-        mark = marks.of_cells([c for c in content.cells if _key(c) in mine])
-        found = [marks.added(_p(row[name]), mark) for name in ("p_value", "p_corrected")]
-        found.append(_p(row["p_smallest"]))
-        place = [row["task"], str(row["seqlen_tokens"]), f"{row['solved']}/{row['seeds']}{mark}"]
-        body.append([*place, *found, row["statement"].split(": ")[-1]])
-    header = ["task", "length", "solved", "p", "corrected", "smallest", "says"]
-    hidden = len(rows[MOST_ROWS:])
-    rest = f"{hidden} more places stand in `convergence.parquet`." if hidden else ""
-    return blocks(note, table(header, body, words=1), rest)
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}"
 
 
 def _key(row: dict) -> tuple:

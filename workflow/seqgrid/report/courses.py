@@ -137,18 +137,18 @@ def survival(axis: Axes, content: Content, place: Place, looks: Looks) -> panels
         if (row["task"], row["seqlen_tokens"]) == place:
             found[row["model"]].append(row)
     models = [m for m in content.models if m in found]
-    never = []
+    unsolved = []
     for i, model in enumerate(models):
         rows = sorted(found[model], key=lambda r: r["step_steps"])
         # Curves that coincide are set apart by a hair.
         apart = min(0.008, 0.05 / len(models)) * (i - (len(models) - 1) / 2)
         _steps(axis, rows, looks[model], apart, band=len(models) <= MOST_BANDS)
         if not any(r["solved"] for r in rows):
-            never.append(model)
+            unsolved.append(model)
     axis.set_ylim(-0.06, 1.09)
     axis.set_xlim(left=0)
     axis.set_title(f"{place[0]}, {place[1]} tokens", fontsize=10)
-    without = f"; {len(never)} of {len(models)} models never solve it" if never else ""
+    without = f"; {len(unsolved)} of {len(models)} models have not solved it" if unsolved else ""
     axis.set_xlabel(f"training (steps){without}")
     axis.set_ylabel("share of seeds not yet solved")
     return set(models), False
@@ -233,7 +233,5 @@ def steps(axis: Axes, content: Content, task: str, looks: Looks) -> panels.Drawn
 
 def _convergence(content: Content, task: str) -> list[dict]:
     return [
-        r
-        for r in content.convergence
-        if r["task"] == task and r["model"] is not None and r["seeds"] and r["horizon_steps"]
+        r for r in content.convergence if r["task"] == task and r["seeds"] and r["horizon_steps"]
     ]

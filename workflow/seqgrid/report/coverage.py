@@ -35,7 +35,7 @@ MEANINGS = {
     DONE: "trained to its end, and a valid test result exists; only these count as done",
     INVALID: "its training is said to have ended, but no valid test result exists: not done",
     "timed_out": "its time ran out; saved, and it can go on",
-    "interrupted": "stopped from outside; saved, and it can go on",
+    "interrupted": "stopped from outside, or its process died; it can go on",
     "running": "was being trained when the tables were made; wait for its end",
     "diverged": "loss or validation metric stopped being a number",
     "out_of_memory": "memory ran out",
@@ -242,10 +242,11 @@ def _cut_short(content: Content) -> str:
         if "last update" in header
         else ""
     )
+    running = any(c["outcome"] == "running" for c in cells)
     return blocks(
         text(
-            f"Cut short, with validation metrics so far ({marks.DAGGER} not final, and not the "
-            f"test split).{age}"
+            f"Cut short{' or still running' if running else ''}, with validation metrics so far "
+            f"({marks.DAGGER} not final, and not the test split).{age}"
         ),
         table(header, body, left=3),
         more(cells, "cells.parquet"),

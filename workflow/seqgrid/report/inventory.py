@@ -236,7 +236,9 @@ def advice(content: Content) -> str:
             broken
         ),
         "run more seeds before anything general is said": "TOO FEW SEEDS" in found,
-        "try other learning rates before a failure is put down to a model": "SINGLE LR" in found,
+        "try other learning rates before a failure is put down to a model": bool(
+            {"SINGLE LR", "LR UNKNOWN"} & set(found)
+        ),
         "score the task otherwise, where its ceiling is chance": "UNLEARNABLE AS SCORED" in found,
     }
     lines = [item(f"{words}.") for words, applies in steps.items() if applies]

@@ -141,7 +141,7 @@ def _results_table(content: Content, rows: list[dict]) -> str:
     if swept:
         about.append(
             "The selected variant has the best median validation over seeds; the test split has no "
-            "say."
+            "say, so that none is selected where finished ones have no validation."
         )
     header += ["n", "median", "interval", "success", *(["not final"] if open_ else []), "verdict"]
     left = labels(content, int(swept))

@@ -26,7 +26,13 @@ def sensitivity(content: Content) -> str:
                 by_key[key].append(row)
         found += [_table(content, task, key, rows) for key, rows in by_key.items()]
     if not found:
-        return "Nothing is swept: every model was trained at one learning rate."
+        unknown = any(v["verdict"] == "LR UNKNOWN" for v in content.verdicts)
+        return (
+            "No table names more than one value of a setting; which learning rates were tried is "
+            "not known of every model."
+            if unknown
+            else "Nothing is swept: every model was trained at one learning rate."
+        )
     note = text(
         "The test metric of every seed at each value that was tried. A star marks the value with "
         "the best median validation over seeds, which all other sections go by; the test split has "
@@ -92,7 +98,7 @@ def _note(content: Content, at: dict[str, dict]) -> str:
     """What was chosen on a line of the table, and what weakens the choice."""
     chosen = next((row for row in at.values() if row["selected"]), None)
     if chosen is None:
-        return ""
+        return selection.NO_SELECTION
     words = [chosen["variant"]]
     for verdict in content.verdicts_of(chosen):
         if verdict["verdict"] == "AT GRID EDGE":
