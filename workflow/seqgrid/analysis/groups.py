@@ -200,13 +200,12 @@ class Group:
             goodness, low, high = self.levels.goodness(value), cell.low, cell.high
             if goodness == -inf:
                 bands.append((goodness, goodness))
-                continue
-            if low is None or high is None or isnan(low + high):
+            elif low is None or high is None or isnan(low + high):
                 bands.append((-inf, inf))
-                continue
-            ends = stats.widened(value, low, high, len(self.final), self.thresholds.confidence)
-            worse, better = sorted(self.levels.goodness(e) for e in ends)
-            bands.append((worse, better))
+            else:
+                ends = stats.widened(value, low, high, len(self.final), self.thresholds.confidence)
+                worse, better = sorted(self.levels.goodness(e) for e in ends)
+                bands.append((worse, better))
         return bands
 
     @property
@@ -249,8 +248,8 @@ class Group:
 
     def reaches(self, level: float) -> bool:
         """Whether every final cell's interval, and that of their mean, may lie at it or beyond."""
-        held = [*self.bands, self.together()]
-        return all(better >= self.levels.goodness(level) for _, better in held)
+        goodness = self.levels.goodness(level)
+        return all(better >= goodness for _, better in (*self.bands, self.together()))
 
     def at(self, level: float, slack: float) -> bool:
         """Whether every interval, each narrow, and that of their mean hold it, within the slack."""
