@@ -281,3 +281,12 @@ def test_hours_of_a_gpu_and_of_a_cpu_are_not_mixed():
     known = rates.Rates(cells)
     assert known.unit == "CPU time"
     assert known.hours(cells[0], 1000) < 0.1
+
+
+def test_where_a_control_failed_nothing_is_advised_but_to_understand_it():
+    made = swept({})
+    assert {"sweep the learning rate"} <= {row["action"] for row in rows(made)}
+    made.control("mqar", state="failed")
+    found = [row for row in rows(made) if row["action"] != "more seeds everywhere"]
+    assert [row["action"] for row in found] == ["understand the control"]
+    assert "gru, trained at 8 tokens: SOLVED expected, AT CHANCE observed" in found[0]["reason"]

@@ -444,6 +444,11 @@ def test_seeds_that_spread_evenly_are_unstable_without_groups():
 
 def test_seeds_just_beside_the_solved_level_are_not_unstable():
     assert "UNSTABLE ACROSS SEEDS" not in verdicts(study([0.948, 0.951, 0.952]))
+    found = verdicts(study([0.997, 0.949, 0.992], half=0.005))  # 0.95 may be reached by all
+    assert "UNSTABLE ACROSS SEEDS" not in found
+    words = "2 of 3 seeds reached 0.95 accuracy, 1 more within test noise"
+    assert words in found["SOLVED"]["statement"]
+    assert "UNSTABLE ACROSS SEEDS" in verdicts(study([0.997, 0.93, 0.992], half=0.005))
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])

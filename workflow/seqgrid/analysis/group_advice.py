@@ -18,7 +18,8 @@ BUDGETS = (1.5, 2, 3, 4, 6, 8)  # times the steps there are
 def rows(view: View) -> Iterator[dict]:
     """The rows about groups, in the study's order."""
     for key, group in view.groups.items():
-        if group.selection.selected and not group.levels.unlearnable:
+        doubted = "CONTROL FAILED" in view.verdicts[key]
+        if group.selection.selected and not group.levels.unlearnable and not doubted:
             yield from _more_seeds(view, key, group)
             yield from _budget(view, key, group)
     yield from sweep_advice.rows(view)

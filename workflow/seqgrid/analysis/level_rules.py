@@ -79,6 +79,8 @@ def solved(group: Group) -> Finding | None:
     open_ = f", {unknown} unknown" if unknown else ""
     close = sum(cell in group.beside_bar for cell in group.solved)
     open_ += f", {k - close} of them by more than test noise" if close else ""
+    short_of_it = len(group.beside_bar) - close
+    open_ += f", {short_of_it} more within test noise of it" if short_of_it else ""
     return (
         f"SOLVED {k}/{n}" + (f" ({k - close} surely)" if close else ""),
         f"{k} of {n} seeds reached {short(bar)} {group.metric}{open_}{after}",

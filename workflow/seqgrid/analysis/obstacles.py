@@ -145,8 +145,9 @@ class Judge:
             for s, at in ((a, place[0]), (b, place[1]))
         ]
         for name in UNSOUND:
+            task_wide = name == "CONTROL FAILED"
             here = [
-                f"{member.model}: {verdicts[name]['statement']}"
+                f"{'' if task_wide else f'{member.model}: '}{verdicts[name]['statement']}"
                 for side, each in zip((a, b), said, strict=True)
                 for member, verdicts in zip(side.members, each, strict=True)
                 if name in verdicts

@@ -15,11 +15,11 @@ from seqgrid.analysis.rules import Finding, rule
     "Values of final seeds, with everything worse than chance taken as chance, whose intervals "
     "({confidence} jointly) do not overlap are apart: the median difference of two seeds is more "
     "than {unstable_share} of the span, or two seeds are that far from each other and one gap "
-    "parts them, or one seed solved the task and another did not. A gap parts them where it is so "
-    "much larger than the next (or the interval of a seed) as the largest of evenly spread values "
-    "is with less than 1 - {confidence}; values with a long tail have that more often. It is named "
-    "as one seed apart from all others, or as two groups where it is wider than either of them: a "
-    "tail is wider than its gaps.",
+    "parts them, or one seed solved the task and another did not, by more than test noise. A gap "
+    "parts them where it is so much larger than the next (or the interval of a seed) as the "
+    "largest of evenly spread values is with less than 1 - {confidence}; values with a long tail "
+    "have that more often. It is named as one seed apart from all others, or as two groups where "
+    "it is wider than either of them: a tail is wider than its gaps.",
 )
 def unstable(group: Group) -> Finding | None:
     """The seeds disagree, so no single number describes them."""
@@ -34,7 +34,9 @@ def unstable(group: Group) -> Finding | None:
     differences = [abs(a - b) for a, b in combinations(goodness, 2)]
     typical = stats.median(differences, "lower")
     wide = group.levels.span > 0 and (typical > far or (split and max(differences) > far))
-    mixed = 0 < len(group.solved) < len(group.final)
+    # What test noise may turn is neither.
+    unsolved = len(group.final) - len({*group.solved, *group.beside_bar})
+    mixed = bool(group.surely_solved) and unsolved > 0
     if not (apart and (wide or mixed)):
         return None
     low, high = stats.extremes(group.values, group.levels.better)

@@ -39,7 +39,7 @@ def _to_the_end(view: View, cell: dict) -> float | None:
 
 def rows(view: View) -> Iterator[dict]:
     """The rows about the study, what is open first."""
-    for rule in (_finish, _mend, _stale, _mixed, _controls, _scored, _interval, _pairs):
+    for rule in (_finish, _mend, _stale, _mixed, _controls, _doubted, _scored, _interval, _pairs):
         for row in rule(view):
             yield {"scope": "study", "variant": ""} | row
 
@@ -144,6 +144,24 @@ def _controls(view: View) -> Iterator[dict]:
             "whether the task does what it is for is not known",
             "cells": None,
             "command": None if view.foreign else edits.run(study, f"*/{task}/*"),
+        }
+
+
+def _doubted(view: View) -> Iterator[dict]:
+    """Tasks whose control failed: nothing else is worth an hour there."""
+    tasks = {
+        key[1]: found["CONTROL FAILED"][0]["statement"]
+        for key, found in view.verdicts.items()
+        if "CONTROL FAILED" in found
+    }
+    for task, statement in tasks.items():
+        yield {
+            "task": task,
+            "action": "understand the control",
+            "verdict": "CONTROL FAILED",
+            "reason": f"{statement}: until it is known why, more seeds, steps or rates on {task} "
+            "show nothing",
+            "cells": len([c for c in view.everything if c["task"] == task]),
         }
 
 

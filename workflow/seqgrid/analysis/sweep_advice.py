@@ -45,7 +45,12 @@ def _rates(view: View) -> Iterator[dict]:
     for key, found in view.verdicts.items():
         group = view.groups[key]
         done = any(name in found for name in LEARNED) and "UNSTABLE ACROSS SEEDS" not in found
-        if "SINGLE LR" in found and group.final and not done:
+        # Until a failed control is understood no rate shows anything.
+        if (
+            {"SINGLE LR", "CONTROL FAILED"} & set(found) == {"SINGLE LR"}
+            and group.final
+            and not done
+        ):
             failed[key[0]].append(key)
     beside = {
         other: model
@@ -81,7 +86,7 @@ def _edges(view: View) -> Iterator[dict]:
     """Values beyond the edges of a grid that was too narrow."""
     beyond: dict[tuple[str, str], dict[str, Any]] = {}
     for key, group in view.groups.items():
-        if "AT GRID EDGE" not in view.verdicts[key]:
+        if {"AT GRID EDGE", "CONTROL FAILED"} & set(view.verdicts[key]) != {"AT GRID EDGE"}:
             continue
         chosen, tried = selection.settings(group.variant), selection.tried
         for name, values in tried(list(group.selection.variants)).items():

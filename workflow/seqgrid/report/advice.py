@@ -90,7 +90,8 @@ def _others(content: Content, left: list[dict]) -> list[str]:
 
 def _again(rows: list[dict], unit: str) -> str:
     """What asks for `rerun`, or for something outside the study's file."""
-    names = ("mend and rerun", "train again", "run the controls", "score differently")
+    names = ("mend and rerun", "train again", "run the controls", "understand the control")
+    names += ("score differently",)
     found = [r for r in rows if r["action"] in names]
     body = [
         [r["action"], r["verdict"], _count(r["cells"]), _hours(r["hours"]), r["reason"]]
