@@ -17,6 +17,7 @@ MEND = {
     "diverged": "lower or sweep the learning rate first: the same settings may diverge again",
 }
 ANEW = ("diverged",)  # rerun begins again at step 0; after the others it goes on
+UNDECIDED = ("TOO FEW PAIRS", "NO DIFFERENCE SHOWN")  # of a comparison: more pairs may show it
 MOST_PAIRS = 50  # more are no advice: such a difference is too small for seeds to show
 
 
@@ -211,7 +212,7 @@ def _pairs(view: View) -> Iterator[dict]:
     """Seeds with which a declared comparison could claim the difference that was seen."""
     for row in view.comparisons:
         needed, pairs = row["pairs_needed"], row["pairs"] or 0
-        undecided = row["outcome"] in ("TOO FEW PAIRS", "NO DIFFERENCE SHOWN")
+        undecided = row["outcome"] in UNDECIDED
         if not undecided or not needed or needed <= pairs or row["seqlen_tokens"] is None:
             continue
         if not pairs or row["unpaired"]:

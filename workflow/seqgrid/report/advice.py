@@ -7,7 +7,7 @@ import yaml
 from seqgrid.analysis import edits
 from seqgrid.analysis.rates import Rates
 from seqgrid.analysis.resuming import LEAVE, OPEN, RESUME
-from seqgrid.analysis.study_advice import goes_on
+from seqgrid.analysis.study_advice import UNDECIDED, goes_on
 from seqgrid.report.content import Content
 from seqgrid.report.markdown import (
     blocks,
@@ -209,7 +209,8 @@ def _commands(rows: list[dict]) -> list[str]:
 
 
 def _who(row: dict) -> list[str]:
-    name = f"{row['model'] or 'all'} {row['variant'] or ''}".strip()
+    everyone = "both sides" if row["verdict"] in UNDECIDED else "all"
+    name = f"{row['model'] or everyone} {row['variant'] or ''}".strip()
     return [name, row["task"] or "all", str(row["seqlen_tokens"] or "all")]
 
 
