@@ -122,7 +122,14 @@ def lengths() -> Iterator[Row]:
               LEVEL)  # fmt: skip
     several = along(lambda _: 0.6, near, tasks=4)
     yield Row("4 courses without a change, seeds alike", "RISES or FALLS of any", several,
-              course(*moves), 1 - (1 - LEVEL) ** 4)  # fmt: skip
+              course(*moves), LEVEL)  # fmt: skip
+    several = along(lambda i: 0.6 + 0.045 * i / 3, steadily, tasks=4, examples=10_000)
+    yield Row("4 courses that change by 5 % of the way, the same; 10,000 examples",
+              "FLAT of any", several, course("FLAT"), LEVEL)  # fmt: skip
+    several = along(lambda i: 0.9 - 0.1 * i, near, tasks=4)
+    yield Row("4 courses of 0.1 less a doubling", "FALLS of each", several,
+              lambda built: all(r["outcome"] == "FALLS" for r in built["scaling"]),
+              least=0.8)  # fmt: skip
     yield Row("at a ceiling that rises", "CEILING MOVES", along(rising, steadily, rising),
               course("CEILING MOVES"), None, 0.7)  # fmt: skip
 

@@ -14,6 +14,7 @@ from simulated import (
     Draw,
     Tables,
     alike,
+    bimodal,
     lucky,
     normal,
     study,
@@ -133,12 +134,22 @@ def _unsteady() -> Iterator[Row]:
         "normal, 0.15 apart": lambda g, n: normal(g, n, 0.55, 0.15),
         "Student's with 3 degrees of freedom": lambda g, n: 0.6 + 0.08 * g.standard_t(3, n),
         "exponential": lambda g, n: 0.9 - 0.12 * g.exponential(1, n),
+        "log-normal, sigma 1": lambda g, n: 0.9 - 0.05 * g.lognormal(0, 1, n),
+        "log-normal, sigma 1.5": lambda g, n: 0.9 - 0.02 * g.lognormal(0, 1.5, n),
     }
+    grouping = f"{unsteady} (two groups)"
     for (name, draw), seeds in product(spreads.items(), (5, 20)):
         made = one_model(lambda g, n, draw=draw: np.clip(draw(g, n), 0.11, 0.94), seeds)
         about = f"one kind of seeds, {name}; {seeds} seeds"
-        tail = (
-            "a long tail ends in large gaps; the verdict says so" if name == "exponential" else ""
-        )
-        yield Row(about, f"{unsteady} (two groups)", made, grouped, LEVEL, known=tail)
+        most = None if name == "log-normal, sigma 1.5" else LEVEL  # how far the rule sees
+        yield Row(about, grouping, made, grouped, most)
         yield Row(about, unsteady, made, judged(unsteady))
+    for share, seeds, least in ((0.5, 6, None), (0.5, 10, 0.9), (0.5, 20, 0.9), (0.8, 20, 0.8)):
+        kinds = one_model(lambda g, n, share=share: _two_kinds(g, n, share), seeds)
+        about = f"two kinds of seeds, {share:.0%} around 0.85, others 0.4, each 0.03 apart"
+        yield Row(f"{about}; {seeds} seeds", grouping, kinds, grouped, least=least)
+
+
+def _two_kinds(generator: np.random.Generator, n: int, share: float) -> np.ndarray:
+    """True scores of n seeds (n,) of two kinds that each spread a little."""
+    return bimodal(generator, n, 0.4, 0.85, share) + generator.normal(0, 0.03, n)

@@ -1,5 +1,6 @@
 """Scores over training lengths: the slopes, and what is said of each kind of course."""
 
+from dataclasses import replace
 from math import log2, nan, sqrt
 
 import numpy as np
@@ -428,6 +429,42 @@ def test_a_score_that_is_no_number_voids_the_course():
     made = grid([0.2, 0.3, 0.45], lengths=(100, 200, 500))
     made.cells("m", "t", 1000, [0.5, nan, 0.6], metric="r2")
     assert one(made)["outcome"] == "CANNOT BE TOLD"
+
+
+@pytest.mark.parametrize("errors", [[0.001] * 4, [0.03] * 4, [nan] * 4])
+def test_an_interval_of_the_coverage_that_is_left_just_reaches_zero(errors):
+    x, values = (
+        [0.0, 1.0, 2.0, 3.0],
+        [[0.5, 0.55, 0.6], [0.5, 0.6, 0.7], [0.6, 0.6, 0.7], [0.7] * 3],
+    )
+    p = of_values(x, values, errors).p_value
+    assert 0.001 < p < 0.5
+    assert of_values(x, values, errors, 1 - p).low == pytest.approx(0, abs=1e-9)
+    means = [v[1] for v in values]
+    p = of_means(x, means, errors).p_value
+    assert of_means(x, means, errors, 1 - p).low == pytest.approx(0, abs=1e-9)
+
+
+def test_courses_are_corrected_for_their_number():
+    """One course in twenty changes by chance: what is a change alone is none among eight."""
+    slight = course(np.array([[0.48, 0.50, 0.52], [0.52, 0.50, 0.54], [0.53, 0.57, 0.49],
+                              [0.57, 0.55, 0.53]]))  # fmt: skip
+    still = course([[0.4, 0.5, 0.6]] * 4)
+    steep = course([[v - 0.001, v, v + 0.001] for v in (0.2, 0.4, 0.6, 0.8)])
+    peak = replace(still, origin=REPORTED, peak=True)
+    assert 0.05 / 8 < slight.p_value < 0.05
+
+    def judged(*others):
+        first = scaling.corrected([slight, *others], LIMITS.confidence)[0]
+        return scaling.row(first, LIMITS)
+
+    alone, among = judged(peak), judged(*[still] * 7)
+    assert (alone["outcome"], alone["coverage"]) == ("RISES", 0.95)
+    assert (among["outcome"], among["share_low"] < 0) == ("CANNOT BE TOLD", True)
+    assert "; 99.38 % after Holm over 8 courses)" in among["statement"]
+    # Holm's: those that are shown to change no longer count.
+    assert judged(*[steep] * 7)["coverage"] == pytest.approx(0.95)
+    assert judged(*[steep] * 7)["outcome"] == "RISES"
 
 
 # -- how often a course is seen where there is none ------------------------------------------------

@@ -424,6 +424,18 @@ def test_one_seed_makes_no_group():
     assert "among values spread evenly so large a gap" in found["statement"]
 
 
+def test_a_gap_in_a_long_tail_makes_no_second_group():
+    """Two groups are told where the gap is wider than either, a tail is wider than its gaps."""
+    tail = [*np.linspace(0.70, 0.90, 11), 0.52, 0.53]
+    found = verdicts(study(tail, half=0.004))["UNSTABLE ACROSS SEEDS"]
+    assert found["label"] == "UNSTABLE ACROSS SEEDS"
+    evidence = json.loads(found["evidence"])
+    assert (evidence["p_even"] < 0.001, evidence["groups"]) == (True, [])
+    apart = [*np.linspace(0.70, 0.80, 11), 0.52, 0.53]
+    found = verdicts(study(apart, half=0.004))["UNSTABLE ACROSS SEEDS"]
+    assert found["label"] == "UNSTABLE ACROSS SEEDS (two groups)"
+
+
 def test_seeds_that_spread_evenly_are_unstable_without_groups():
     found = verdicts(study([0.2, 0.5, 0.9]))["UNSTABLE ACROSS SEEDS"]
     assert found["label"] == "UNSTABLE ACROSS SEEDS"

@@ -177,6 +177,7 @@ CONCLUSIONS: dict[str, list[Column]] = {
         ("share_low", FLOAT, "lower end of its interval"),
         ("share_high", FLOAT, "upper end"),
         ("interval", TEXT, "method of the intervals"),
+        ("coverage", FLOAT, "of both intervals, after Holm over all courses of the study"),
         ("change", FLOAT, "last value over the first, less one"),
         ("ceiling_change", FLOAT, "last ceiling over the first, less one"),
         ("outcome", TEXT, "the rule's answer, such as CEILING MOVES"),

@@ -24,7 +24,7 @@ def doubts(course: Course, sign: int, limits: Thresholds) -> str:
     if other := _one(course, -sign, limits):
         words = f"a straight line {'rises' if sign > 0 else 'falls'}, but {_goes(course, other)}"
         return f"{words}: the course is no line"
-    return _improving(course, sign, limits)
+    return _improving(course, sign)
 
 
 def bent(course: Course, limits: Thresholds) -> str:
@@ -33,29 +33,32 @@ def bent(course: Course, limits: Thresholds) -> str:
     return f"{_goes(course, up)} and {_goes(course, down)}" if up and down else ""
 
 
-def apart(course: Course, limits: Thresholds) -> float:
+def apart(course: Course) -> float:
     """How far the share of any length may lie from that of another; each pair has its interval.
 
     All pairs must be close, so none needs a correction for their number (Berger, Technometrics 24
     (1982) 295).
     """
-    return max(max(abs(low), abs(high)) for *_, low, high in _pairs(course, limits))
+    return max(max(abs(low), abs(high)) for *_, low, high in _pairs(course, course.coverage))
 
 
-def _pairs(course: Course, limits: Thresholds) -> list[Pair]:
+def _pairs(course: Course, coverage: float) -> list[Pair]:
     values, errors = course.followed
     return [
-        (i, j, *difference(values[i], values[j], (errors[i], errors[j]), limits.confidence))
+        (i, j, *difference(values[i], values[j], (errors[i], errors[j]), coverage))
         for i, j in combinations(range(len(values)), 2)
     ]
 
 
 def _one(course: Course, sign: int, limits: Thresholds) -> Pair | None:
-    """The pair of lengths that most surely goes in a direction, if any is shown to."""
+    """The pair of lengths that most surely goes in a direction, if any is shown to.
+
+    Not corrected for the number of courses: it withholds a statement and makes none.
+    """
     least = limits.level_share if course.related else 0.0
     shown = [
         pair
-        for pair in _pairs(course, limits)
+        for pair in _pairs(course, limits.confidence)
         if (pair[2] > 0 if sign > 0 else pair[3] < 0) and abs(pair[2] + pair[3]) / 2 > least
     ]
     return max(shown, key=lambda pair: pair[2] if sign > 0 else -pair[3], default=None)
@@ -73,7 +76,7 @@ def _goes(course: Course, pair: Pair) -> str:
     return f"its mean {word} {words} (interval {interval})"
 
 
-def _improving(course: Course, sign: int, limits: Thresholds) -> str:
+def _improving(course: Course, sign: int) -> str:
     """Whether the change hangs on seeds whose training was cut while it still helped.
 
     They are taken to have come as far as the best length; the change must be shown all the same.
@@ -90,7 +93,7 @@ def _improving(course: Course, sign: int, limits: Thresholds) -> str:
     ]  # fmt: skip
     if reached == values:
         return ""
-    fit = course.refitted(reached, limits.confidence)
+    fit = course.refitted(reached)
     if fit is not None and fit.sign == sign:
         return ""
     where = ", ".join(str(p.seqlen) for p in course.points if any(p.improving))

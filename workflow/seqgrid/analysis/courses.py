@@ -60,6 +60,8 @@ class Course:
     peak: whether the values are the best of several looks.
     barring: what besides the length may make a change, or hide one, so that none can be told;
         sentences without a full stop.
+    coverage: of the intervals of its slopes, and of the differences that FLAT is said of.
+    correction: how it was corrected for the number of courses, in words; '' where there is one.
     """
 
     model: str
@@ -74,6 +76,8 @@ class Course:
     missing: bool = False
     peak: bool = False
     barring: tuple[str, ...] = ()
+    coverage: float = stats.CONFIDENCE
+    correction: str = ""
 
     @property
     def bare(self) -> bool:
@@ -132,17 +136,23 @@ class Course:
             for n in names
         )
 
-    def slope(self, coverage: float) -> Fit | None:
+    def slope(self) -> Fit | None:
         """Of the metric, a doubling of the length; None below three lengths with numbers."""
-        return self._fit([p.values for p in self.points], [p.error for p in self.points], coverage)
+        return self._fit([p.values for p in self.points], [p.error for p in self.points])
 
-    def refitted(self, values: list[tuple[float, ...]], coverage: float) -> Fit | None:
+    def refitted(self, values: list[tuple[float, ...]]) -> Fit | None:
         """The slope through other values than those that it is judged by."""
-        return self._fit(values, self.followed[1], coverage)
+        return self._fit(values, self.followed[1])
 
-    def share_slope(self, coverage: float) -> Fit | None:
+    def share_slope(self) -> Fit | None:
         """Of the share of the way to the ceiling; None also where that is not known."""
-        return self._fit(*self.followed, coverage) if self.related else None
+        return self._fit(*self.followed) if self.related else None
+
+    @property
+    def p_value(self) -> float:
+        """That what it is judged by has no slope; 1 where no slope is known."""
+        fit = self._fit(*self.followed)
+        return 1.0 if fit is None else fit.p_value
 
     @property
     def followed(self) -> tuple[list[tuple[float, ...]], list[float]]:
@@ -160,13 +170,13 @@ class Course:
         """Whether no value is a NaN."""
         return not any(isnan(v) for p in self.points for v in p.values)
 
-    def _fit(self, values: list, errors: list[float], coverage: float) -> Fit | None:
+    def _fit(self, values: list, errors: list[float]) -> Fit | None:
         if len(self.points) < 3 or not self.numbers or self.bare:
             return None
         x = [log2(length) for length in self.lengths]
         if self.origin == REPORTED:
-            return of_means(x, [v[0] for v in values], errors, coverage)
-        return of_values(x, values, errors, coverage)
+            return of_means(x, [v[0] for v in values], errors, self.coverage)
+        return of_values(x, values, errors, self.coverage)
 
 
 def relative(values: list) -> float | None:

@@ -212,9 +212,7 @@ class Evidence:
         seen = Observed("; ".join(dict.fromkeys(r["outcome"] for r in rows)))
         seen.status = together([status for status, _ in said])
         seen.reason = "; ".join(dict.fromkeys(reason for _, reason in said))
-        seen.numbers = [
-            Number(r["slope"], r["low"], r["high"], self.limits.confidence) for r in rows
-        ]
+        seen.numbers = [Number(r["slope"], r["low"], r["high"], r["coverage"]) for r in rows]
         seen.missing = [
             cell["path"]
             for cell in self.known["cells"]

@@ -6,6 +6,7 @@ length, and the raw metric stands beside it. docs/length-and-convergence.md has 
 """
 
 import json
+from dataclasses import replace
 from math import hypot
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from seqgrid.analysis.course_levels import (
 from seqgrid.analysis.course_shapes import apart, bent, doubts
 from seqgrid.analysis.course_tables import of_reported, of_seeds
 from seqgrid.analysis.courses import REPORTED, Course
+from seqgrid.analysis.paired import holm
 from seqgrid.analysis.scaling_words import percents, statement
 from seqgrid.analysis.slopes import Fit
 from seqgrid.analysis.summary import meta
@@ -46,13 +48,32 @@ def build(read: dict[str, pa.Table], built: dict[str, pa.Table]) -> pa.Table:
     told = {(c.model, c.task) for c in reported}
     # What only its report says of a foreign study needs no second row without a value.
     courses = [c for c in courses if c.points or (c.model, c.task) not in told] + reported
-    rows = [row(course, limits) for course in courses]
+    rows = [row(course, limits) for course in corrected(courses, limits.confidence)]
     return tables.from_rows("scaling", rows, {"seqgrid.study": json.dumps(about)})
+
+
+def corrected(courses: list[Course], confidence: float) -> list[Course]:
+    """The same courses, with the coverage that they are judged by.
+
+    Of all courses of a study together at most 1 - confidence say a change that there is none of
+    (Holm, Scand. J. Stat. 6 (1979) 65). Those that wait for values count, so that none changes its
+    meaning as others come in; those of which nothing can ever be said do not.
+    """
+    tested = [course for course in courses if not course.bare]
+    if len(tested) < 2:
+        return [replace(course, coverage=confidence) for course in courses]
+    levels = iter(holm([course.p_value for course in tested], 1 - confidence)[1])
+    words = "{:.4g} % after Holm over " + f"{len(tested)} courses"
+    coverages = [confidence if course.bare else 1 - next(levels) for course in courses]
+    return [
+        replace(c, coverage=each, correction="" if c.bare else words.format(100 * each))
+        for c, each in zip(courses, coverages, strict=True)
+    ]
 
 
 def row(course: Course, limits: Thresholds) -> dict:
     """One row of `scaling`."""
-    raw, share = course.slope(limits.confidence), course.share_slope(limits.confidence)
+    raw, share = course.slope(), course.share_slope()
     outcome, why = judge(course, limits)
     return {
         "model": course.model,
@@ -77,6 +98,7 @@ def row(course: Course, limits: Thresholds) -> dict:
             else {}
         ),
         "interval": (share or raw or (_BARE if course.bare else _NONE)).method,
+        "coverage": course.coverage if share or raw else None,
         "change": course.change,
         "ceiling_change": course.ceiling_change,
         "outcome": outcome,
@@ -95,7 +117,7 @@ def judge(course: Course, limits: Thresholds) -> Answer:
     for rule in (void, at_chance, at_ceiling, at_shortcut, _too_few, _bare, _barred):
         if answer := rule(course, limits):
             return answer
-    share = course.share_slope(limits.confidence)
+    share = course.share_slope()
     if share is None:
         return unfinished(course) or _raw(course, limits)
     # Levels may be estimates: a change smaller than they can be told apart is none.
@@ -132,7 +154,7 @@ def judge(course: Course, limits: Thresholds) -> Answer:
 
 def _along(course: Course, limits: Thresholds) -> bool:
     """Whether the ceiling moves and the metric is shown to change in its direction."""
-    return moved(course, limits) and _goes_along(course, limits)
+    return moved(course, limits) and _goes_along(course)
 
 
 def _beside(course: Course, limits: Thresholds) -> str:
@@ -146,7 +168,7 @@ def _beside(course: Course, limits: Thresholds) -> str:
 
 def _surely_small(course: Course, share: Fit, limits: Thresholds) -> bool:
     small = max(abs(share.low), abs(share.high)) * course.doublings <= limits.flat_share
-    return small and apart(course, limits) <= limits.flat_share
+    return small and apart(course) <= limits.flat_share
 
 
 def _barred(course: Course, limits: Thresholds) -> Answer | None:
@@ -178,7 +200,7 @@ def _too_few(course: Course, limits: Thresholds) -> Answer | None:
 
 def _raw(course: Course, limits: Thresholds) -> Answer:
     """Without chance and ceiling only the metric itself can be followed."""
-    raw = course.slope(limits.confidence)
+    raw = course.slope()
     if raw is None or not raw.sign:
         return UNKNOWN, "no ceiling is known, and the metric is not shown to change"
     if doubt := doubts(course, raw.sign, limits):
@@ -189,13 +211,13 @@ def _raw(course: Course, limits: Thresholds) -> Answer:
     return (RISES if raw.sign > 0 else FALLS), words
 
 
-def _goes_along(course: Course, limits: Thresholds) -> bool:
+def _goes_along(course: Course) -> bool:
     """Whether the metric is shown to change, and in the direction of its ceiling."""
     ends = course.points[0], course.points[-1]
     ceiling = (ends[1].ceiling or 0.0) - (ends[0].ceiling or 0.0)
     if course.origin == REPORTED:
         change = course.medians[-1] - course.medians[0]
-        noise = stats.simultaneous_z(1, limits.confidence) * hypot(*(p.error for p in ends))
+        noise = stats.simultaneous_z(1, course.coverage) * hypot(*(p.error for p in ends))
         return abs(change) > noise and change * ceiling > 0
-    raw = course.slope(limits.confidence)
+    raw = course.slope()
     return raw is not None and raw.sign * ceiling > 0

@@ -14,7 +14,8 @@ def statement(course: Course, outcome: str, why: str, raw: Fit | None, share: Fi
         parts += [_ceiling_goes(course), _share_goes(course, share)]
     elif raw:
         parts.append(
-            f"Its slope is {short(raw.value)} a doubling, [{short(raw.low)}, {short(raw.high)}]."
+            f"Its slope is {short(raw.value)} a doubling, [{short(raw.low)}, {short(raw.high)}]"
+            f"{f' ({course.correction})' if course.correction else ''}."
         )
     parts.append(f"{outcome}: {why}.")
     if course.unequal:
@@ -56,10 +57,9 @@ def _ceiling_goes(course: Course) -> str:
 
 def _share_goes(course: Course, share: Fit | None) -> str:
     shown = ", ".join(f"{100 * s:.0f}%" for s in course.shares)
+    how = "; ".join(filter(None, [share.method if share else "", course.correction]))
     slope = (
-        f"; slope {100 * share.value:+.1f}% a doubling, {percents(share)} ({share.method})"
-        if share
-        else ""
+        f"; slope {100 * share.value:+.1f}% a doubling, {percents(share)} ({how})" if share else ""
     )
     return f"Of the way from chance to that it covers {shown}{slope}."
 

@@ -14,11 +14,12 @@ from seqgrid.analysis.rules import Finding, rule
     "level",
     "Values of final seeds, with everything worse than chance taken as chance, whose intervals "
     "({confidence} jointly) do not overlap are apart: the median difference of two seeds is more "
-    "than {unstable_share} of the span, or there are two groups of seeds that far from each other, "
-    "or one seed solved the task and another did not. Two groups, or one seed apart from all "
-    "others, are named where the largest gap between neighbours is so much larger than the next "
-    "(or the interval of a seed) as evenly spread values have it with less than 1 - {confidence}; "
-    "values with a long tail have it more often.",
+    "than {unstable_share} of the span, or two seeds are that far from each other and one gap "
+    "parts them, or one seed solved the task and another did not. A gap parts them where it is so "
+    "much larger than the next (or the interval of a seed) as the largest of evenly spread values "
+    "is with less than 1 - {confidence}; values with a long tail have that more often. It is named "
+    "as one seed apart from all others, or as two groups where it is wider than either of them: a "
+    "tail is wider than its gaps.",
 )
 def unstable(group: Group) -> Finding | None:
     """The seeds disagree, so no single number describes them."""
@@ -37,8 +38,9 @@ def unstable(group: Group) -> Finding | None:
     if not (apart and (wide or mixed)):
         return None
     low, high = stats.extremes(group.values, group.levels.better)
-    if split:
-        kind = "two groups" if min(len(lower), len(upper)) > 1 else "one seed apart"
+    alone = min(len(lower), len(upper)) == 1
+    if split and (alone or _separate(group, lower, upper)):
+        kind = "one seed apart" if alone else "two groups"
         words = f"{kind}{' of seeds' if kind == 'two groups' else ''}: "
         words += f"{_named(group, lower)}; {_named(group, upper)} (among values spread evenly so "
         words += f"large a gap has probability {chance:.2g}; a long tail makes it likelier)"
@@ -48,7 +50,7 @@ def unstable(group: Group) -> Finding | None:
         f"UNSTABLE ACROSS SEEDS{f' ({kind})' if kind else ''}",
         f"{_success(group)}{words}: no mean or median stands for them",
         {"solved": len(group.solved), "min": low, "max": high, "p_even": chance}
-        | {"groups": [[c.seed for c in part] for part in (lower, upper)] if split else []}
+        | {"groups": [[c.seed for c in part] for part in (lower, upper)] if kind else []}
         | evidence(group),
     )
 
@@ -90,6 +92,17 @@ def two_groups(group: Group) -> tuple[float, list[Cell], list[Cell]]:
     ratio = gaps[at] / max(noise, *(g for i, g in enumerate(gaps) if i != at), 1e-300)
     chance = prod(j / (j + max(ratio, 1.0) - 1) for j in range(2, len(gaps) + 1))
     return chance, cells[: at + 1], cells[at + 1 :]
+
+
+def _separate(group: Group, lower: list[Cell], upper: list[Cell]) -> bool:
+    """Whether the gap between two parts is wider than either of them.
+
+    The largest gap of a long tail is large beside the others, and rarely beside the tail itself:
+    docs/calibration.md has the rates.
+    """
+    worth = dict(zip((c.seed for c in group.final), _goodness(group), strict=True))
+    below, above = (sorted(worth[c.seed] for c in part) for part in (lower, upper))
+    return above[0] - below[-1] > max(part[-1] - part[0] for part in (below, above))
 
 
 def _goodness(group: Group) -> list[float]:

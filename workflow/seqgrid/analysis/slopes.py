@@ -24,12 +24,16 @@ from seqgrid.analysis.stats import CONFIDENCE
 
 @dataclass(frozen=True)
 class Fit:
-    """A slope, in units of y per unit of x, with its interval and how that was made."""
+    """A slope, in units of y per unit of x, with its interval and how that was made.
+
+    p_value: two-sided; an interval of coverage 1 - p just reaches zero.
+    """
 
     value: float
     low: float
     high: float
     method: str
+    p_value: float = 1.0
 
     @property
     def sign(self) -> int:
@@ -62,6 +66,7 @@ def of_values(
     freedom = len(all_values) - 2
     variance = max(float(residuals @ residuals) / freedom, float(floor @ counts) / counts.sum())
     half = _student(coverage, freedom) * np.sqrt(variance / squares)
+    p_value = _p_value(slope, np.sqrt(variance / squares), freedom)
     method = f"Student, {freedom} degrees of freedom"
     if counts.min() >= 2:
         own = np.maximum([np.var(v, ddof=1) for v in values], floor)
@@ -71,9 +76,10 @@ def of_values(
         lost = float((terms**2 / (counts - 1)).sum())
         welch = total**2 / lost if lost > 0 else float(freedom)
         other = _student(coverage, welch) * np.sqrt(total)
+        p_value = max(p_value, _p_value(slope, np.sqrt(total), welch))
         if other > half:
             half, method = other, f"Welch-Satterthwaite, {welch:.1f} degrees of freedom"
-    return Fit(slope, float(slope - half), float(slope + half), method)
+    return Fit(slope, float(slope - half), float(slope + half), method, p_value)
 
 
 def of_means(
@@ -98,12 +104,14 @@ def of_means(
     residuals = y - weights @ y / weights.sum() - slope * deviation
     scatter = float(weights @ residuals**2) / (len(at) - 2)
     half = _student(coverage, len(at) - 2) * np.sqrt(scatter / squares)
+    p_value = _p_value(slope, np.sqrt(scatter / squares), len(at) - 2)
     method = f"Student on {len(at)} means, from their scatter"
     if weighted:
         sampling = stats.norm.ppf(0.5 + coverage / 2) / np.sqrt(squares)
+        p_value = max(p_value, _p_value(slope, 1 / np.sqrt(squares), inf))
         if sampling > half:
             half, method = sampling, f"normal on {len(at)} means, from their standard errors"
-    return Fit(slope, float(slope - half), float(slope + half), method)
+    return Fit(slope, float(slope - half), float(slope + half), method, p_value)
 
 
 def difference(
@@ -136,6 +144,15 @@ def _distinct(x: Sequence[float]) -> np.ndarray:
     if len(set(x)) < 3:
         raise ValueError(f"slope through {len(set(x))} distinct points: needs 3")
     return np.asarray(x, dtype=float)
+
+
+def _p_value(slope: float, error: float, freedom: float) -> float:
+    """That a slope with this standard error is zero, two-sided; 0 of one without any error."""
+    from scipy import stats
+
+    if not error > 0:
+        return float(slope == 0)
+    return float(2 * stats.t.sf(abs(slope) / error, freedom))
 
 
 def _student(coverage: float, freedom: float) -> float:

@@ -60,8 +60,9 @@ def _rules(content: Content) -> str:
         "also where every length stands at a shortcut, where budgets differ, of reported means "
         "without standard errors, and of peaks. Where no "
         "ceiling is known, RISES and FALLS are about the metric itself.",
-        f"Each of the {len(content.scaling)} courses has its own interval, with no correction for "
-        "their number.",
+        f"There are {len(content.scaling)} courses, and intervals are widened for their number "
+        f"after Holm, so that at most 1 - {words['confidence']} of studies say a change that there "
+        "is none of.",
     ]
     return text(*lines)
 
