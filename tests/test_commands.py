@@ -3,6 +3,7 @@
 import errno
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 from tables_factory import Tables
 
@@ -74,3 +75,13 @@ def test_the_nearest_study_is_named(tmp_path, monkeypatch, capsys):
     cells.touch()
     assert report.main(["quikstart"]) == 2
     assert "did you mean 'quickstart'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("about", ["{", "[1]"])
+def test_tables_that_lost_what_their_study_declares_are_refused(tmp_path, capsys, about):
+    folder = Tables().cells("gru", "t", 16, [0.5]).write(tmp_path)
+    cells = pq.read_table(folder / "cells.parquet")
+    metadata = {**cells.schema.metadata, b"seqgrid.study": about.encode()}
+    pq.write_table(cells.replace_schema_metadata(metadata), folder / "cells.parquet")
+    assert report.main([str(folder)]) == 2
+    assert "does not say what its study declares" in capsys.readouterr().err

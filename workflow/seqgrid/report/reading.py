@@ -1,5 +1,6 @@
 """Reading the tables of a study that a report is made of."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,5 +46,16 @@ def read(folder: Path) -> dict[str, pa.Table]:
             raise Unreadable(f"{path} does not have the columns of '{name}': collect it again")
         if table.schema.types != tables.schema(name).types:
             raise Unreadable(f"{path} has columns of other types than '{name}': collect it again")
+        if name == "cells" and not _says(table):
+            raise Unreadable(f"{path} does not say what its study declares: collect it again")
         found[name] = table
     return found
+
+
+def _says(cells: pa.Table) -> bool:
+    """Whether the metadata is an object in JSON; without it, claims and gates would be lost."""
+    try:
+        about = json.loads((cells.schema.metadata or {}).get(b"seqgrid.study", b"{}"))
+    except ValueError:
+        return False
+    return isinstance(about, dict)
