@@ -541,6 +541,7 @@ def test_evaluation_lengths_come_on_top_of_the_training_length(load):
             study.Evaluation.parse(wrong)
 
 
+@pytest.mark.slow
 def test_the_studies_of_the_project_are_valid(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert study.available()

@@ -166,7 +166,7 @@ def test_what_was_cut_short_is_not_said_to_never_solve_its_task():
     assert "not within 300 steps (0/2)" in row_of(study(cut), "m0")[0]
     cut[0] = (None, {"outcome": "killed", "step_steps": 40})
     row, words = row_of(study(cut), "m0")
-    assert "not within 40 to 300 steps (0/2)" in row
+    assert "not within 40 to 300 steps (0/2)†" in row
     assert "never" not in words
 
 
