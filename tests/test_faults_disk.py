@@ -20,6 +20,7 @@ def run(disk, unbroken, forge):
     return Run(disk, *unbroken, forge)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_a_while_costs_nothing(run, disk):
     trainer = run.start()
     run.at_a_random_moment(trainer)

@@ -41,6 +41,7 @@ def test_a_second_trainer_waits_for_the_first_and_publishes_what_it_made(run):
     run.assert_whole()
 
 
+@pytest.mark.slow
 def test_a_second_trainer_that_waits_in_vain_exits_75_and_changes_nothing(run):
     first = run.start()
     run.at_a_random_moment(first)
@@ -98,6 +99,7 @@ def test_a_trainer_frozen_while_its_training_hangs_is_ended(run):
     run.assert_whole()
 
 
+@pytest.mark.slow
 def test_a_holder_that_only_takes_long_steps_is_not_taken_for_dead(run):
     """Its supervisor shows that it lives while its training process cannot."""
     first = run.start(before=NO_LOCKS)
@@ -113,6 +115,7 @@ def test_a_holder_that_only_takes_long_steps_is_not_taken_for_dead(run):
 
 
 @pytest.mark.parametrize("job", [None, "41"])
+@pytest.mark.slow
 def test_a_leftover_is_named_with_the_command_that_ends_it(run, job):
     """Started by a process that is killed: it trains on, and belongs to nobody."""
     environment = {"SLURM_JOB_ID": job} if job else {}

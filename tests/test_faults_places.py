@@ -76,6 +76,7 @@ def test_a_driver_whose_clock_went_back_a_day_goes_on(project):
     assert project.missing() == {}
 
 
+@pytest.mark.slow
 def test_results_moved_between_parts_go_on(tmp_path, forge):
     whole = Grid(tmp_path / "whole", forge)
     whole.finish()

@@ -221,6 +221,7 @@ def test_a_model_file_that_does_not_import_fails_the_cell_alone(project):
     assert "a_package_nobody_has" in outcome["reason"]
 
 
+@pytest.mark.slow
 def test_killed_after_three_deaths_without_progress(project):
     project.add("model", "trouble", MODEL.format(trouble=(
         "if self.calls > 5: os.kill(os.getpid(), signal.SIGKILL)")))  # fmt: skip
@@ -232,6 +233,7 @@ def test_killed_after_three_deaths_without_progress(project):
     assert "OUT_OF_MEMORY" not in outcome["reason"]
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_interpreter_is_an_outcome_too(project):
     project.add("model", "trouble", MODEL.format(trouble=(
         "if self.calls > 5: os.kill(os.getpid(), signal.SIGSEGV)")))  # fmt: skip
@@ -241,6 +243,7 @@ def test_a_crash_of_the_interpreter_is_an_outcome_too(project):
     assert "SIGSEGV" in outcome["reason"]
 
 
+@pytest.mark.slow
 def test_a_death_with_progress_in_between_does_not_count_up(project):
     # Dies on every 12th call, saves after every step: each attempt gets further.
     project.add("model", "trouble", MODEL.format(trouble=(
@@ -288,6 +291,7 @@ def memory_group():
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_kernel_short_of_memory_is_told_from_another_kill(project, memory_group):
     write_study(project)
     text = (project.folder / "config/studies/small.yaml").read_text()

@@ -136,6 +136,7 @@ def test_with_restarts_left_a_cut_part_asks_for_the_next_and_goes_on(tmp_path, u
     assert_same_end(outcome_and_weights(tmp_path / "cells", cell, number), end)
 
 
+@pytest.mark.slow
 def test_deleted_outputs_come_back_without_training(tmp_path, unbroken):
     cell, end = unbroken
     folder = place(tmp_path, cell)

@@ -457,6 +457,7 @@ def test_jobs_ask_for_what_others_took_and_a_profile_has_the_last_word(project):
     }
 
 
+@pytest.mark.slow
 def test_a_profile_has_the_first_guess(project):
     project.study(STUDY)
     site = profile(project, "site", "default-resources: {runtime: 2h, mem_mb: 3000}\n")
@@ -464,6 +465,7 @@ def test_a_profile_has_the_first_guess(project):
     assert numbers(project) == {"L8/seed0": (120, 3000)}
 
 
+@pytest.mark.slow
 def test_a_jobs_own_process_asks_what_the_driver_planned_without_planning(project):
     project.study(STUDY)
     ran(project.snakemake("cell=gru/*/L8/seed0*"))
@@ -492,6 +494,7 @@ def test_a_jobs_own_process_asks_what_the_driver_planned_without_planning(projec
     assert numbers(project)["L8/seed1"] == (5, 1024)
 
 
+@pytest.mark.slow
 def test_what_jobs_ask_for_does_not_keep_them_from_running_here(project):
     """A local run has neither the memory nor the hours; nothing waits for them."""
     project.study(STUDY)
