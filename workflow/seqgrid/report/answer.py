@@ -10,7 +10,7 @@ from seqgrid.report import bytask, checks, comparisons, cost, reported
 from seqgrid.report.bytask import SURELY, can_exist, judged_rows
 from seqgrid.report.content import HEADLINES, Content
 from seqgrid.report.coverage import INVALID
-from seqgrid.report.markdown import blocks, free, interval, listing, number, text
+from seqgrid.report.markdown import blocks, free, interval, listing, number, plural, text
 
 STALENESS = {
     "stale": "trained by sources that have changed since",
@@ -86,8 +86,8 @@ def _found(content: Content) -> list[str]:
         where[_standing(content, row)].append((row["model"], row["task"], row["seqlen_tokens"]))
     lines = []
     if known := {name: found for name, found in where.items() if name != OPEN or len(where) > 1}:
-        total = sum(map(len, where.values()))
-        opening = f"Of {total} settings, each a model on a task at a training length, there are:"
+        settings = plural(sum(map(len, where.values())), "setting")
+        opening = f"Of {settings}, each a model on a task at a training length, there are:"
         every = [place for places in where.values() for place in places]
         lines.append(f"{opening} {_aggregated(known, every)}.")
     said: dict[str, Places] = defaultdict(list)
@@ -194,9 +194,8 @@ def _compared(content: Content) -> list[str]:
         if row["outcome"] in ("A BETTER", "B BETTER", "NO DIFFERENCE")
     ]
     ending = f" ({listing(shown, MOST_SHOWN)})" if shown else ""
-    return [
-        f"Comparisons declared: {names}, at {len(rows)} places: {counts}{ending}; no other is made."
-    ]
+    at = plural(len(rows), "place")
+    return [f"Comparisons declared: {names}, at {at}: {counts}{ending}; no other is made."]
 
 
 def _size(row: dict) -> str:
@@ -230,7 +229,7 @@ def _claimed(content: Content) -> list[str]:
         + (f" ({listing(found[status], MOST_SHOWN)})" if named and found[status] else "")
         for status, named in (("supported", True), ("refuted", True), ("not testable yet", False))
     ]
-    return [f"Of {len(content.claims)} claims, {', '.join(said)}."]
+    return [f"Of {plural(len(content.claims), 'claim')}, {', '.join(said)}."]
 
 
 def _limits(content: Content) -> list[str]:

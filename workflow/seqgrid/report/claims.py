@@ -12,6 +12,7 @@ from seqgrid.report.markdown import (
     item,
     listing,
     number,
+    plural,
     table,
     text,
 )
@@ -57,7 +58,7 @@ def claims(content: Content) -> str:
     ]
     return blocks(
         text(
-            f"{len(rows)} claims: {said}. A claim is supported or refuted only by what a rule has",
+            f"{plural(len(rows), 'claim')}: {said}. A claim is supported or refuted only by what a rule has",
             "said; a difference that is not shown does neither.",
             _uncorrected(rows, of(content.about).confidence),
         ),

@@ -17,6 +17,7 @@ from seqgrid.report.markdown import (
     item,
     listing,
     number,
+    plural,
     seconds,
     size,
     table,
@@ -232,9 +233,7 @@ def advice(content: Content) -> str:
     broken = sum(row["result_valid"] is False for row in content.inventory)
     steps = {
         f"finish or drop {_runs_are(ends[False])} not finished{drop}": ends[False],
-        f"write the result of {broken} run{'s' * (broken > 1)} again, from their weights or logs": (
-            broken
-        ),
+        f"write the result of {plural(broken, 'run')} again, from their weights or logs": (broken),
         "run more seeds before anything general is said": "TOO FEW SEEDS" in found,
         "try other learning rates before a failure is put down to a model": bool(
             {"SINGLE LR", "LR UNKNOWN"} & set(found)

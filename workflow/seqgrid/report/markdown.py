@@ -34,6 +34,11 @@ def interval(low: float | None, high: float | None) -> str:
     return f"[{', '.join(ends)}]"
 
 
+def plural(number: int, what: str) -> str:
+    """`1 place`, `2 places`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands marked."""
     return "-" if value is None else f"{value:,.0f}"
