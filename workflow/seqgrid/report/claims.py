@@ -58,7 +58,8 @@ def claims(content: Content) -> str:
     ]
     return blocks(
         text(
-            f"{plural(len(rows), 'claim')}: {said}. A claim is supported or refuted only by what a rule has",
+            f"{plural(len(rows), 'claim')}: {said}.",
+            "A claim is supported or refuted only by what a rule has",
             "said; a difference that is not shown does neither.",
             _uncorrected(rows, of(content.about).confidence),
         ),
