@@ -1,6 +1,5 @@
-"""Studies run elsewhere: their tables become ours, or every mistake gets its line."""
+"""Studies run elsewhere: their tables become ours."""
 
-import io
 import json
 import re
 from pathlib import Path
@@ -8,9 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
+from importing import (
+    RUNS,
+    intervals,
+    rows,
+    study_in,
+    with_table,
+)
 
-from seqgrid import __main__ as command
 from seqgrid import imports, tables
 from seqgrid.analysis.build import build
 from seqgrid.foreign import mapping
@@ -18,69 +22,11 @@ from seqgrid.foreign.intervals import interval
 from seqgrid.metrics import wilson
 from seqgrid.report import reading
 
-MAPPING = {
-    "name": "elsewhere",
-    "question": "Does it recall?",
-    "origin": {"who": "somebody", "where": "a repository", "date": "2026-01-19"},
-    "models": {"theirs": {"parameters": 1000}, "ours": {"model": "gru"}},
-    "tasks": {
-        "recall": {
-            "metric": "accuracy",
-            "examples": 200,
-            "levels": [
-                {"level": "chance", "kind": "chance", "value": 0.1, "derivation": "one of ten"},
-                {"level": "ceiling", "kind": "ceiling", "value": 1.0, "derivation": "all of it"},
-            ],
-        }
-    },
-    "tables": [
-        {
-            "file": "runs.csv",
-            "rows": "cells",
-            "columns": {"model": "net", "seed": "seed", "status": "state", "outcome": "state"},
-            "values": {
-                "model": {"A": "theirs", "B": "ours"},
-                "outcome": {"DONE": "finished", "CUT": "timed_out"},
-            },
-            "constants": {"task": "recall", "seqlen_tokens": 64},
-        },
-        {
-            "file": "scores.csv",
-            "rows": "evaluations",
-            "columns": {"model": "net", "seed": "seed", "value": "acc"},
-            "values": {"model": {"A": "theirs", "B": "ours"}},
-            "scale": {"value": 0.01},
-            "constants": {"task": "recall", "seqlen_tokens": 64, "metric": "accuracy"},
-        },
-    ],
-}
-RUNS = "net,seed,state\nA,0,DONE\nA,1,DONE\nB,0,CUT\n"
-SCORES = "net,seed,acc\nA,0,91\nA,1,\n"
-
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """A function that writes the files of a study and imports it: the exit code and the folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(change=lambda mapping: None, **files):
-        mapping = json.loads(json.dumps(MAPPING))
-        change(mapping)
-        content = {"runs.csv": RUNS, "scores.csv": SCORES} | files
-        for name, text in content.items():
-            if isinstance(text, bytes):
-                Path(name).write_bytes(text)
-            else:
-                Path(name).write_text(text)
-        Path("mapping.yaml").write_text(yaml.safe_dump(mapping, sort_keys=False))
-        code = command.main(["import", "mapping.yaml", "--no-report"])
-        return code, tmp_path / "results" / "studies" / "elsewhere"
-
-    return run
-
-
-def rows(folder, table):
-    return pq.read_table(folder / f"{table}.parquet").to_pylist()
+    return study_in(tmp_path, monkeypatch)
 
 
 def test_cells_values_and_levels_are_ours(study):
@@ -147,413 +93,10 @@ def test_a_value_of_a_checkpoint_is_of_validation(study):
     assert rows(folder, "cells")[0]["best_validation_metric"] == pytest.approx(0.91)
 
 
-def _with(table, **changes):
-    def change(mapping):
-        mapping["tables"][table] |= changes
-
-    return change
-
-
-def _column(table, ours, theirs):
-    def change(mapping):
-        mapping["tables"][table]["columns"][ours] = theirs
-
-    return change
-
-
-def _intervals(**columns):
-    """A change of the mapping: columns of percent on the interval of a score."""
-
-    def change(mapping):
-        mapping["tables"][1]["columns"] |= columns
-        mapping["tables"][1]["scale"] |= dict.fromkeys(columns, 0.01)
-
-    return change
-
-
-def _set(**changes):
-    return lambda mapping: mapping.update(changes)
-
-
-def parquet(**columns):
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
-    return buffer.getvalue()
-
-
-PUBLISHED = {"model": "theirs", "task": "recall", "seqlen": 64, "value": 0.9, "source": "a paper"}
-
-
-def _says(**statements):
-    return lambda mapping: mapping.update(statements)
-
-
-MISTAKES = {
-    "unknown key": (_set(nmae="x"), {}, ["nmae", "did you mean 'name'"]),
-    "unknown column of ours": (_column(1, "valeu", "acc"), {}, ["tables.1.columns.valeu", "value"]),
-    "unknown column of theirs": (
-        _column(1, "value", "accuracy"),
-        {},
-        ["'accuracy' is not a column of", "net, seed, acc"],
-    ),
-    "no such file": (_with(0, file="nowhere.csv"), {}, ["tables.0.file", "nowhere.csv"]),
-    "column left out": (
-        _with(1, constants={"task": "recall", "metric": "accuracy"}),
-        {},
-        ["seqlen_tokens is needed in rows: evaluations"],
-    ),
-    "unknown label": (
-        None,
-        {"scores.csv": "net,seed,acc\nC,0,91\n"},
-        ["scores.csv line 2 column 'net'", "'C'", "theirs, ours"],
-    ),
-    "no number": (
-        None,
-        {"scores.csv": "net,seed,acc\nA,0,91%\n"},
-        ["scores.csv line 2 column 'acc'", "a number is needed", "'91%'"],
-    ),
-    "no whole number": (
-        None,
-        {"scores.csv": "net,seed,acc\nA,0.5,91\n"},
-        ["line 2 column 'seed'", "a whole number"],
-    ),
-    "a length of nothing": (
-        _with(1, constants={"task": "recall", "seqlen_tokens": 0, "metric": "accuracy"}),
-        {},
-        ["scores.csv: constants.seqlen_tokens", "from 1 on", "got 0"],
-    ),
-    "a seed too large": (
-        None,
-        {
-            "runs.csv": "net,seed,state\nA,99999999999999999999,DONE\n",
-            "scores.csv": "net,seed,acc\n",
-        },
-        ["runs.csv line 2 column 'seed'", "a whole number"],
-    ),
-    "unknown outcome": (
-        None,
-        {"runs.csv": "net,seed,state\nA,0,CRASHED\n"},
-        ["runs.csv line 2 column 'state'", "finished", "values: {outcome:"],
-    ),
-    "percent": (_with(1, scale={}), {}, ["share from 0 to 1", "scale: {value: 0.01}"]),
-    "run twice": (
-        None,
-        {"runs.csv": RUNS + "A,0,CUT\n"},
-        ["runs.csv line 5", "runs.csv line 2", "theirs on recall at 64 tokens, seed 0"],
-    ),
-    "value twice": (
-        None,
-        {"scores.csv": SCORES + "A,0,92\n"},
-        ["scores.csv line 4", "scores.csv line 2", "seed 0"],
-    ),
-    "no outcome": (
-        None,
-        {"scores.csv": SCORES + "A,7,92\n"},
-        ["scores.csv line 4", "nothing says how", "outcome"],
-    ),
-    "blank key": (
-        None,
-        {"scores.csv": "net,seed,acc\nA,,91\n"},
-        ["scores.csv line 2 column 'seed'", "seed is needed"],
-    ),
-    "ragged": (None, {"scores.csv": "net,seed,acc\nA,0\n"}, ["scores.csv line 2", "2 fields"]),
-    "not text": (None, {"scores.csv": b"net\xff\xfe\n"}, ["scores.csv", "not UTF-8"]),
-    "not JSON": (
-        _with(1, file="scores.json"),
-        {"scores.json": '[{"net": "A",'},
-        ["scores.json line 1", "not JSON"],
-    ),
-    "not Parquet": (
-        _with(1, file="scores.parquet"),
-        {"scores.parquet": b"PAR1 nonsense"},
-        ["scores.parquet", "no Parquet file"],
-    ),
-    "a pickle": (
-        _with(1, file="scores.pkl"),
-        {"scores.pkl": b"\x80\x04."},
-        ["scores.pkl", "csv, tsv, json, jsonl, parquet"],
-    ),
-    "pattern": (
-        _with(1, parse=[{"pattern": "(?P<seed>["}]),
-        {},
-        ["tables.1.parse.0.pattern", "not a regular expression"],
-    ),
-    "pattern that does not match": (
-        _with(1, columns={"model": "net", "value": "acc"}, parse=[{"pattern": "L(?P<seed>[0-9])"}]),
-        {},
-        ["'scores.csv' does not match"],
-    ),
-    "unknown model file": (
-        _set(models={"theirs": {"model": "gur"}, "ours": {}}),
-        {},
-        ["models.theirs.model", "did you mean 'gru'"],
-    ),
-    "unknown claim label": (
-        _set(
-            claims=[{"statement": "x", "place": {"model": "x", "task": "recall"}, "is": "SOLVED"}]
-        ),
-        {},
-        ["claims.0.place.model", "theirs, ours"],
-    ),
-    "metric without a direction": (
-        _with(1, constants={"task": "recall", "seqlen_tokens": 64, "metric": "perplexity"}),
-        {},
-        ["scores.csv line 2", "which values of 'perplexity' are better"],
-    ),
-    "invalid result with a test value": (
-        _column(0, "result_valid", "ok"),
-        {"runs.csv": "net,seed,state,ok\nA,0,DONE,no\nA,1,DONE,yes\n"},
-        ["scores.csv line 2", "runs.csv line 2", "origin validation"],
-    ),
-    "a pattern that takes for ever": (
-        _with(
-            1,
-            columns={"model": "net", "value": "acc"},
-            parse=[{"column": "net", "pattern": "^(?P<seed>(?:[0-9]+)+)$"}],
-        ),
-        {"scores.csv": f"net,seed,acc\n{'1' * 60}x,0,91\n"},
-        ["tables.1.parse.0.pattern: ^(?P<seed>(?:[0-9]+)+)$ is not done with '1111", "write a+"],
-    ),
-    "a pattern that repeats too often": (
-        _with(1, parse=[{"pattern": "(?P<seed>a{99999999999})"}]),
-        {},
-        ["tables.1.parse.0.pattern: not a regular expression: the repetition number is too large"],
-    ),
-    "columns between two marks": (
-        None,
-        {"scores.csv": "net,seed,acc,x;net;seed;acc;y\nA,0,91,x;A;0;91;y\n"},
-        ["tables.1.file: scores.csv: its columns may stand between commas or semicolons"],
-    ),
-    "a thousand, or three decimals": (
-        None,
-        {"scores.csv": "net;seed;acc\nA;0;1.234\n"},
-        ["tables.1.decimal: scores.csv: '1.234' may be a thousand", "say `decimal: comma` or"],
-    ),
-    "decimals by comma and by point": (
-        None,
-        {"scores.csv": "net;seed;acc\nA;0;91,5\nA;1;0.5\n"},
-        ["tables.1.decimal: scores.csv: it has numbers like '91,5' and like '0.5'"],
-    ),
-    "a point in a file of decimal commas": (
-        _with(1, decimal="comma"),
-        {"scores.csv": "net\tseed\tacc\nA\t0\t1.234\n"},
-        ["scores.csv line 2 column 'acc': a number with a decimal comma, and no point", "'1.234'"],
-    ),
-    "thousands by commas": (
-        None,
-        {"scores.csv": "net\tseed\tacc\nA\t0\t1,234\nA\t1\t12.5\n"},
-        ["scores.csv line 2 column 'acc': a number is needed, got '1,234'"],
-    ),
-    "a value on two lines": (
-        None,
-        {"scores.csv": 'net,seed,acc\n"A\nB",0,91\n'},
-        ["scores.csv line 3 column 'net': 'A\\nB' is not a model here"],
-    ),
-    "an underscore": (
-        None,
-        {"scores.csv": "net,seed,acc\nA,0,9_1\n"},
-        ["column 'acc': a number is needed, got '9_1'"],
-    ),
-    "thousands": (
-        None,
-        {"scores.csv": 'net,seed,acc\nA,0,"1,091"\n'},
-        ["column 'acc': a number is needed, got '1,091'"],
-    ),
-    "a factor of nothing": (_with(1, scale={"value": 0}), {}, ["a factor of 0 leaves nothing"]),
-    "a name too long": (_with(1, file="x" * 5000), {}, ["tables.1.file: no such file: xxx"]),
-    "a number too long": (
-        _with(1, file="scores.json"),
-        {"scores.json": '[{"net": "A", "seed": 0, "acc": ' + "9" * 5000 + "}]"},
-        ["scores.json: Exceeds the limit"],
-    ),
-    "a seed of 400 digits": (
-        _with(1, file="scores.json"),
-        {"scores.json": '[{"net": "A", "seed": ' + "9" * 400 + ', "acc": 91}]'},
-        ["scores.json row 1 column 'seed': a number is needed"],
-    ),
-    "a key twice in an object": (
-        _with(1, file="scores.json"),
-        {"scores.json": '[{"net": "A", "seed": 0, "acc": 91, "acc": 92}]'},
-        ["scores.json: key 'acc' stands twice in one object"],
-    ),
-    "text that is none": (
-        _with(1, file="scores.json"),
-        {"scores.json": r'[{"net": "\ud800", "seed": 0, "acc": 91}]'},
-        ["scores.json row 1 column 'net'", "UTF-8"],
-    ),
-    "nested Parquet": (
-        _with(1, file="scores.parquet"),
-        {"scores.parquet": parquet(net=["A"], seed=[0], acc=[{"best": 91}])},
-        ["'acc' is not a column of scores.parquet", "allowed: net, seed, acc.best"],
-    ),
-    "a time beyond all": (
-        _with(1, file="scores.parquet"),
-        {"scores.parquet": parquet(net=["A"], t=pa.array([2**62], pa.timestamp("ms")))},
-        ["scores.parquet: a value that cannot be read"],
-    ),
-    "a time that is no time": (
-        lambda mapping: mapping["tables"][0].update(
-            file="runs.json", columns=mapping["tables"][0]["columns"] | {"started_at": "t"}
-        ),
-        {"runs.json": '[{"net": "A", "seed": 0, "state": "DONE", "t": 1e300}]'},
-        ["runs.json row 1 column 't': a time such as"],
-    ),
-    "an outcome that is none": (
-        lambda mapping: mapping["tables"][0]["values"].pop("outcome"),
-        {"runs.csv": "net,seed,state\nA,0,DONE\n"},
-        ["'DONE' is not an outcome here"],
-    ),
-    "a comparison where nothing was trained": (
-        _says(compare={"x": {"a": "theirs", "b": "ours", "on": {"seqlen": 99}}}),
-        {},
-        ["compare.x.on.seqlen: 99 is not a length at which both are trained; allowed: 64"],
-    ),
-    "a gate of no metric": (
-        _says(gates=[{"model": "theirs", "task": "recall", "metric": "acc", "low": 0.5}]),
-        {},
-        ["gates.0.metric: 'acc' is not a metric; allowed: accuracy"],
-    ),
-    "a gate of a metric that no table has": (
-        _says(gates=[{"model": "theirs", "task": "recall", "metric": "loss", "low": 0.5}]),
-        {},
-        ["gates.0.metric: 'loss' is not a metric of recall; allowed: accuracy"],
-    ),
-    "a published length that is none": (
-        _says(published=[PUBLISHED | {"seqlen": 99}]),
-        {},
-        ["published.0.seqlen: 99 is not a length at which theirs is trained on recall; allowed"],
-    ),
-    "published percent": (
-        _says(published=[PUBLISHED | {"value": 97}]),
-        {},
-        ["published.0.value: accuracy is a share from 0 to 1, got 97; for 97 % write 0.97"],
-    ),
-    "a level in percent": (
-        lambda mapping: mapping["tasks"]["recall"]["levels"][1].update(value=100),
-        {},
-        [
-            "tasks.recall.levels.1.value: ceiling: accuracy is a share from 0 to 1, got 100; for "
-            "100 % write 1"
-        ],
-    ),
-    "an interval that leaves its value out": (
-        _intervals(low="low", high="high"),
-        {"scores.csv": "net,seed,acc,low,high\nA,0,99,8,12\n"},
-        ["scores.csv line 2: low <= value <= high is needed, got 0.08, 0.99, 0.12"],
-    ),
-    "an interval the wrong way round": (
-        _intervals(low="low", high="high"),
-        {"scores.csv": "net,seed,acc,low,high\nA,0,50,60,40\n"},
-        ["scores.csv line 2: low <= value <= high is needed, got 0.6, 0.5, 0.4"],
-    ),
-    "a negative standard error": (
-        _intervals(standard_error="se"),
-        {"scores.csv": "net,seed,acc,se\nA,0,50,-1\n"},
-        ["scores.csv line 2: a standard_error is 0 or more, got -0.01"],
-    ),
-    "a published setting that is none": (
-        _says(published=[PUBLISHED | {"settings": {"training.step": 3}}]),
-        {},
-        ["published.0.settings.training.step: 'step' is not a key of training"],
-    ),
-    "a level that is none": (
-        _says(expect=[{"model": "theirs", "task": "recall", "verdict": "ABOVE chanc"}]),
-        {},
-        ["expect.0.verdict: 'chanc' is not a level of recall; allowed: ceiling, chance"],
-    ),
-    "a run of a seed that was not asked for": (
-        lambda m: m.update(lengths=[64], seeds=[0]),
-        {},
-        ["runs.csv line 3: theirs on recall at 64 tokens, seed 1: 1 is not in `seeds` ([0])"],
-    ),
-    "a run of a length that was not asked for": (
-        lambda m: m["tasks"]["recall"].update(lengths=[32]),
-        {"runs.csv": RUNS.split("A,1")[0], "scores.csv": SCORES.split("A,1")[0]},
-        ["64 is not in `lengths` ([32]); add it there"],
-    ),
-    "a test set that is none": (
-        _says(expect=[{"model": "ours", "task": "recall", "verdict": "SOLVED", "test_set": "x"}]),
-        {},
-        ["expect.0.test_set: 'x' is not a test set of recall; allowed: none"],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_costs_one_line_and_nothing_is_written(study, capsys, monkeypatch, name):
-    monkeypatch.setattr("seqgrid.foreign.patterns.SECONDS", 0.02)
-    change, files, words = MISTAKES[name]
-    code, folder = study(change or (lambda mapping: None), **files)
-    said = capsys.readouterr().err
-    assert code == 2
-    assert not folder.exists()
-    assert len(said.strip().splitlines()) == 1
-    assert "Traceback" not in said
-    assert said.startswith("mapping.yaml")
-    for word in words:
-        assert word in said
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (b"name: x\n\torigin: y\n", "line 2: a tab, where YAML has spaces"),
-        (b"name: " + b"[" * 3000, "nested too deeply"),
-        (b"name: \xff\n", "not UTF-8 text: byte 6 is 0xff"),
-        (b"name: a\nname: b\n", "line 2: key 'name' stands here and in line 1"),
-        (b"name: !!python/object/apply:os.system ['touch ran']\n", "could not determine"),
-        (b"- 1\n", "a mapping with the keys name, question"),
-        (b"", "a mapping with the keys name, question"),
-    ],
-)
-def test_a_mapping_that_is_no_mapping_is_one_line(tmp_path, monkeypatch, capsys, text, said):
-    monkeypatch.chdir(tmp_path)
-    Path("mapping.yaml").write_bytes(text)
-    assert command.main(["import", "mapping.yaml"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("mapping.yaml: ")
-    assert said in error
-    assert error.count("\n") == 1
-    assert not Path("ran").exists()
-
-
 def test_lines_of_json_may_hold_any_character(study):
     content = '{"net": "A", "seed": 0, "acc": 91, "note": "a\u2028b"}\n'
-    code, folder = study(_with(1, file="scores.jsonl"), **{"scores.jsonl": content})
+    code, folder = study(with_table(1, file="scores.jsonl"), **{"scores.jsonl": content})
     assert (code, len(rows(folder, "evaluations"))) == (0, 1)
-
-
-def test_every_mistake_gets_its_line(study, capsys):
-    bad = {"scores.csv": "net,seed,acc\nC,0,91\nA,1,x\n", "runs.csv": RUNS + "A,2,GONE\n"}
-    assert study(**bad)[0] == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 3
-
-
-def test_the_folder_of_a_study_that_was_run_here_is_never_overwritten(study, tmp_path, capsys):
-    folder = tmp_path / "results" / "studies" / "elsewhere"
-    (folder / ".made").mkdir(parents=True)
-    assert study()[0] == 2
-    assert "run here" in capsys.readouterr().err
-    (folder / ".made").rmdir()
-    tables.write(tables.from_rows("cells", []), folder / "cells.parquet")
-    assert study()[0] == 2
-    assert "not imported" in capsys.readouterr().err
-    (folder / "cells.parquet").unlink()
-    config = tmp_path / "config" / "studies"
-    config.mkdir(parents=True)
-    (config / "elsewhere.yaml").write_text("")
-    assert study()[0] == 2
-    assert "another name" in capsys.readouterr().err
-    (config / "elsewhere.yaml").unlink()
-    assert study()[0] == 0
-    assert study()[0] == 0
-
-
-def test_a_results_folder_that_cannot_be_is_one_line(study, tmp_path, capsys):
-    study()
-    (tmp_path / "taken").write_text("")
-    assert imports.main(["mapping.yaml", "--no-report", "--results", "taken"]) == 2
-    assert "cannot be written" in capsys.readouterr().err
 
 
 FORMS = {
@@ -569,7 +112,7 @@ def test_the_same_rows_in_every_format(study, name):
         pq.write_table(pa.table({"net": ["A"], "run": [{"seed": 0}], "acc": [91.0]}), name)
     at = "all" if name == "rows.json" else ""
     columns = {"model": "net", "seed": "run.seed", "value": "acc"}
-    change = _with(1, file=name, at=at, columns=columns)
+    change = with_table(1, file=name, at=at, columns=columns)
     code, folder = study(change, **{k: v for k, v in FORMS.items() if k == name})
     assert code == 0
     assert [r["value"] for r in rows(folder, "evaluations")] == [pytest.approx(0.91)]
@@ -631,7 +174,7 @@ def test_columns_and_decimals_are_told_by_the_file(study, text):
 @pytest.mark.parametrize(("decimal", "written"), [("point", "1.234"), ("comma", "1,234")])
 def test_what_numbers_do_not_tell_can_be_said(study, decimal, written):
     text = f"net;seed;acc\nA;0;{written}\n"
-    code, folder = study(_with(1, decimal=decimal), **{"scores.csv": text})
+    code, folder = study(with_table(1, decimal=decimal), **{"scores.csv": text})
     assert code == 0
     assert rows(folder, "evaluations")[0]["value"] == pytest.approx(0.01234)
 
@@ -716,7 +259,7 @@ def test_an_interval_of_no_width_is_none():
 
 
 def test_a_row_that_states_an_interval_of_no_width_has_none(study):
-    columns = _intervals(low="low", high="high")
+    columns = intervals(low="low", high="high")
     code, folder = study(columns, **{"scores.csv": "net,seed,acc,low,high\nA,0,99,99,99\n"})
     assert code == 0
     (found,) = rows(folder, "evaluations")
